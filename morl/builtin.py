@@ -1,0 +1,50 @@
+"""morl's own parts, offered through the same hooks as anybody's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from morl.hookspecs import Factory, hookimpl
+
+
+@hookimpl
+def morl_register_prompt_sources() -> Mapping[str, Factory]:
+    return {
+        "jsonl": "morl.prompts.jsonl:JsonLines",
+        "datasets": "morl.prompts.hub:HubDataset",
+    }
+
+
+@hookimpl
+def morl_register_policy_sources() -> Mapping[str, Factory]:
+    return {"pretrained": "morl.policy.source:Pretrained"}
+
+
+@hookimpl
+def morl_register_rollout_backends() -> Mapping[str, Factory]:
+    return {"transformers": "morl.rollout.transformers:TransformersBackend"}
+
+
+@hookimpl
+def morl_register_reward_providers() -> Mapping[str, Factory]:
+    return {
+        "regex": "morl.reward.text:RegexReward",
+        "tags": "morl.reward.text:TagsReward",
+        "length": "morl.reward.text:LengthReward",
+        "exact-match": "morl.reward.text:ExactMatchReward",
+        "python": "morl.reward.function:FunctionReward",
+    }
+
+
+@hookimpl
+def morl_register_advantage_estimators() -> Mapping[str, Factory]:
+    return {
+        "grpo": "morl.advantage:GRPO",
+        "grpo-no-std": "morl.advantage:GRPONoStd",
+        "gdpo": "morl.advantage:GDPO",
+    }
+
+
+@hookimpl
+def morl_register_policy_losses() -> Mapping[str, Factory]:
+    return {"clipped": "morl.loss:ClippedLoss"}

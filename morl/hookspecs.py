@@ -1,0 +1,244 @@
+"""The contract between morl and its plugins: everything a plugin may offer, in one file.
+
+A plugin is a module or object whose functions bear the names below, marked with `hookimpl`, and that a distribution
+announces through an entry point of the group `morl`:
+
+    # pyproject.toml
+    [project.entry-points.morl]
+    my-plugin = "my_package.plugin"
+
+    # my_package/plugin.py
+    from morl.hookspecs import hookimpl
+
+    @hookimpl
+    def morl_register_reward_providers():
+        return {"my-reward": "my_package.rewards:MyReward"}
+
+**Registering hooks** are called once per run, before anything expensive.  Each returns a mapping from name to factory.
+A factory is a callable, usually an attrs class, whose parameters are the options that a user may set in the config
+next to the name; `"module:attribute"` stands for a factory that is imported only when its name is used, which keeps
+`morl plugins` quick.  Names are lower-case words joined by `-`, and belong to one plugin only: a second plugin that
+registers the same name of the same kind is refused, and the error names both distributions.  morl's own parts come
+through the same hooks, from `morl.builtin`.
+
+**Observers** are called in the rank's own process at fixed points of every step, with what was just computed.  They
+return nothing and must not change what they are given.  An observer that raises ends the run with an error that names
+its plugin.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
+
+import pluggy
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from morl.types import (
+        Advantages,
+        Aggregation,
+        Completion,
+        EncodedPrompt,
+        Prompt,
+        RewardMatrix,
+        RewardScores,
+        RolloutBatch,
+        Sampling,
+        TokenBatch,
+        TokenLosses,
+    )
+
+PROJECT = "morl"
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+
+Factory: TypeAlias = Callable[..., Any] | str
+"""A callable whose parameters are options, or `"module:attribute"` naming one."""
+
+Scores: TypeAlias = "Sequence[float | None] | Tensor"
+"""One number per completion; None or NaN where the reward does not apply."""
+
+
+# What the factories make ---------------------------------------------------------------------------------------------
+
+
+@runtime_checkable
+class PromptSource(Protocol):
+    """A data set or task."""
+
+    def load(self) -> Sequence[Prompt]:
+        """All prompts, random access by row; the order must be the same on every call and every rank.
+
+        Raises:
+            DataError: a missing file, a missing column, a row that cannot be read.
+        """
+        ...
+
+
+@runtime_checkable
+class PolicySource(Protocol):
+    """Where the initial policy comes from."""
+
+    def resolve(self) -> str:
+        """A folder in Hugging Face `save_pretrained` form, tokenizer included, or the name of a hub model.
+
+        Called once, on the first rank only; a source that makes its model should cache it.
+        """
+        ...
+
+
+@runtime_checkable
+class RewardProvider(Protocol):
+    """Scores completions.
+
+    Attributes that a provider may define besides `score`:
+        reward_names: names of the rewards it returns, for a provider of several; a provider without it returns one
+            reward, which bears the name of its entry in the config.
+        required_columns: columns that every prompt must have; checked before training.
+    """
+
+    def score(
+        self, completions: Sequence[Completion]
+    ) -> Scores | Mapping[str, Scores] | Awaitable[Scores | Mapping[str, Scores]]:
+        """One score per completion, in their order; a mapping by reward name for a provider of several.
+
+        May be `async`.  An exception or a time-out is a *failure*, handled by the `on_failure` of the config entry and
+        counted apart from zeros.
+        """
+        ...
+
+
+@runtime_checkable
+class AdvantageEstimator(Protocol):
+    """Turns the reward matrix of a whole rollout batch into advantages.  Pure; see `morl.advantage`."""
+
+    def __call__(self, rewards: RewardMatrix) -> Advantages: ...
+
+
+@runtime_checkable
+class RolloutBackend(Protocol):
+    """Samples completions from the current policy.
+
+    Life cycle: `start` once, then `sync_weights` and `generate` in turn, `close` at the end, also after an error.
+    """
+
+    def start(self, policy: nn.Module, tokenizer: Any, model_path: str) -> None:
+        """Get ready to sample.
+
+        Args:
+            policy: the `morl.policy.PolicyModel` being trained, on its device.
+            tokenizer: its Hugging Face tokenizer.
+            model_path: the folder or hub name that the policy was loaded from.
+        """
+        ...
+
+    def generate(
+        self, prompts: Sequence[EncodedPrompt], n: int, sampling: Sampling, seeds: Sequence[int]
+    ) -> RolloutBatch:
+        """`n` completions of each prompt, side by side, in the order of `prompts`.
+
+        Args:
+            seeds: one per prompt, 0 <= seed < 2**63; the samples of a prompt depend on its seed, on the weights, and on
+                nothing else that is in the batch.
+        """
+        ...
+
+    def sync_weights(self, version: int) -> None:
+        """Bring the backend to the policy's present weights; batches drawn from now on carry `version`."""
+        ...
+
+    def close(self) -> None:
+        """Release engines, processes and memory."""
+        ...
+
+
+@runtime_checkable
+class PolicyLoss(Protocol):
+    """The loss of each completion token.
+
+    Attributes:
+        needs_reference: whether `TokenBatch.ref_logprobs_T` must be filled; False loads no reference model.
+        aggregation: how token losses become one number.
+    """
+
+    needs_reference: bool
+    aggregation: Aggregation
+
+    def __call__(self, batch: TokenBatch) -> TokenLosses: ...
+
+
+# Registering hooks ---------------------------------------------------------------------------------------------------
+
+
+@hookspec
+def morl_register_prompt_sources() -> Mapping[str, Factory]:  # type: ignore[empty-body]
+    """Name -> factory of a `PromptSource`.  Used by `prompts.name` and `evaluation.prompts.name`."""
+
+
+@hookspec
+def morl_register_policy_sources() -> Mapping[str, Factory]:  # type: ignore[empty-body]
+    """Name -> factory of a `PolicySource`.  Used by `policy.name`."""
+
+
+@hookspec
+def morl_register_rollout_backends() -> Mapping[str, Factory]:  # type: ignore[empty-body]
+    """Name -> factory of a `RolloutBackend`.  Used by `rollout.name`."""
+
+
+@hookspec
+def morl_register_reward_providers() -> Mapping[str, Factory]:  # type: ignore[empty-body]
+    """Name -> factory of a `RewardProvider`.  Used by `rewards.<entry>.name`.
+
+    The options `name`, `weight`, `timeout` and `on_failure` belong to morl; a factory must not have parameters of
+    these names.
+    """
+
+
+@hookspec
+def morl_register_advantage_estimators() -> Mapping[str, Factory]:  # type: ignore[empty-body]
+    """Name -> factory of an `AdvantageEstimator`.  Used by `estimator.name`.
+
+    `conditioned-<name>` exists for every name without being registered, and takes the option `conditions` besides the
+    estimator's own; names that begin with `conditioned-` are therefore refused.
+    """
+
+
+@hookspec
+def morl_register_policy_losses() -> Mapping[str, Factory]:  # type: ignore[empty-body]
+    """Name -> factory of a `PolicyLoss`.  Used by `loss.name`."""
+
+
+# Observers -----------------------------------------------------------------------------------------------------------
+
+
+@hookspec
+def morl_rollouts_ready(step: int, rollouts: RolloutBatch) -> None:
+    """After generation of this rank's completions, before they are scored.  `step` counts finished rollout batches."""
+
+
+@hookspec
+def morl_rewards_ready(step: int, rollouts: RolloutBatch, scores: RewardScores) -> None:
+    """After this rank's completions were scored."""
+
+
+@hookspec
+def morl_advantages_ready(step: int, rewards: RewardMatrix, advantages: Advantages) -> None:
+    """After the estimator saw the whole batch, gathered from all ranks, before the update."""
+
+
+REGISTERING_HOOKS: Mapping[str, str] = {
+    "prompt source": "morl_register_prompt_sources",
+    "policy source": "morl_register_policy_sources",
+    "rollout backend": "morl_register_rollout_backends",
+    "reward provider": "morl_register_reward_providers",
+    "advantage estimator": "morl_register_advantage_estimators",
+    "policy loss": "morl_register_policy_losses",
+}
+"""Kind of part, as errors and `morl plugins` name it -> the hook that registers it."""
+
+
+def observers() -> Iterable[str]:
+    """Names of the observer hooks."""
+    return ("morl_rollouts_ready", "morl_rewards_ready", "morl_advantages_ready")
