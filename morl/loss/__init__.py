@@ -1,0 +1,7 @@
+"""Policy losses: what each completion token costs, and how tokens become one number."""
+
+from morl.loss.aggregation import token_weights
+from morl.loss.clipped import ClippedLoss
+from morl.loss.kl import KL_ESTIMATORS, KLEstimator, kl_divergence
+
+__all__ = ["KL_ESTIMATORS", "ClippedLoss", "KLEstimator", "kl_divergence", "token_weights"]

@@ -1,0 +1,255 @@
+"""What a run is made of: the config as attrs classes, one per section of the YAML file.
+
+A section that names a part (`prompts`, `policy`, `rollout`, `rewards.<entry>`, `estimator`, `loss`) holds `name`, the
+fields below, and beside them the options of the named part, which are the parameters of its factory.  In Python the
+latter go into `options`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, TypeAlias
+
+from attrs import field, frozen
+from jsonargparse.typing import NonNegativeFloat, NonNegativeInt, PositiveInt
+
+from morl.policy.options import LoRA as LoRA
+from morl.types import Sampling as Sampling
+
+Options: TypeAlias = Mapping[str, Any]
+
+
+@frozen
+class PromptsConfig:
+    """Where prompts come from.
+
+    Args:
+        name: prompt source; see `morl plugins`.
+        options: of the named source.
+        shuffle: visit the rows in another order every epoch; false keeps the order of the source.
+        max_tokens: longest prompt, in tokens, that is accepted; null accepts all.
+        on_long: `error` refuses a longer prompt before training, `skip` leaves its row out.
+    """
+
+    name: str = "jsonl"
+    options: Options = field(factory=dict)
+    shuffle: bool = True
+    max_tokens: PositiveInt | None = None
+    on_long: Literal["error", "skip"] = "error"
+
+
+@frozen
+class PolicyConfig:
+    """The model that is trained.
+
+    Args:
+        name: policy source; `pretrained` takes `path`, a Hugging Face folder or hub name.
+        options: of the named source.
+        dtype: of the weights: `float32` or `bfloat16`.
+        attention: `packed` computes prompts once and no padding, `padded` is the model's standard forward; `auto`
+            takes `packed` where it agrees with `padded`.
+        gradient_checkpointing: recompute activations in the backward pass to save memory.
+        lora: train low-rank adapters only; null trains all weights.
+    """
+
+    name: str = "pretrained"
+    options: Options = field(factory=dict)
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    attention: Literal["auto", "packed", "padded"] = "auto"
+    gradient_checkpointing: bool = False
+    lora: LoRA | None = None
+
+
+@frozen
+class RewardConfig:
+    """One entry of `rewards`.
+
+    Args:
+        name: reward provider; see `morl plugins`.
+        options: of the named provider.
+        weight: of the reward; for a provider of several a number for all, or a mapping by reward name.
+        timeout: seconds that one call may take; null waits for ever.
+        on_failure: what an exception or time-out does: `abstain` (the reward is missing), `zero`, `drop` (the
+            completion leaves the update) or `raise` (the run ends).
+    """
+
+    name: str
+    options: Options = field(factory=dict)
+    weight: float | dict[str, float] = 1.0
+    timeout: float | None = 60.0
+    on_failure: Literal["abstain", "zero", "drop", "raise"] = "abstain"
+
+
+@frozen
+class RolloutConfig:
+    """How completions are generated.
+
+    Args:
+        name: rollout backend; see `morl plugins`.
+        options: of the named backend.
+    """
+
+    name: str = "transformers"
+    options: Options = field(factory=dict)
+
+
+@frozen
+class EstimatorConfig:
+    """How rewards become advantages.
+
+    Args:
+        name: `gdpo`, `grpo`, `grpo-no-std`, one from a plugin, or `conditioned-<name>` around any.
+        options: of the named estimator.
+    """
+
+    name: str = "gdpo"
+    options: Options = field(factory=dict)
+
+
+@frozen
+class LossConfig:
+    """How advantages become a loss.
+
+    Args:
+        name: policy loss; see `morl plugins`.
+        options: of the named loss.
+    """
+
+    name: str = "clipped"
+    options: Options = field(factory=dict)
+
+
+@frozen
+class OptimizerConfig:
+    """AdamW and its learning-rate schedule.
+
+    Args:
+        lr: learning rate after warm-up.
+        betas: decay of the two moments.
+        eps: added to the denominator.
+        weight_decay: decoupled weight decay.
+        max_grad_norm: gradients are scaled down to this norm; 0 leaves them alone.
+        schedule: of the learning rate after warm-up, over the steps of the run.
+        warmup_steps: steps over which the learning rate rises from 0.
+    """
+
+    lr: NonNegativeFloat = 1e-6
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: NonNegativeFloat = 1e-8
+    weight_decay: NonNegativeFloat = 0.0
+    max_grad_norm: NonNegativeFloat = 1.0
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    warmup_steps: NonNegativeInt = 0
+
+
+@frozen
+class TrainingConfig:
+    """The loop: one step is one rollout batch and all optimizer steps on it.
+
+    Args:
+        steps: rollout batches of the run.
+        prompts_per_step: prompts of a rollout batch, over all ranks (P).
+        group_size: completions of each prompt (G).
+        inner_epochs: passes over each rollout batch.
+        mini_batches: optimizer steps per pass; the prompts of a batch are dealt out evenly.
+        micro_batch_tokens: tokens that one forward and backward pass takes at most (one completion at least); smaller
+            saves memory and changes nothing else.
+        recompute_logprobs: compute the importance ratio's denominator with a forward pass in place of the
+            log-probabilities captured while sampling; for backends of other numerics.
+        dynamic_sampling_rounds: 0 keeps every group; n >= 1 drops the groups in which no weighted, normalised reward
+            has signal and samples up to n - 1 times more to replace them.
+        checkpoint_every: steps between checkpoints; 0 writes one at the end only.
+        keep_checkpoints: the newest ones that are kept.
+        samples_every: steps between files of sampled completions; 0 writes none.
+    """
+
+    steps: PositiveInt = 100
+    prompts_per_step: PositiveInt = 32
+    group_size: PositiveInt = 8
+    inner_epochs: PositiveInt = 1
+    mini_batches: PositiveInt = 1
+    micro_batch_tokens: PositiveInt = 16384
+    recompute_logprobs: bool = False
+    dynamic_sampling_rounds: NonNegativeInt = 0
+    checkpoint_every: NonNegativeInt = 50
+    keep_checkpoints: PositiveInt = 2
+    samples_every: NonNegativeInt = 10
+
+
+@frozen
+class EvaluationConfig:
+    """Held-out prompts, scored before and after training.
+
+    Args:
+        prompts: their source.
+        every: also every this many steps; 0 only before and after.
+        samples: completions of each prompt.
+        temperature: of sampling; null takes that of training, 0 the likeliest tokens.
+    """
+
+    prompts: PromptsConfig
+    every: NonNegativeInt = 0
+    samples: PositiveInt = 1
+    temperature: NonNegativeFloat | None = None
+
+
+@frozen
+class TrainerConfig:
+    """Handed on to `lightning.pytorch.Trainer`.
+
+    Args:
+        accelerator: `auto`, `cpu`, `gpu`, ...
+        devices: how many, which, or `auto`.
+        num_nodes: machines.
+        strategy: `auto`, `ddp`, ...; `fsdp2` shards the model over all ranks.
+        precision: `32-true`, `bf16-true`, `bf16-mixed`, ...
+        deterministic: ask torch for deterministic algorithms.
+        callbacks: Lightning callbacks as `{class_path: module.Class, init_args: {...}}`.
+        loggers: further Lightning loggers in the same form; CSV and TensorBoard are always written.
+        progress: show the live display.
+    """
+
+    accelerator: str = "auto"
+    devices: int | str | list[int] = "auto"
+    num_nodes: PositiveInt = 1
+    strategy: str = "auto"
+    precision: str = "32-true"
+    deterministic: bool = False
+    callbacks: list[dict[str, Any]] = field(factory=list)
+    loggers: list[dict[str, Any]] = field(factory=list)
+    progress: bool = True
+
+
+@frozen
+class Config:
+    """One training run.
+
+    Args:
+        seed: of everything random; the same seed gives the same run.
+        output: the run folder; must be new or empty.
+        policy: the model.
+        prompts: the training prompts.
+        rewards: entries by name.
+        estimator: rewards to advantages.
+        rollout: generation backend.
+        sampling: how completions are drawn.
+        loss: advantages to loss.
+        optimizer: and schedule.
+        training: the loop.
+        evaluation: held-out prompts; null evaluates nothing.
+        trainer: devices, strategy, precision.
+    """
+
+    seed: NonNegativeInt = 0
+    output: str = "runs/morl"
+    policy: PolicyConfig = field(factory=PolicyConfig)
+    prompts: PromptsConfig = field(factory=PromptsConfig)
+    rewards: Mapping[str, RewardConfig] = field(factory=dict)
+    estimator: EstimatorConfig = field(factory=EstimatorConfig)
+    rollout: RolloutConfig = field(factory=RolloutConfig)
+    sampling: Sampling = field(factory=Sampling)
+    loss: LossConfig = field(factory=LossConfig)
+    optimizer: OptimizerConfig = field(factory=OptimizerConfig)
+    training: TrainingConfig = field(factory=TrainingConfig)
+    evaluation: EvaluationConfig | None = None
+    trainer: TrainerConfig = field(factory=TrainerConfig)
