@@ -115,10 +115,20 @@ class Registry:
             name = getattr(plugin, "__name__", type(plugin).__name__)
             self._add(plugin, PluginInfo(name, f"{name} (passed in)"))
 
-    @property
-    def hook(self) -> pluggy.HookRelay:
-        """Calls the observers: `registry.hook.morl_rewards_ready(...)`."""
-        return self._manager.hook
+    def observe(self, hook: str, **arguments: Any) -> None:
+        """Calls every plugin's observer `hook`, morl's first registered first.
+
+        Raises:
+            PluginError: an observer raised; the message names its plugin.
+        """
+        for implementation in getattr(self._manager.hook, hook).get_hookimpls():
+            accepted = {name: arguments[name] for name in implementation.argnames}
+            try:
+                implementation.function(*accepted.values())
+            except Exception as error:
+                raise PluginError(
+                    f"{hook} of plugin {implementation.plugin_name} failed: {type(error).__name__}: {error}"
+                ) from error
 
     def find(self, kind: str, name: str) -> Registered:
         """The one part of this kind and name.

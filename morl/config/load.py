@@ -113,8 +113,13 @@ def merge(tree: Mapping[str, Any], overrides: Sequence[str]) -> Tree:
     return merged
 
 
-def build_parser(tree: Mapping[str, Any], registry: Registry) -> ArgumentParser:
+def build_parser(tree: Mapping[str, Any], registry: Registry, given: frozenset[str] = frozenset()) -> ArgumentParser:
     """A parser for the sections of `tree`, each with the options of the part that it names.
+
+    Args:
+        tree: as read from YAML.
+        registry: where names are looked up.
+        given: paths of sections whose part is passed as an object, so that they name none.
 
     Raises:
         ConfigError, PluginError: a part that does not exist, a reward without a name, options that clash with morl's.
@@ -130,15 +135,13 @@ def build_parser(tree: Mapping[str, Any], registry: Registry) -> ArgumentParser:
     parser.add_argument("--seed", type=NonNegativeInt, default=0, help="of everything random; same seed, same run")
     parser.add_argument("--output", type=str, default=_OUTPUT, help="run folder; must be new or empty")
     for section in _sections(tree):
-        _add_section(parser, section, tree, registry)
+        parser.add_class_arguments(section.own, section.path, skip={"options", *section.nested})
+        if section.kind is not None and section.path not in given:
+            _add_options(parser, section, _part(section, tree, registry))
     return parser
 
 
-def _add_section(parser: ArgumentParser, section: Section, tree: Mapping[str, Any], registry: Registry) -> None:
-    parser.add_class_arguments(section.own, section.path, skip={"options", *section.nested})
-    if section.kind is None:
-        return
-    part = _part(section, tree, registry)
+def _add_options(parser: ArgumentParser, section: Section, part: Registered) -> None:
     factory = part.load()
     clash = set(fields_dict(section.own)) & set(inspect.signature(factory).parameters)
     if clash:
@@ -153,14 +156,14 @@ def _add_section(parser: ArgumentParser, section: Section, tree: Mapping[str, An
         group.add_function_arguments(factory, section.path, as_group=False)
 
 
-def parse(tree: Mapping[str, Any], registry: Registry) -> schema.Config:
+def parse(tree: Mapping[str, Any], registry: Registry, given: frozenset[str] = frozenset()) -> schema.Config:
     """The checked config, defaults and options filled in.
 
     Raises:
         ConfigError: unknown keys (with near matches), wrong types, missing options, settings outside their range.
         PluginError: a name that no plugin offers.
     """
-    parser = build_parser(tree, registry)
+    parser = build_parser(tree, registry, given)
     known = {action.dest for action in parser._actions}
     _refuse_unknown(tree, known, _sections(tree))
     clean = {key: value for key, value in _copy(tree).items() if value is not None}
@@ -189,6 +192,11 @@ def to_mapping(config: schema.Config) -> Tree:
             node = _node(tree, section.path)
             node.update(node.pop("options", {}))
     return tree
+
+
+def to_yaml(config: schema.Config) -> str:
+    """The config as YAML text."""
+    return yaml.safe_dump(to_mapping(config), sort_keys=False)
 
 
 def _sections(tree: Mapping[str, Any]) -> Iterator[Section]:

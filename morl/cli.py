@@ -1,0 +1,141 @@
+"""The command line: `morl train`, `morl resume`, `morl plugins`.
+
+Nothing heavy is imported before a command needs it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from morl._version import __version__
+from morl.errors import ConfigError, MorlError, suggest
+
+USAGE = """\
+morl trains language models on several rewards at once.
+
+usage: morl COMMAND [ARGUMENTS]
+
+commands:
+  train CONFIG [--section.key=value ...]    train a policy as the YAML file CONFIG says
+  train CONFIG --print_config               print the resolved config and stop
+  train CONFIG --help                       every setting, with the options of the parts that CONFIG names
+  resume FOLDER [--section.key=value ...]   go on with the run in FOLDER from its newest checkpoint
+  plugins                                   what is installed, what it offers, what failed to load and why
+
+options:
+  --help         this text
+  --version      the version of morl
+  --traceback    show where an error came from
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point; returns the exit code: 0, or 2 for an error in the input, 130 when interrupted."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    traceback = "--traceback" in arguments or os.environ.get("MORL_TRACEBACK") == "1"
+    arguments = [argument for argument in arguments if argument != "--traceback"]
+    try:
+        return _dispatch(arguments)
+    except MorlError as error:
+        if traceback:
+            raise
+        Console(stderr=True).print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True, highlight=False)
+        return 2
+    except KeyboardInterrupt:
+        Console(stderr=True).print("interrupted")
+        return 130
+
+
+def _dispatch(arguments: list[str]) -> int:
+    commands: dict[str, Callable[[list[str]], int]] = {"train": _train, "resume": _resume, "plugins": _plugins}
+    if not arguments or arguments[0] in ("--help", "-h", "help"):
+        print(USAGE, end="")
+        return 0
+    if arguments[0] == "--version":
+        print(f"morl {__version__}")
+        return 0
+    name, *rest = arguments
+    if name not in commands:
+        raise ConfigError(f"unknown command {name!r}{suggest(name, commands)}; commands: {', '.join(commands)}")
+    return commands[name](rest)
+
+
+def _train(arguments: list[str]) -> int:
+    from morl.config.load import build_parser, merge, parse, read_yaml, to_yaml
+    from morl.plugins import Registry
+
+    wants_help = any(argument in ("--help", "-h") for argument in arguments)
+    print_config = "--print_config" in arguments
+    arguments = [argument for argument in arguments if argument not in ("--help", "-h", "--print_config")]
+    paths = [arguments.pop(0)] if arguments and not arguments[0].startswith("--") else []
+    if not paths and not wants_help:
+        raise ConfigError("morl train needs a config: morl train CONFIG.yaml [--section.key=value ...]")
+    tree = merge(read_yaml(paths[0]) if paths else {}, arguments)
+    if wants_help:
+        # Without a config there is no telling which parts to describe; those with a default are shown.
+        given = frozenset() if paths else frozenset({"prompts", "policy"})
+        build_parser(tree, Registry(), given).print_help()
+        return 0
+    if print_config:
+        print(to_yaml(parse(tree, Registry())), end="")
+        return 0
+    return _run(tree, resume=False)
+
+
+def _resume(arguments: list[str]) -> int:
+    from morl.config.load import merge, read_yaml
+
+    if not arguments or arguments[0].startswith("--"):
+        raise ConfigError("morl resume needs the folder of a run: morl resume FOLDER [--section.key=value ...]")
+    folder, *overrides = arguments
+    config = Path(folder) / "config.yaml"
+    if not config.is_file():
+        raise ConfigError(f"{folder} is not the folder of a run: it has no config.yaml")
+    tree = merge(read_yaml(config), overrides)
+    # The folder may have been moved since.
+    return _run({**tree, "output": folder}, resume=True)
+
+
+def _run(tree: dict[str, object], *, resume: bool) -> int:
+    from morl.training import train
+    from morl.training.callbacks import results_table
+
+    console = Console(stderr=True)
+    try:
+        result = train(tree, resume=resume)
+    except (KeyboardInterrupt, SystemExit):
+        output = tree.get("output")
+        console.print(f"stopped; go on from the newest checkpoint with: morl resume {output}", soft_wrap=True)
+        return 130
+    if result.is_first_rank:
+        if result.evaluations:
+            first, last = min(result.evaluations), max(result.evaluations)
+            evaluations = result.evaluations
+            console.print(results_table(evaluations[first], evaluations[last], result.rewards, last))
+        console.print(f"run folder: {result.folder}\nmodel:      {result.model}", soft_wrap=True, highlight=False)
+    return 0
+
+
+def _plugins(arguments: list[str]) -> int:
+    from morl.plugins import Registry
+
+    if arguments:
+        raise ConfigError(f"morl plugins takes no arguments; got {' '.join(arguments)}")
+    registry = Registry()
+    table = Table("plugin", "distribution", "offers", title="Plugins", show_lines=True)
+    for plugin in registry.plugins:
+        offers = [f"[bold]{kind}[/]: {', '.join(names)}" for kind, names in plugin.offers.items()]
+        if plugin.observes:
+            offers.append(f"[bold]observes[/]: {', '.join(plugin.observes)}")
+        if plugin.error is not None:
+            offers.append(f"[bold red]failed to load[/]: {escape(plugin.error)}")
+        table.add_row(plugin.name, plugin.label, "\n".join(offers))
+    Console().print(table)
+    return 0

@@ -1,0 +1,44 @@
+"""Lightning checkpoints between steps, counted in rollout batches."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as L
+from attrs import define
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
+
+from morl.training.module import RLModule
+
+
+@define(eq=False, slots=False)
+class Checkpoints(L.Callback):
+    """Writes `step-<n>.ckpt` after every `every` steps and after the last, and keeps the newest `keep`.
+
+    Lightning's own `ModelCheckpoint` counts optimizer steps, several of which make one rollout batch; it may be used
+    beside this one.
+    """
+
+    folder: Path
+    every: int
+    keep: int
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        assert isinstance(pl_module, RLModule)
+        step = int(pl_module.finished_steps)
+        last = step >= pl_module.config.training.steps
+        if not last and (self.every == 0 or step % self.every):
+            return
+        trainer.save_checkpoint(self.folder / f"step-{step:06d}.ckpt")
+        self._forget_old()
+
+    @rank_zero_only
+    def _forget_old(self) -> None:
+        import shutil
+
+        for path in sorted(self.folder.glob("step-*.ckpt"))[: -self.keep]:
+            # Sharded strategies write a folder.
+            shutil.rmtree(path) if path.is_dir() else path.unlink()

@@ -1,0 +1,114 @@
+"""The live display of a run, and the table at its end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import lightning.pytorch as L
+from attrs import define, field
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from morl.training.metrics import Metrics
+from morl.training.module import RLModule
+
+PLAIN_LINES = 20
+"""Lines that a whole run prints where there is no terminal to draw on."""
+
+
+@define(eq=False, slots=False)
+class LiveDisplay(L.Callback):
+    """Step, throughput, every reward by name, distinct advantage values; one line now and then without a terminal."""
+
+    console: Console = field(factory=lambda: Console(stderr=True))
+    _live: Live | None = field(default=None, init=False)
+    _progress: Progress | None = field(default=None, init=False)
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        assert isinstance(pl_module, RLModule)
+        if not trainer.is_global_zero or not self.console.is_terminal:
+            return
+        self._progress = Progress(
+            TextColumn("[bold]step"),
+            MofNCompleteColumn(),
+            BarColumn(bar_width=None),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=self.console,
+        )
+        done = int(pl_module.finished_steps)
+        self._progress.add_task("training", total=pl_module.config.training.steps, completed=done)
+        self._live = Live(self._progress, console=self.console, refresh_per_second=4)
+        self._live.start()
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        assert isinstance(pl_module, RLModule)
+        if not trainer.is_global_zero:
+            return
+        step, steps = int(pl_module.finished_steps), pl_module.config.training.steps
+        metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        if self._live is not None and self._progress is not None:
+            self._progress.update(self._progress.task_ids[0], completed=step)
+            self._live.update(Group(self._progress, _metrics_table(metrics, pl_module.parts.scorer.names)))
+        elif step in (1, steps) or step % max(steps // PLAIN_LINES, 1) == 0:
+            self.console.print(_plain_line(step, steps, metrics, pl_module.parts.scorer.names), soft_wrap=True)
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._stop()
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        self._stop()
+
+    def _stop(self) -> None:
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+
+def results_table(before: Metrics, after: Metrics, rewards: tuple[str, ...], steps: int) -> Table:
+    """Each reward, and the length of completions, before and after."""
+    table = Table(title=f"Held-out prompts, before and after {steps} steps")
+    table.add_column("")
+    for heading in ("before", "after", "change"):
+        table.add_column(heading, justify="right")
+    for name in (*rewards, "length", "truncated"):
+        first, last = before[name], after[name]
+        table.add_row(
+            f"[bold]{name}" if name in rewards else name, f"{first:.3f}", f"{last:.3f}", f"{last - first:+.3f}"
+        )
+    return table
+
+
+def _metrics_table(metrics: Mapping[str, float], rewards: tuple[str, ...]) -> Table:
+    table = Table(show_edge=False, pad_edge=False)
+    for heading in ("reward", "mean", "std", "dead groups", "share of advantage", "failed"):
+        table.add_column(heading, justify="left" if heading == "reward" else "right")
+    for name in rewards:
+        figures = (metrics.get(f"reward/{name}/{key}", float("nan")) for key in ("mean", "std"))
+        shares = (
+            metrics.get(f"reward/{name}/{key}", float("nan")) for key in ("dead_groups", "advantage_share", "failed")
+        )
+        table.add_row(name, *(f"{figure:.3f}" for figure in figures), *(f"{share:.0%}" for share in shares))
+    table.caption = _summary(metrics)
+    return table
+
+
+def _summary(metrics: Mapping[str, float]) -> str:
+    return (
+        f"{metrics.get('advantage/distinct', 0):.0f} distinct advantages of"
+        f" {metrics.get('reward/distinct_combinations', 0):.0f} reward combinations;"
+        f" {metrics.get('time/tokens_per_second', 0):,.0f} tokens/s; length"
+        f" {metrics.get('completions/length_mean', 0):.1f}; entropy {metrics.get('policy/entropy', 0):.2f}"
+    )
+
+
+def _plain_line(step: int, steps: int, metrics: Mapping[str, float], rewards: tuple[str, ...]) -> str:
+    means = "  ".join(f"{name} {metrics.get(f'reward/{name}/mean', float('nan')):.3f}" for name in rewards)
+    return f"{time.strftime('%H:%M:%S')}  step {step}/{steps}  {means}  ({_summary(metrics)})"

@@ -1,0 +1,30 @@
+"""The final policy in Hugging Face form."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import lightning.pytorch as L
+from attrs import define
+from lightning.pytorch.strategies import ModelParallelStrategy
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+
+from morl.policy.load import save_policy
+from morl.training.module import RLModule
+
+
+@define(eq=False, slots=False)
+class ExportModel(L.Callback):
+    """Saves policy and tokenizer to `folder` when training ends."""
+
+    folder: Path
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        assert isinstance(pl_module, RLModule)
+        state = None
+        if isinstance(trainer.strategy, ModelParallelStrategy):
+            # Every rank takes part in gathering the shards.
+            options = StateDictOptions(full_state_dict=True, cpu_offload=True)
+            state = get_model_state_dict(pl_module.policy, options=options)
+        if trainer.is_global_zero:
+            save_policy(pl_module.policy, pl_module.tokenizer, self.folder, state)

@@ -1,0 +1,61 @@
+"""Sampled completions with what they earned, to be read by people."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as L
+from attrs import define
+
+from morl.training.module import RLModule
+
+
+@define(eq=False, slots=False)
+class SampleFiles(L.Callback):
+    """Writes this step's completions to `step-<n>.jsonl` every `every` steps, and those of the last step.
+
+    A line holds the prompt, the completion, its rewards as scored (null = missing), what each reward contributed to
+    the advantage, and the advantage.  With several ranks every file holds the completions of the first.
+    """
+
+    folder: Path
+    every: int
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        assert isinstance(pl_module, RLModule)
+        step = int(pl_module.finished_steps)
+        last = step >= pl_module.config.training.steps
+        if not self.every or not trainer.is_global_zero or not (last or (step - 1) % self.every == 0):
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        lines = (json.dumps(row, ensure_ascii=False) for row in sample_rows(pl_module))
+        (self.folder / f"step-{step:06d}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def sample_rows(module: RLModule) -> Iterator[dict[str, Any]]:
+    """One mapping per completion of this rank's last experience."""
+    experience = module.experience
+    assert experience is not None
+    rollouts, rows = experience.rollouts, experience.local_rows
+    names = experience.rewards.names
+    rewards = experience.rewards.values_BK[rows].tolist()
+    contributions = experience.advantages.contributions_BK[rows].tolist()
+    advantages = experience.advantages.values_B[rows].tolist()
+    for b, text in enumerate(rollouts.texts):
+        prompt = rollouts.prompts[int(rollouts.group_ids_B[b])]
+        yield {
+            "prompt_row": prompt.index,
+            "prompt": prompt.text,
+            "completion": text,
+            "tokens": int(rollouts.lengths_B[b]),
+            "truncated": bool(rollouts.truncated_B[b]),
+            # NaN is no JSON: a missing reward is null.
+            "rewards": {n: None if value != value else value for n, value in zip(names, rewards[b], strict=True)},
+            "contributions": dict(zip(names, contributions[b], strict=True)),
+            "advantage": advantages[b],
+        }

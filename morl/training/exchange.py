@@ -1,0 +1,46 @@
+"""What ranks tell each other outside the gradient: small matrices and sums."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TypeVar
+
+import torch.distributed as dist
+from attrs import frozen
+
+T = TypeVar("T")
+
+
+@frozen
+class Exchange:
+    """This process among the ranks of the run; alone where torch.distributed is not initialised."""
+
+    rank: int = 0
+    size: int = 1
+
+    @classmethod
+    def current(cls) -> Exchange:
+        """As torch.distributed says now."""
+        if dist.is_available() and dist.is_initialized():
+            return cls(dist.get_rank(), dist.get_world_size())
+        return cls()
+
+    def gather(self, value: T) -> list[T]:
+        """The values of all ranks, in rank order, on every rank.  For small CPU values; every rank must call."""
+        if self.size == 1:
+            return [value]
+        values: list[T | None] = [None] * self.size
+        dist.all_gather_object(values, value)
+        return values  # type: ignore[return-value]
+
+    def sum(self, values: Mapping[str, float]) -> dict[str, float]:
+        """Key by key over all ranks, in rank order, so that every rank gets the same bits."""
+        total: dict[str, float] = {}
+        for part in self.gather(dict(values)):
+            for key, value in part.items():
+                total[key] = total.get(key, 0.0) + value
+        return total
+
+    def share(self, count: int) -> range:
+        """The part of `range(count)` that falls to this rank: contiguous, as even as possible."""
+        return range(count * self.rank // self.size, count * (self.rank + 1) // self.size)

@@ -1,0 +1,103 @@
+"""What a step says about itself: pure functions from the gathered batch to named numbers.
+
+Names are paths, so that TensorBoard groups them: `reward/<name>/...`, `advantage/...`, `completions/...`.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from morl.training.collect import BatchScores, Experience
+from morl.types import Advantages, RewardMatrix
+
+Metrics = dict[str, float]
+
+DECIMALS = 9
+"""Advantages that agree to this many decimals count as one value."""
+
+
+def experience_metrics(experience: Experience) -> Metrics:
+    """Rewards, advantages and completions of one rollout batch."""
+    return {
+        **reward_metrics(experience.rewards, experience.scores.failed_BK),
+        **advantage_metrics(experience.rewards, experience.advantages),
+        **completion_metrics(experience.scores),
+        "groups/kept": experience.kept_groups,
+    }
+
+
+def reward_metrics(rewards: RewardMatrix, failed_BK: Tensor) -> Metrics:
+    """Per reward: mean, standard deviation, share of dead groups, failures, missing values; and correlations.
+
+    `dead_groups` is the share of groups in which the reward has no two different values.  `failed` and `missing` are
+    shares of completions; a failure under the policy `zero` is failed but not missing.
+    """
+    metrics: Metrics = {}
+    values = rewards.values_BK.to(torch.float64)
+    for k, name in enumerate(rewards.names):
+        valid = rewards.valid_BK[:, k]
+        present = values[valid, k]
+        metrics[f"reward/{name}/mean"] = float(present.mean()) if len(present) else float("nan")
+        metrics[f"reward/{name}/std"] = float(present.std()) if len(present) > 1 else 0.0
+        metrics[f"reward/{name}/dead_groups"] = 1 - _share_with_spread(values[:, k], valid, rewards.group_ids_B)
+        metrics[f"reward/{name}/failed"] = float(failed_BK[:, k].double().mean())
+        metrics[f"reward/{name}/missing"] = 1 - float(valid.double().mean())
+    for k, first in enumerate(rewards.names):
+        for m, second in enumerate(rewards.names[k + 1 :], start=k + 1):
+            both = rewards.valid_BK[:, k] & rewards.valid_BK[:, m]
+            metrics[f"reward_correlation/{first}~{second}"] = _correlation(values[both, k], values[both, m])
+    combinations = torch.where(rewards.valid_BK, values, torch.inf)
+    metrics["reward/distinct_combinations"] = len(torch.unique(combinations, dim=0))
+    return metrics
+
+
+def advantage_metrics(rewards: RewardMatrix, advantages: Advantages) -> Metrics:
+    """Distinct advantage values, their scale, and the share of their variance that each reward supplies.
+
+    The share of reward k is cov(contribution_k, A) / var(A): the shares sum to 1, and one is negative where a reward
+    works against the others.
+    """
+    values = advantages.values_B.to(torch.float64)
+    contributions = advantages.contributions_BK.to(torch.float64)
+    variance = float(values.square().mean())
+    metrics: Metrics = {
+        "advantage/distinct": len(torch.unique(values.round(decimals=DECIMALS))),
+        "advantage/std": variance**0.5,
+        "advantage/max_abs": float(values.abs().max()),
+    }
+    for k, name in enumerate(rewards.names):
+        shared = float((contributions[:, k] * values).mean())
+        metrics[f"reward/{name}/advantage_share"] = shared / variance if variance > 0 else 0.0
+    groups = torch.unique(rewards.group_ids_B, return_inverse=True)[1]
+    signal = torch.zeros(int(groups.max()) + 1).index_add_(0, groups, (contributions != 0).any(1).float())
+    metrics["groups/with_signal"] = float((signal > 0).double().mean())
+    return metrics
+
+
+def completion_metrics(scores: BatchScores) -> Metrics:
+    """Length in tokens and share of completions that ended at the token limit."""
+    lengths = scores.lengths_B.double()
+    return {
+        "completions/length_mean": float(lengths.mean()),
+        "completions/length_max": float(lengths.max()),
+        "completions/truncated": float(scores.truncated_B.double().mean()),
+        "completions/dropped": float(scores.dropped_B.double().mean()),
+    }
+
+
+def _share_with_spread(values_B: Tensor, valid_B: Tensor, group_ids_B: Tensor) -> float:
+    groups = torch.unique(group_ids_B, return_inverse=True)[1]
+    count = int(groups.max()) + 1
+    low = torch.full((count,), torch.inf, dtype=values_B.dtype)
+    low.scatter_reduce_(0, groups[valid_B], values_B[valid_B], "amin")
+    high = torch.full((count,), -torch.inf, dtype=values_B.dtype)
+    high.scatter_reduce_(0, groups[valid_B], values_B[valid_B], "amax")
+    return float((high > low).double().mean())
+
+
+def _correlation(first: Tensor, second: Tensor) -> float:
+    """Pearson's; NaN where one of the two is constant."""
+    if len(first) < 2 or first.min() == first.max() or second.min() == second.max():
+        return float("nan")
+    return float(torch.corrcoef(torch.stack([first, second]))[0, 1])

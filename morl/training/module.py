@@ -1,0 +1,249 @@
+"""The Lightning module: one training step is one turn of the journey.
+
+    prompts -> rollout -> reward -> advantage -> loss -> optimizer step -> weight sync
+
+Optimisation is manual, because one rollout batch feeds several optimizer steps and every one of them needs the
+advantages of the whole batch.  The only state of the loop besides weights and optimizer are two counters, kept as
+buffers; all randomness is a function of the seed and of these counters (`morl.training.seeds`).  So Lightning's
+checkpoints hold everything, and a resumed run goes on bit for bit.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+import lightning.pytorch as L
+import torch
+from lightning.pytorch.strategies import ModelParallelStrategy
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor
+from torch.optim.lr_scheduler import LambdaLR
+from torch.utils.data import DataLoader
+from transformers import PreTrainedTokenizerBase
+
+from morl.config.schema import Config, OptimizerConfig
+from morl.policy.model import PolicyModel
+from morl.training.batching import mini_batches
+from morl.training.collect import Collector, Experience
+from morl.training.evaluate import evaluate
+from morl.training.exchange import Exchange
+from morl.training.metrics import Metrics, experience_metrics
+from morl.training.parts import Parts
+from morl.training.update import TokenSums, Updater, completion_logprobs
+from morl.types import EncodedPrompt
+
+
+class RLModule(L.LightningModule):
+    """Trains `policy` with the parts of a run.
+
+    Attributes:
+        finished_steps: rollout batches that were collected and learned from.
+        consumed_prompts: position in the endless stream of training prompts.
+        experience: the last step's, for callbacks; None before the first.
+    """
+
+    finished_steps: Tensor
+    consumed_prompts: Tensor
+
+    def __init__(
+        self,
+        config: Config,
+        parts: Parts,
+        policy: PolicyModel,
+        tokenizer: PreTrainedTokenizerBase,
+        prompts: Sequence[EncodedPrompt],
+        evaluation_prompts: Sequence[EncodedPrompt],
+        model_path: str,
+    ) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.config = config
+        self.parts = parts
+        self.policy = policy
+        self.tokenizer = tokenizer
+        self.model_path = model_path
+        self.evaluation_prompts = evaluation_prompts
+        self.experience: Experience | None = None
+        self.exchange = Exchange()
+        self.register_buffer("finished_steps", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("consumed_prompts", torch.zeros((), dtype=torch.int64))
+        # In a tuple, so that it is neither trained, nor wrapped, nor written into checkpoints: it can be made again.
+        self._reference: tuple[PolicyModel, ...] = ()
+        if parts.loss.needs_reference and config.policy.lora is None:
+            self._reference = (copy.deepcopy(policy).requires_grad_(False).eval(),)
+        training = config.training
+        self.collector = Collector(
+            prompts=prompts,
+            backend=parts.backend,
+            scorer=parts.scorer,
+            estimator=parts.estimator,
+            registry=parts.registry,
+            sampling=config.sampling,
+            prompts_per_step=training.prompts_per_step,
+            group_size=training.group_size,
+            rounds=training.dynamic_sampling_rounds,
+            shuffle=config.prompts.shuffle,
+            seed=config.seed,
+        )
+        self.updater = Updater(
+            policy, parts.loss, config.sampling.temperature, config.sampling.max_tokens, training.micro_batch_tokens
+        )
+
+    # The journey ----------------------------------------------------------------------------------------------------
+
+    def training_step(self, batch: Any, batch_idx: int) -> None:
+        """One rollout batch and every optimizer step on it."""
+        start = time.perf_counter()
+        step = int(self.finished_steps)
+        self.parts.backend.sync_weights(step)
+        experience = self.collector.collect(step, int(self.consumed_prompts), self.exchange)
+        collected = time.perf_counter()
+        metrics = self.update(step, experience)
+        self.finished_steps += 1
+        self.consumed_prompts += experience.consumed_prompts
+        self.experience = experience
+
+        seconds = {**experience.seconds, "update": time.perf_counter() - collected, "step": time.perf_counter() - start}
+        metrics |= {f"time/{name}": value for name, value in seconds.items()}
+        metrics["time/tokens_per_second"] = float(experience.scores.lengths_B.sum()) / seconds["step"]
+        self.log_dict(metrics | experience_metrics(experience), batch_size=1)
+
+    def update(self, step: int, experience: Experience) -> Metrics:
+        """All optimizer steps on one rollout batch."""
+        optimizer, training = self._optimizer(), self.config.training
+        old_logprobs_BT = experience.rollouts.rollout_logprobs_BT
+        if training.recompute_logprobs:
+            old_logprobs_BT = self._logprobs(self.policy, experience)
+        ref_logprobs_BT = self._reference_logprobs(experience) if self.parts.loss.needs_reference else None
+
+        sums, norms = TokenSums(), []
+        groups = len(torch.unique(experience.scores.positions_B))
+        for epoch in range(training.inner_epochs):
+            for chosen in mini_batches(groups, training.mini_batches, self.config.seed, step, epoch):
+                self.updater.backward(
+                    experience,
+                    self.updater.weights(experience, chosen),
+                    old_logprobs_BT,
+                    ref_logprobs_BT,
+                    scale=self.exchange.size,
+                    sync=self._sync,
+                    manual_backward=self.manual_backward,
+                    sums=sums,
+                )
+                norms.append(self._clip_gradients())
+                optimizer.step()
+                optimizer.zero_grad()
+        scheduler = self.lr_schedulers()
+        assert isinstance(scheduler, LambdaLR)
+        lr = scheduler.get_last_lr()[0]
+        scheduler.step()
+
+        totals = self.exchange.sum(sums.sums)
+        tokens = max(totals.pop("tokens"), 1.0)
+        loss = totals.pop("loss") / len(norms)
+        return {
+            "loss": loss,
+            **{name: total / tokens for name, total in totals.items()},
+            "optimizer/grad_norm": sum(norms) / len(norms),
+            "optimizer/lr": lr,
+        }
+
+    def evaluate(self) -> Metrics:
+        """Mean of every reward on the held-out prompts, under the present weights.  Every rank must call."""
+        self.parts.backend.sync_weights(int(self.finished_steps))
+        return evaluate(self.config, self.evaluation_prompts, self.parts.backend, self.parts.scorer, self.exchange)
+
+    # What Lightning asks for ----------------------------------------------------------------------------------------
+
+    def train_dataloader(self) -> DataLoader[int]:
+        """One index per step.  Prompts are not loaded here: which ones a step takes follows from the counters."""
+        return DataLoader(range(self.config.training.steps), batch_size=None)  # type: ignore[arg-type]
+
+    def configure_model(self) -> None:
+        """Shards the policy under FSDP2; every other strategy wraps it by itself."""
+        if self.device_mesh is None:
+            return
+        from torch.distributed.fsdp import fully_shard
+
+        mesh = self.device_mesh["data_parallel"]
+        blocks = set(getattr(self.policy.model, "_no_split_modules", None) or ())
+        for module in self.policy.modules():
+            if type(module).__name__ in blocks:
+                fully_shard(module, mesh=mesh)
+        fully_shard(self.policy, mesh=mesh)
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """AdamW over what is trainable, with the schedule stepped once per rollout batch."""
+        options = self.config.optimizer
+        trainable = [parameter for parameter in self.policy.parameters() if parameter.requires_grad]
+        optimizer = torch.optim.AdamW(
+            trainable,
+            lr=options.lr,
+            betas=options.betas,
+            eps=options.eps,
+            weight_decay=options.weight_decay,
+            fused=not isinstance(self.trainer.strategy, ModelParallelStrategy),
+        )
+        schedule = LambdaLR(optimizer, lambda step: learning_rate_factor(step, options, self.config.training.steps))
+        return {"optimizer": optimizer, "lr_scheduler": schedule}
+
+    def on_fit_start(self) -> None:
+        self.exchange = Exchange.current()
+        for reference in self._reference:
+            reference.to(self.device)
+        self.parts.backend.start(self.policy, self.tokenizer, self.model_path)
+
+    def teardown(self, stage: str) -> None:
+        self.parts.backend.close()
+        self.parts.scorer.close()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Notes which plugins, in which versions, made these weights."""
+        checkpoint["morl_plugins"] = self.parts.registry.versions()
+
+    # Details --------------------------------------------------------------------------------------------------------
+
+    def _optimizer(self) -> Any:
+        optimizer = self.optimizers()
+        assert not isinstance(optimizer, list)
+        return optimizer
+
+    def _sync(self, exchange: bool) -> AbstractContextManager[object]:
+        return self._optimizer().toggle_model(sync_grad=exchange)  # type: ignore[no-any-return]
+
+    def _clip_gradients(self) -> float:
+        """Scales gradients down to the configured norm; returns the norm they had."""
+        limit = self.config.optimizer.max_grad_norm or math.inf
+        norm = torch.nn.utils.clip_grad_norm_(self.policy.parameters(), limit)
+        full = getattr(norm, "full_tensor", None)
+        return float(full() if full is not None else norm)
+
+    def _logprobs(self, policy: PolicyModel, experience: Experience) -> Tensor:
+        return completion_logprobs(
+            policy, experience.rollouts, self.config.sampling.temperature, self.config.training.micro_batch_tokens
+        )
+
+    def _reference_logprobs(self, experience: Experience) -> Tensor:
+        if self._reference:
+            return self._logprobs(self._reference[0], experience)
+        # With LoRA the reference is the base model: the policy with its adapters switched off.
+        with self.policy.model.disable_adapter():  # type: ignore[operator]
+            return self._logprobs(self.policy, experience)
+
+
+def learning_rate_factor(step: int, options: OptimizerConfig, steps: int) -> float:
+    """Factor on the learning rate at rollout batch `step`: linear warm-up, then the schedule down to 0 at `steps`."""
+    if step < options.warmup_steps:
+        return (step + 1) / (options.warmup_steps + 1)
+    done = (step - options.warmup_steps) / max(steps - options.warmup_steps, 1)
+    match options.schedule:
+        case "linear":
+            return max(1 - done, 0.0)
+        case "cosine":
+            return 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
+    return 1.0

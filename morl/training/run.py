@@ -1,0 +1,225 @@
+"""One run from a config to a trained model: `morl.train`."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as L
+import torch
+from attrs import frozen
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.strategies import ModelParallelStrategy, Strategy
+from transformers import PreTrainedTokenizerBase
+
+from morl.config.load import parse, read_yaml, to_mapping
+from morl.config.schema import Config, PromptsConfig, TrainerConfig
+from morl.errors import ConfigError, DataError
+from morl.hookspecs import AdvantageEstimator, PolicyLoss, PromptSource, RewardProvider, RolloutBackend
+from morl.plugins import Registry
+from morl.policy.load import check_model, load_policy, load_tokenizer
+from morl.prompts import check_columns, encode_prompts
+from morl.reward import RewardEntry
+from morl.training.callbacks import Checkpoints, Evaluations, ExportModel, LiveDisplay, SampleFiles
+from morl.training.checks import check_settings
+from morl.training.metrics import Metrics
+from morl.training.module import RLModule
+from morl.training.parts import Given, Parts, build_parts
+from morl.training.run_folder import RunFolder
+from morl.types import EncodedPrompt, Prompt
+
+
+@frozen
+class RunResult:
+    """What a run leaves behind.
+
+    Attributes:
+        folder: the run folder.
+        model: the final policy in Hugging Face form.
+        rewards: reward names.
+        evaluations: held-out metrics by number of finished steps; empty without `evaluation`.
+        is_first_rank: whether this process is the one that reports.
+    """
+
+    folder: Path
+    model: Path
+    rewards: tuple[str, ...]
+    evaluations: Mapping[int, Metrics]
+    is_first_rank: bool = True
+
+
+def train(
+    config: Config | Mapping[str, Any] | str | Path,
+    *,
+    policy: Any = None,
+    tokenizer: PreTrainedTokenizerBase | None = None,
+    prompts: Sequence[Prompt] | None = None,
+    evaluation_prompts: Sequence[Prompt] | None = None,
+    rewards: Mapping[str, RewardProvider | RewardEntry | Callable[..., Any]] | None = None,
+    estimator: AdvantageEstimator | None = None,
+    rollout: RolloutBackend | None = None,
+    loss: PolicyLoss | None = None,
+    callbacks: Iterable[L.Callback] = (),
+    loggers: Iterable[Logger] = (),
+    plugins: Iterable[object] = (),
+    resume: bool = False,
+) -> RunResult:
+    """Trains a policy as `config` says.
+
+    Everything that can be checked without a model is checked first; see `morl.errors` for what may be raised.
+
+    Args:
+        config: a `Config`, its mapping form, or the path of a YAML file.
+        policy: in place of `config.policy`'s source: a model folder or hub name, or a Hugging Face causal LM.
+        tokenizer: of a policy that is passed as a model.
+        prompts: in place of `config.prompts`'s source.
+        evaluation_prompts: in place of `config.evaluation.prompts`'s source.
+        rewards: besides `config.rewards`: providers, entries, or TRL- or verl-style functions, by reward name.
+        estimator: in place of `config.estimator`.
+        rollout: in place of `config.rollout`.
+        loss: in place of `config.loss`.
+        callbacks: Lightning callbacks, besides morl's.
+        loggers: Lightning loggers, besides CSV and TensorBoard.
+        plugins: plugin modules or objects, besides those installed.
+        resume: go on from the newest checkpoint in `config.output`.
+    """
+    given = Given(
+        prompts=prompts,
+        evaluation_prompts=evaluation_prompts,
+        rewards=rewards,
+        estimator=estimator,
+        rollout=rollout,
+        loss=loss,
+        policy=policy,
+        tokenizer=tokenizer,
+    )
+    registry = Registry(plugins)
+    if isinstance(config, str | Path):
+        config = read_yaml(config)
+    config = parse(to_mapping(config) if isinstance(config, Config) else config, registry, given.sections)
+    parts = build_parts(config, registry, given)
+    check_settings(config, parts)
+    folder = RunFolder(Path(config.output))
+    checkpoint = folder.latest_checkpoint() if resume else None
+    if not resume:
+        folder.check_new()
+
+    module = _module(config, parts)
+    if not resume:
+        folder.create(to_mapping(config), registry.versions())
+    evaluations = Evaluations(folder.evaluation, config.evaluation.every) if config.evaluation else None
+    trainer = _trainer(config, folder, evaluations, callbacks, loggers, first_step=_steps_in(checkpoint))
+    trainer.fit(module, ckpt_path=checkpoint, weights_only=False)
+    results = evaluations.results if evaluations else {}
+    return RunResult(folder.path, folder.model, parts.scorer.names, results, trainer.is_global_zero)
+
+
+def _module(config: Config, parts: Parts) -> RLModule:
+    """Loads data, tokenizer and policy, the cheap and telling first."""
+    given = parts.given
+    prompts = _load(parts.prompts, given.prompts)
+    held_out = _load(parts.evaluation_prompts, given.evaluation_prompts) if config.evaluation else ()
+    for rows in (prompts, held_out):
+        if len(rows):
+            check_columns(rows, parts.scorer.required_columns)
+
+    model = given.policy if isinstance(given.policy, torch.nn.Module) else None
+    if model is None:
+        path = parts.policy.resolve() if parts.policy is not None else str(given.policy)
+        check_model(path)
+        tokenizer = load_tokenizer(path)
+    else:
+        path, tokenizer = str(model.config.name_or_path), given.tokenizer
+        if tokenizer is None:
+            raise ConfigError("a policy that is passed as a model needs its tokenizer: train(..., tokenizer=...)")
+
+    encoded = _encode(prompts, tokenizer, config.prompts, "prompts")
+    encoded_held_out = (
+        _encode(held_out, tokenizer, config.evaluation.prompts, "evaluation") if config.evaluation else ()
+    )
+    policy = load_policy(
+        path if model is None else model,
+        dtype=config.policy.dtype,
+        attention=config.policy.attention,
+        lora=config.policy.lora,
+        gradient_checkpointing=config.policy.gradient_checkpointing,
+    )
+    return RLModule(config, parts, policy, tokenizer, encoded, encoded_held_out, path)
+
+
+def _load(source: PromptSource | None, given: Sequence[Prompt] | None) -> Sequence[Prompt]:
+    return source.load() if source is not None else (given or ())
+
+
+def _encode(
+    prompts: Sequence[Prompt], tokenizer: PreTrainedTokenizerBase, section: PromptsConfig, path: str
+) -> Sequence[EncodedPrompt]:
+    if not len(prompts):
+        raise DataError(f"{path}: the source holds no prompt")
+    return encode_prompts(prompts, tokenizer, max_tokens=section.max_tokens, on_long=section.on_long)
+
+
+def _trainer(
+    config: Config,
+    folder: RunFolder,
+    evaluations: Evaluations | None,
+    callbacks: Iterable[L.Callback],
+    loggers: Iterable[Logger],
+    first_step: int,
+) -> L.Trainer:
+    training, options = config.training, config.trainer
+    own: list[L.Callback] = [SampleFiles(folder.samples, training.samples_every)]
+    if evaluations is not None:
+        own.append(evaluations)
+    if options.progress:
+        own.append(LiveDisplay())
+    # The last to be called, so that what a checkpoint counts as done has been written down.
+    last = [Checkpoints(folder.checkpoints, training.checkpoint_every, training.keep_checkpoints)]
+    return L.Trainer(
+        accelerator=options.accelerator,
+        devices=options.devices,
+        num_nodes=options.num_nodes,
+        strategy=_strategy(options),
+        precision=options.precision,  # type: ignore[arg-type]
+        deterministic=options.deterministic,
+        max_epochs=1,
+        logger=[*folder.loggers(first_step), *_objects(options.loggers, "trainer.loggers"), *loggers],
+        callbacks=[
+            *own,
+            *_objects(options.callbacks, "trainer.callbacks"),
+            *callbacks,
+            *last,
+            ExportModel(folder.model),
+        ],
+        log_every_n_steps=1,
+        num_sanity_val_steps=0,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        enable_checkpointing=True,
+        use_distributed_sampler=False,
+    )
+
+
+def _strategy(options: TrainerConfig) -> str | Strategy:
+    return ModelParallelStrategy() if options.strategy == "fsdp2" else options.strategy
+
+
+def _objects(specifications: Sequence[Mapping[str, Any]], path: str) -> list[Any]:
+    """Instances of `{class_path: module.Class, init_args: {...}}`."""
+    made = []
+    for specification in specifications:
+        unknown = set(specification) - {"class_path", "init_args"}
+        if unknown or "class_path" not in specification:
+            raise ConfigError(f"{path}: an entry has the keys class_path and init_args; got {dict(specification)}")
+        module, _, name = specification["class_path"].rpartition(".")
+        try:
+            made.append(getattr(importlib.import_module(module), name)(**specification.get("init_args", {})))
+        except (ImportError, AttributeError, TypeError, ValueError) as error:
+            raise ConfigError(f"{path}: {specification['class_path']} cannot be made: {error}") from error
+    return made
+
+
+def _steps_in(checkpoint: Path | None) -> int:
+    return int(checkpoint.stem.removeprefix("step-")) if checkpoint is not None else 0
