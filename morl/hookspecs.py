@@ -57,8 +57,8 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 Factory: TypeAlias = Callable[..., Any] | str
 """A callable whose parameters are options, or `"module:attribute"` naming one."""
 
-Scores: TypeAlias = "Sequence[float | None] | Tensor"
-"""One number per completion; None or NaN where the reward does not apply."""
+Scores: TypeAlias = "Sequence[float | Exception | None] | Tensor"
+"""One number per completion; None or NaN where the reward does not apply, an exception where it failed."""
 
 
 # What the factories make ---------------------------------------------------------------------------------------------
@@ -104,8 +104,12 @@ class RewardProvider(Protocol):
     ) -> Scores | Mapping[str, Scores] | Awaitable[Scores | Mapping[str, Scores]]:
         """One score per completion, in their order; a mapping by reward name for a provider of several.
 
-        May be `async`.  An exception or a time-out is a *failure*, handled by the `on_failure` of the config entry and
-        counted apart from zeros.
+        May be `async`.  An exception or a time-out is a *failure* of all completions, an exception in place of a score
+        one of that completion; failures are handled by the `on_failure` of the config entry and counted apart from
+        zeros.  A `MorlError` is no failure: it says that the input is wrong and ends the run.
+
+        Providers run side by side, each call in a thread of its own.  After a time-out the next call may begin while
+        the late one still runs.
         """
         ...
 

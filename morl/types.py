@@ -191,12 +191,14 @@ class RewardScores:
         values_BK: scores, float64; NaN where the reward did not apply or failed.
         failed_BK: True where the provider raised, timed out or never answered, whatever the failure policy then did.
         dropped_B: completions that a failure under the policy `drop` takes out of the update.
+        seconds: that the call of each provider took, by the name of its config entry.
     """
 
     names: tuple[str, ...]
     values_BK: Tensor
     failed_BK: Tensor
     dropped_B: Tensor
+    seconds: Mapping[str, float] = field(factory=dict)
 
 
 @frozen(eq=False)

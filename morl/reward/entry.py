@@ -1,0 +1,106 @@
+"""One entry of the config's `rewards`: a provider, and what morl does with its scores."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Literal, TypeAlias, get_args
+
+from attrs import frozen
+
+from morl.errors import ConfigError, suggest
+from morl.hookspecs import RewardProvider
+
+OnFailure: TypeAlias = Literal["abstain", "zero", "drop", "raise"]
+
+
+@frozen(eq=False)
+class RewardEntry:
+    """A reward provider with its weight, its time limit and its failure policy.
+
+    Attributes:
+        provider: scores completions.
+        weight: of the reward; for a provider of several rewards one weight for all of them, or a mapping by reward
+            name (1 where a name is absent).
+        timeout: seconds that one call may take; None waits for ever.
+        on_failure: what a completion gets whose score failed: `abstain` leaves it out of this reward (NaN), `zero`
+            scores it 0, `drop` takes the completion out of the update, `raise` ends the run.
+    """
+
+    provider: RewardProvider
+    weight: float | Mapping[str, float] = 1.0
+    timeout: float | None = 60.0
+    on_failure: OnFailure = "abstain"
+
+
+def reward_names(name: str, entry: RewardEntry) -> tuple[str, ...]:
+    """Names of the rewards of the entry called `name`, after a look at everything that can be wrong with it.
+
+    Raises:
+        ConfigError: no provider, unusable `reward_names`, an unknown policy, a time limit that is not positive.
+    """
+    if not callable(getattr(entry.provider, "score", None)):
+        raise ConfigError(
+            f"reward {name!r}: {type(entry.provider).__name__} is not a reward provider: it has no method"
+            " `score(completions)` (wrap a plain function in morl.reward.FunctionReward)"
+        )
+    policies = get_args(OnFailure)
+    if entry.on_failure not in policies:
+        raise ConfigError(
+            f"reward {name!r}: unknown on_failure {entry.on_failure!r}{suggest(str(entry.on_failure), policies)};"
+            f" choose from {', '.join(policies)}"
+        )
+    if entry.timeout is not None and not entry.timeout > 0:
+        raise ConfigError(f"reward {name!r}: timeout must be positive seconds, or null for none; got {entry.timeout}")
+    if getattr(entry.provider, "reward_names", None) is None:
+        return (name,)
+    return _strings(name, entry.provider, "reward_names")
+
+
+def reward_weights(name: str, entry: RewardEntry, names: Iterable[str]) -> dict[str, float]:
+    """Weight of each of the entry's rewards.
+
+    Raises:
+        ConfigError: a weight for a reward that the provider does not return, or one that is not a finite number.
+    """
+    names = tuple(names)
+    if isinstance(entry.weight, Mapping):
+        if getattr(entry.provider, "reward_names", None) is None:
+            raise ConfigError(
+                f"reward {name!r} is a single reward: its weight must be one number; got {dict(entry.weight)}"
+            )
+        for key in entry.weight:
+            if key not in names:
+                raise ConfigError(
+                    f"reward {name!r}: weight for unknown reward {key!r}{suggest(str(key), names)};"
+                    f" it returns {', '.join(names)}"
+                )
+        weights = {each: entry.weight.get(each, 1.0) for each in names}
+    else:
+        weights = dict.fromkeys(names, entry.weight)
+    for each, weight in weights.items():
+        if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not math.isfinite(weight):
+            raise ConfigError(f"the weight of reward {each!r} must be a finite number; got {weight!r}")
+    return {each: float(weight) for each, weight in weights.items()}
+
+
+def required_columns(name: str, entry: RewardEntry) -> tuple[str, ...]:
+    """Columns that the entry's provider needs.
+
+    Raises:
+        ConfigError: `required_columns` is not a sequence of names.
+    """
+    if not getattr(entry.provider, "required_columns", ()):
+        return ()
+    return _strings(name, entry.provider, "required_columns")
+
+
+def _strings(name: str, provider: RewardProvider, attribute: str) -> tuple[str, ...]:
+    found = getattr(provider, attribute)
+    strings = tuple(found) if isinstance(found, Iterable) and not isinstance(found, str) else ()
+    if not strings or not all(isinstance(each, str) and each for each in strings) or len({*strings}) != len(strings):
+        raise ConfigError(
+            f"reward {name!r}: `{attribute}` of {type(provider).__name__} must be distinct names, e.g. ('a', 'b');"
+            f" got {found!r}"
+        )
+    return strings
