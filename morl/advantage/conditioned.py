@@ -1,0 +1,218 @@
+"""Conditioned rewards: an easy reward that counts only where a harder one was reached."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, get_type_hints
+
+import torch
+from attrs import Attribute, evolve, field, frozen
+from torch import Tensor
+
+from morl.errors import ConfigError, suggest
+from morl.types import Advantages, RewardMatrix
+
+CONDITIONS = "conditions"
+
+
+def _check_threshold(instance: object, attribute: Attribute[Any], value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ConfigError(f"at_least of a condition must be a finite number; got {value!r}")
+
+
+def _check_name(instance: object, attribute: Attribute[Any], value: object) -> None:
+    if not isinstance(value, str):
+        raise ConfigError(f"`on` of a condition must be the name of a reward; got {value!r}")
+
+
+@frozen
+class Condition:
+    """When a reward counts.
+
+    Args:
+        on: name of the reward that must be reached.
+        at_least: the value that it must reach.
+
+    Raises:
+        ConfigError: a name that is not text, a threshold that is not a finite number.
+    """
+
+    on: str = field(validator=_check_name)
+    at_least: float = field(default=1.0, validator=_check_threshold)
+
+
+def _conditions(given: object) -> dict[str, Condition]:
+    """Conditions by reward name; plain mappings, as YAML brings them, become `Condition`."""
+    if not isinstance(given, Mapping):
+        raise ConfigError(f"conditions must map reward names to conditions; got {given!r}")
+    return {name: _condition(name, entry) for name, entry in given.items()}
+
+
+def _condition(name: str, entry: object) -> Condition:
+    if isinstance(entry, Condition):
+        return entry
+    if not isinstance(entry, Mapping) or "on" not in entry or not set(entry) <= {"on", "at_least"}:
+        raise ConfigError(
+            f"the condition of reward {name!r} must be {{on: <reward>, at_least: <number>}}, at_least 1 by default;"
+            f" got {entry!r}"
+        )
+    return Condition(**entry)
+
+
+@frozen
+class Conditioned:
+    """Any estimator, on conditioned rewards (GDPO paper, eq. 8).
+
+        r_k counts only where r_on >= at_least; elsewhere it is 0.
+
+    The rewards that are logged stay as they were scored: only what the inner estimator sees is changed.
+
+    Chains are allowed.  The threshold is always compared with the score as it was given; a reward that is itself
+    conditioned satisfies nothing where it does not count.  With `length on correct` and `style on length`, style
+    counts where the completion is correct *and* short.
+
+    What is not known is not decided: where `on` is missing, or is itself conditioned on something missing, the reward
+    becomes missing rather than 0.  A missing reward stays missing.
+
+    Args:
+        inner: an estimator; called with the conditioned rewards.
+        conditions: condition by name of the reward that it limits; mappings `{on: .., at_least: ..}` are accepted.
+
+    Raises:
+        ConfigError: no condition at all, a malformed one, or a cycle.
+
+    >>> from morl.advantage import GRPONoStd
+    >>> values = torch.tensor([[[1.0, 0.0], [0.0, 1.0]]])
+    >>> rewards = RewardMatrix.from_groups(values, names=("correct", "short"))
+    >>> GRPONoStd()(rewards).values_B
+    tensor([0., 0.])
+    >>> Conditioned(GRPONoStd(), {"short": {"on": "correct"}})(rewards).values_B
+    tensor([ 0.5000, -0.5000])
+    """
+
+    inner: Callable[[RewardMatrix], Advantages]
+    conditions: Mapping[str, Condition] = field(converter=_conditions)
+
+    def __attrs_post_init__(self) -> None:
+        if not self.conditions:
+            raise ConfigError(
+                "a conditioned estimator needs conditions, such as {length: {on: correctness, at_least: 1}};"
+                " without any, use the plain estimator"
+            )
+        self._order()
+
+    def check_rewards(self, names: Sequence[str]) -> None:
+        """Whether every reward that the conditions name exists; called before training.
+
+        Raises:
+            ConfigError: one that does not.
+        """
+        for name, condition in self.conditions.items():
+            for wanted, where in ((name, "conditions"), (condition.on, f"the condition of {name!r}")):
+                if wanted not in names:
+                    raise ConfigError(
+                        f"{where}: unknown reward {wanted!r}{suggest(wanted, names)}; rewards: {', '.join(names)}"
+                    )
+        inner_check = getattr(self.inner, "check_rewards", None)
+        if inner_check is not None:
+            inner_check(names)
+
+    def __call__(self, rewards: RewardMatrix) -> Advantages:
+        """The inner estimator's advantages of the conditioned rewards.
+
+        Raises:
+            ConfigError: a condition names a reward that is not there.
+        """
+        return self.inner(self.transform(rewards))
+
+    def transform(self, rewards: RewardMatrix) -> RewardMatrix:
+        """The rewards as the inner estimator sees them."""
+        self.check_rewards(rewards.names)
+        column = {name: k for k, name in enumerate(rewards.names)}
+        values_BK, valid_BK = rewards.values_BK.clone(), rewards.valid_BK.clone()
+        counts: dict[str, Tensor] = {}
+        for name in self._order():
+            condition = self.conditions[name]
+            k, on = column[name], column[condition.on]
+            # In the dtype of the scores: a float32 score of 0.7 reaches a threshold of 0.7.
+            threshold = rewards.values_BK.new_tensor(condition.at_least)
+            counts[name] = rewards.values_BK[:, on] >= threshold
+            if condition.on in counts:
+                counts[name] &= counts[condition.on]
+            values_BK[:, k] = torch.where(counts[name], values_BK[:, k], 0.0)
+            valid_BK[:, k] &= valid_BK[:, on]
+        return evolve(rewards, values_BK=values_BK, valid_BK=valid_BK)
+
+    def _order(self) -> list[str]:
+        """Conditioned rewards, each after the one it depends on."""
+        order: list[str] = []
+        for start in self.conditions:
+            chain = [start]
+            while (on := self.conditions[chain[-1]].on) in self.conditions and on not in order:
+                if on in chain:
+                    cycle = " on ".join([*chain[chain.index(on) :], on])
+                    raise ConfigError(f"conditions form a cycle: {cycle}; no reward in it could ever be decided")
+                chain.append(on)
+            order += [name for name in reversed(chain) if name not in order]
+        return order
+
+
+def conditioned_factory(inner: Callable[..., Any]) -> Callable[..., Conditioned]:
+    """A factory of `Conditioned` around what `inner` makes, with the options of both.
+
+    Its signature is real, so that a config reader sees `conditions` beside the inner estimator's own options.
+
+    Raises:
+        ConfigError: the inner estimator has an option `conditions` itself.
+    """
+    options = inspect.signature(inner).parameters
+    if CONDITIONS in options:
+        raise ConfigError(f"{_name(inner)} has an option {CONDITIONS!r} of its own and cannot be conditioned")
+
+    def factory(*, conditions: Mapping[str, Condition], **options: Any) -> Conditioned:
+        return Conditioned(inner=inner(**options), conditions=conditions)
+
+    hints = _hints(inner)
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    own = inspect.Parameter(CONDITIONS, keyword, annotation=Mapping[str, Condition])
+    taken = [
+        option.replace(
+            kind=option.kind if option.kind is option.VAR_KEYWORD else keyword,
+            annotation=hints.get(option.name, option.annotation),
+        )
+        for option in options.values()
+        if option.kind is not option.VAR_POSITIONAL
+    ]
+    parameters = [own, *taken]
+    factory.__signature__ = inspect.Signature(parameters, return_annotation=Conditioned)  # type: ignore[attr-defined]
+    factory.__annotations__ = {p.name: p.annotation for p in parameters if p.annotation is not p.empty}
+    factory.__name__ = factory.__qualname__ = f"conditioned_{_name(inner)}"
+    factory.__doc__ = _documentation(inner)
+    return factory
+
+
+def _name(inner: Callable[..., Any]) -> str:
+    return getattr(inner, "__name__", type(inner).__name__)
+
+
+def _hints(inner: Callable[..., Any]) -> dict[str, Any]:
+    """Resolved annotations of the parameters; those that cannot be resolved stay as they are written."""
+    hints: dict[str, Any] = {}
+    for source in (getattr(inner, "__init__", None), inner) if inspect.isclass(inner) else (inner,):
+        try:
+            hints |= get_type_hints(source)
+        except (NameError, TypeError):
+            continue
+    return hints
+
+
+def _documentation(inner: Callable[..., Any]) -> str:
+    """The inner documentation, with `conditions` at the head of its options."""
+    described = "conditions: condition `{on: <reward>, at_least: <number>}` by name of the reward that it limits."
+    text = inspect.getdoc(inner) or f"{_name(inner)}."
+    head, found, tail = text.partition("\nArgs:\n")
+    if not found:
+        return f"{text}\n\nArgs:\n    {described}\n"
+    return f"{head}{found}    {described}\n{tail}"

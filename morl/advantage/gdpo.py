@@ -1,0 +1,75 @@
+"""GDPO: every reward is normalised within its group before the rewards are added."""
+
+from __future__ import annotations
+
+from attrs import field, frozen
+
+from morl.advantage.groups import Groups, deviations, divisor, finite, snapped, unit_weights
+from morl.advantage.options import DEFAULT_EPS, check_ddof, check_eps, check_flag
+from morl.errors import ConfigError
+from morl.types import Advantages, RewardMatrix
+
+
+@frozen
+class GDPO:
+    r"""Group reward-Decoupled Normalization Policy Optimization (arXiv 2601.05242, eq. 4 to 7).
+
+        A_ijk = (r_ijk - mean_G r_ik) / std_G r_ik        S_ij = sum_k w_k A_ijk
+        A_ij  = (S_ij - mean_batch S) / (std_batch S + eps)
+
+    The batch is every completion of the rollout batch that has at least one reward.  `mean_batch S` is 0 by
+    construction, because every group's S has mean 0; it is not subtracted, so that rounding cannot become signal.
+    The batch step is therefore one positive factor, which changes neither order nor distinctness.
+
+    A reward without spread in a group adds exactly 0 there, so the group step needs no eps.  A missing reward is left
+    out of its own mean and deviation and adds 0; a completion without any reward has advantage 0.
+
+    Args:
+        eps: added to the batch deviation.
+        ddof: 1 divides sums of squares by n - 1, in the group step and in the batch step; 0 by n.
+        batch_norm: False leaves the batch step out (the paper's ablation, appendix A): the result is S.
+
+    Raises:
+        ConfigError: an option out of its range, or an eps without the batch step, where it would do nothing.
+
+    Two groups of two completions with totals (0, 1) and (0, 2) stay distinct:
+
+    >>> import torch
+    >>> rewards = RewardMatrix.from_groups(torch.tensor([[[0.0, 0.0], [1.0, 0.0]], [[0.0, 0.0], [1.0, 1.0]]]))
+    >>> GDPO(batch_norm=False)(rewards).values_B
+    tensor([-0.7071,  0.7071, -1.4142,  1.4142])
+    >>> GDPO(eps=0)(rewards).values_B
+    tensor([-0.5477,  0.5477, -1.0954,  1.0954])
+    """
+
+    eps: float = field(default=DEFAULT_EPS, validator=check_eps)
+    ddof: int = field(default=1, validator=check_ddof)
+    batch_norm: bool = field(default=True, validator=check_flag)
+
+    def __attrs_post_init__(self) -> None:
+        if not self.batch_norm and self.eps not in (0, DEFAULT_EPS):
+            raise ConfigError(f"eps of GDPO belongs to the batch step; batch_norm=False leaves eps={self.eps} unused")
+
+    def __call__(self, rewards: RewardMatrix) -> Advantages:
+        """Advantages of a whole rollout batch, values (B,) and contributions (B, K) in the dtype of the rewards."""
+        groups = Groups.of(rewards.group_ids_B)
+        parts = deviations(rewards, groups)
+        std_PK = parts.std(groups, self.ddof)
+        weights_K, largest_weight = unit_weights(rewards)
+        scores_BK = parts.units_BK / groups.rows(std_PK)
+        terms_BK = scores_BK * weights_K
+        # A deviation off by e moves a score z by e/std, and through the deviation in its denominator by up to
+        # sqrt(n/(n-1)) |z| e/std more.
+        error_PK = parts.error_PK / std_PK * weights_K.abs()
+        bound_B = (groups.rows(error_PK) * (1 + 1.5 * scores_BK.abs())).sum(1)
+        totals_B = snapped(terms_BK.sum(1), bound_B)
+
+        if self.batch_norm:
+            batch = Groups.whole(totals_B)
+            std_1 = batch.deviation(totals_B, batch.number(parts.counts_B), self.ddof)
+            scale = divisor(std_1, self.eps / largest_weight)
+            totals_B, terms_BK = totals_B / scale, terms_BK / scale
+        else:
+            totals_B, terms_BK = totals_B * largest_weight, terms_BK * largest_weight
+        dtype = rewards.values_BK.dtype
+        return Advantages(finite(totals_B, dtype), finite(terms_BK, dtype))

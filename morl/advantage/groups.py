@@ -1,0 +1,182 @@
+"""Groupwise statistics: float64, masked, for groups of any size whose completions stand in any order.
+
+Two things set these statistics apart from a plain mean and deviation.
+
+*The order of the completions cannot matter, not even in the last bit.*  Sums are taken in fixed point: every term is
+rounded to a multiple of 2^-52 and added up as a 64-bit integer, which is associative.  Maxima and minima are anyway.
+
+*Nothing overflows and nothing is squared that could.*  Deviations are held in units of the range (maximum minus
+minimum) of their reward within their group, so they lie in [-1, 1] whatever the scale of the reward.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from attrs import frozen
+from torch import Tensor
+
+from morl.types import RewardMatrix
+
+EPS = torch.finfo(torch.float64).eps
+
+
+@frozen(eq=False)
+class Groups:
+    """Which rows belong together.
+
+    Attributes:
+        index_B: group of each row, 0 to count - 1.
+        count: number of groups, the length of the axis P.
+        bits: binary places that sums are rounded to.
+    """
+
+    index_B: Tensor
+    count: int
+    bits: int
+
+    @classmethod
+    def of(cls, ids_B: Tensor) -> Groups:
+        """Rows of equal id make a group."""
+        ids_P, index_B, sizes_P = torch.unique(ids_B, return_inverse=True, return_counts=True)
+        return cls(index_B, len(ids_P), _bits(int(sizes_P.max()) if len(ids_P) else 1))
+
+    @classmethod
+    def whole(cls, like_B: Tensor) -> Groups:
+        """All rows are one group."""
+        return cls(torch.zeros_like(like_B, dtype=torch.int64), 1, _bits(len(like_B)))
+
+    def rows(self, statistic_P: Tensor) -> Tensor:
+        """Each row's copy of its group's statistic, (P, ..) to (B, ..)."""
+        return statistic_P.index_select(0, self.index_B)
+
+    def max(self, values_B: Tensor) -> Tensor:
+        """Largest value of each group, (B, ..) to (P, ..)."""
+        return self._reduce(values_B, "amax", -math.inf)
+
+    def min(self, values_B: Tensor) -> Tensor:
+        """Smallest value of each group, (B, ..) to (P, ..)."""
+        return self._reduce(values_B, "amin", math.inf)
+
+    def number(self, mask_B: Tensor) -> Tensor:
+        """Number of true rows of each group, as float64, (B, ..) to (P, ..)."""
+        return self._add(mask_B.to(torch.int64)).to(torch.float64)
+
+    def sum(self, values_B: Tensor) -> Tensor:
+        """Sum of each group, (B, ..) to (P, ..), of values in [-1, 1]; the same bits for every order of the rows."""
+        fixed_B = (values_B * 2.0**self.bits).round_().to(torch.int64)
+        return self._add(fixed_B).to(torch.float64) / 2.0**self.bits
+
+    def deviation(self, values_B: Tensor, number_P: Tensor, ddof: int) -> Tensor:
+        """Standard deviation (P,) of values (B,) whose mean over each group is 0, `number_P` of which count."""
+        peak_P = self.max(values_B.abs())
+        unit_B = values_B / self.rows(torch.where(peak_P > 0, peak_P, 1.0))
+        return peak_P * (self.sum(unit_B.square()) / (number_P - ddof).clamp(min=1)).sqrt()
+
+    def _add(self, integers_B: Tensor) -> Tensor:
+        return integers_B.new_zeros((self.count, *integers_B.shape[1:])).index_add_(0, self.index_B, integers_B)
+
+    def _reduce(self, values_B: Tensor, how: str, start: float) -> Tensor:
+        result = values_B.new_full((self.count, *values_B.shape[1:]), start)
+        index = self.index_B.view(-1, *[1] * (values_B.ndim - 1)).expand_as(values_B)
+        return result.scatter_reduce_(0, index, values_B, how)
+
+
+@frozen(eq=False)
+class Deviations:
+    """How each reward deviates from its mean over its group, in units of its range within that group.
+
+    A reward whose largest and smallest valid value in a group are equal has no spread there: its deviations are 0 and
+    its statistics do not count.  That is decided by comparing the values, never by a small deviation.
+
+    Attributes:
+        units_BK: (r - mean) / range, in [-1, 1]; exactly 0 where the reward is missing or has no spread.
+        number_PK: valid entries of each reward in each group; 0 where there is no spread.
+        range_PK: range times `shrink_PK`; 0 where there is no spread.
+        shrink_PK: 1, or 1/2 where the range itself exceeds the largest float64.
+        error_PK: bound on the rounding error of `units_BK`; see `deviations`.
+        counts_B: completions that have at least one reward.
+    """
+
+    units_BK: Tensor
+    number_PK: Tensor
+    range_PK: Tensor
+    shrink_PK: Tensor
+    error_PK: Tensor
+    counts_B: Tensor
+
+    def std(self, groups: Groups, ddof: int) -> Tensor:
+        """Standard deviation (P, K) of `units_BK` over the valid entries; 1 where there is no spread."""
+        squares_PK = groups.sum(self.units_BK.square())
+        return torch.where(self.number_PK > 0, (squares_PK / (self.number_PK - ddof).clamp(min=1)).sqrt(), 1.0)
+
+
+def deviations(rewards: RewardMatrix, groups: Groups) -> Deviations:
+    """Deviations of every reward within every group.
+
+    A reward of weight 0 is treated as missing everywhere, that is, as if it were not there.
+
+    The error bound, in units of the range, is the sum of two parts.  Arithmetic: fewer than a dozen roundings of
+    numbers up to 1, and those of a sum over K terms, give (12 + K) eps(float64), to which comes the resolution of the
+    fixed-point sums.  Representation: a stored value is known to half an ulp of its dtype, a deviation thus to twice
+    that; this part is left out where a single reward has spread, because nothing can cancel against it, and is never
+    taken coarser than float32, because differences that are meant are as small as the ulps of half precision.
+    """
+    valid_BK = rewards.valid_BK & (rewards.weights_K != 0)
+    values_BK = rewards.values_BK.to(torch.float64)
+    high_PK = groups.max(torch.where(valid_BK, values_BK, -math.inf))
+    low_PK = groups.min(torch.where(valid_BK, values_BK, math.inf))
+    spread_PK = high_PK > low_PK
+    high_PK, low_PK = torch.where(spread_PK, high_PK, 1.0), torch.where(spread_PK, low_PK, 0.0)
+    shrink_PK = torch.where((high_PK - low_PK).isinf(), 0.5, 1.0)
+    high_PK, low_PK = high_PK * shrink_PK, low_PK * shrink_PK
+    range_PK = high_PK - low_PK
+
+    counted_BK = valid_BK & groups.rows(spread_PK)
+    units_BK = (values_BK * groups.rows(shrink_PK) - groups.rows(low_PK)) / groups.rows(range_PK)
+    units_BK = torch.where(counted_BK, units_BK, 0.0)
+    number_PK = groups.number(counted_BK)
+    mean_PK = groups.sum(units_BK) / number_PK.clamp(min=1)
+    units_BK = torch.where(counted_BK, units_BK - groups.rows(mean_PK), 0.0)
+
+    stored = min(torch.finfo(rewards.values_BK.dtype).eps, torch.finfo(torch.float32).eps)
+    representation_PK = stored * torch.maximum(high_PK.abs(), low_PK.abs()) / range_PK
+    can_cancel_P1 = spread_PK.sum(1, keepdim=True) > 1
+    arithmetic = (12 + len(rewards.names)) * EPS + 2.0**-groups.bits
+    return Deviations(
+        units_BK=units_BK,
+        number_PK=number_PK,
+        range_PK=torch.where(spread_PK, range_PK, 0.0),
+        shrink_PK=shrink_PK,
+        error_PK=torch.where(spread_PK, arithmetic + torch.where(can_cancel_P1, representation_PK, 0.0), 0.0),
+        counts_B=valid_BK.any(1),
+    )
+
+
+def unit_weights(rewards: RewardMatrix) -> tuple[Tensor, float]:
+    """Weights (K,) divided by the largest absolute one, and that one (1 if all are 0), so that no product overflows."""
+    largest = float(rewards.weights_K.abs().max())
+    largest = largest if largest > 0 else 1.0
+    return rewards.weights_K / largest, largest
+
+
+def snapped(totals_B: Tensor, bound_B: Tensor) -> Tensor:
+    """Exactly 0 where a total is within the rounding error of its terms: they cancel on paper."""
+    return torch.where(totals_B.abs() <= bound_B, 0.0, totals_B)
+
+
+def divisor(deviation: Tensor, eps: Tensor | float) -> Tensor:
+    """deviation + eps, and infinity where there is no deviation: whatever is divided by it becomes 0."""
+    return torch.where(deviation > 0, deviation + eps, math.inf)
+
+
+def finite(values: Tensor, dtype: torch.dtype) -> Tensor:
+    """In `dtype`; what it cannot hold becomes its largest number instead of infinity."""
+    largest = torch.finfo(dtype).max
+    return values.clamp(-largest, largest).to(dtype)
+
+
+def _bits(terms: int) -> int:
+    """Binary places at which this many numbers in [-1, 1] add up within 63 bits; float64 itself has 52."""
+    return min(52, 62 - (terms - 1).bit_length() if terms else 52)

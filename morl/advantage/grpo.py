@@ -1,0 +1,115 @@
+"""GRPO on the weighted sum of the rewards, with and without division by the group's deviation."""
+
+from __future__ import annotations
+
+import torch
+from attrs import field, frozen
+from torch import Tensor
+
+from morl.advantage.groups import Deviations, Groups, deviations, divisor, finite, snapped, unit_weights
+from morl.advantage.options import DEFAULT_EPS, check_ddof, check_eps
+from morl.types import Advantages, RewardMatrix
+
+
+@frozen
+class GRPO:
+    r"""Group Relative Policy Optimization on the weighted sum of the rewards (GDPO paper, eq. 1 and 2).
+
+        s_ij = sum_k w_k r_ijk        A_ij = (s_ij - mean_G s_i) / (std_G s_i + eps)
+
+    Source: arXiv 2402.03300 for one reward; arXiv 2601.05242 for the sum.  A missing reward is left out of its own
+    mean and adds nothing to the sum; a completion without any reward has advantage 0 and does not enter `std_G`.
+
+    Args:
+        eps: added to the group's deviation, in units of the weighted reward.  0 divides by the deviation itself; a
+            group whose sums are all equal has advantage 0 either way.
+        ddof: 1 divides the sum of squares by G - 1, the sample deviation of the paper; 0 by G.
+
+    Raises:
+        ConfigError: an option out of its range.
+
+    Two groups of two completions with totals (0, 1) and (0, 2) collapse into one and the same answer:
+
+    >>> import torch
+    >>> rewards = RewardMatrix.from_groups(torch.tensor([[[0.0, 0.0], [1.0, 0.0]], [[0.0, 0.0], [1.0, 1.0]]]))
+    >>> GRPO(eps=0)(rewards).values_B
+    tensor([-0.7071,  0.7071, -0.7071,  0.7071])
+    """
+
+    eps: float = field(default=DEFAULT_EPS, validator=check_eps)
+    ddof: int = field(default=1, validator=check_ddof)
+
+    def __call__(self, rewards: RewardMatrix) -> Advantages:
+        """Advantages of a whole rollout batch, values (B,) and contributions (B, K) in the dtype of the rewards."""
+        groups = Groups.of(rewards.group_ids_B)
+        sums = _sums(rewards, groups)
+        std_P = groups.deviation(sums.totals_B, groups.number(sums.parts.counts_B), self.ddof)
+        # eps in the units of the totals; divided step by step because the product of scale and weight may underflow.
+        eps_P = self.eps / sums.largest_weight * sums.shrink_P / sums.scale_P
+        return _advantages(rewards, sums, torch.ones_like(sums.totals_B), groups.rows(divisor(std_P, eps_P)))
+
+
+@frozen
+class GRPONoStd:
+    r"""GRPO without division by the deviation: Dr. GRPO (arXiv 2503.20783), also used for DeepSeek-V3.2.
+
+        s_ij = sum_k w_k r_ijk        A_ij = s_ij - mean_G s_i
+
+    Missing rewards are treated as by `GRPO`.  The advantages bear the units of the weighted reward; those that the
+    dtype cannot hold become its largest number.
+
+    >>> import torch
+    >>> rewards = RewardMatrix.from_groups(torch.tensor([[[0.0, 0.0], [1.0, 0.0]], [[0.0, 0.0], [1.0, 1.0]]]))
+    >>> GRPONoStd()(rewards).values_B
+    tensor([-0.5000,  0.5000, -1.0000,  1.0000])
+    """
+
+    def __call__(self, rewards: RewardMatrix) -> Advantages:
+        """Advantages of a whole rollout batch, values (B,) and contributions (B, K) in the dtype of the rewards."""
+        groups = Groups.of(rewards.group_ids_B)
+        sums = _sums(rewards, groups)
+        scale_P = finite(sums.scale_P * sums.largest_weight, torch.float64)
+        return _advantages(rewards, sums, groups.rows(scale_P), groups.rows(sums.shrink_P))
+
+
+@frozen(eq=False)
+class _Sums:
+    """Centred weighted sums, s - mean_G s = totals * scale * largest_weight / shrink.
+
+    Attributes:
+        terms_BK: what each reward adds to the total, at most 1 in size.
+        totals_B: their sums, exactly 0 where they cancel on paper.
+        scale_P: the largest weighted range of a reward in the group; 1 where none has spread.
+        shrink_P: 1, or 1/2 where a range exceeds float64.
+        largest_weight: of all rewards.
+        parts: what they were made from.
+    """
+
+    terms_BK: Tensor
+    totals_B: Tensor
+    scale_P: Tensor
+    shrink_P: Tensor
+    largest_weight: float
+    parts: Deviations
+
+
+def _sums(rewards: RewardMatrix, groups: Groups) -> _Sums:
+    parts = deviations(rewards, groups)
+    weights_K, largest_weight = unit_weights(rewards)
+    shrink_P1 = parts.shrink_PK.amin(1, keepdim=True)
+    ranges_PK = parts.range_PK * (shrink_P1 / parts.shrink_PK) * weights_K
+    scale_P = ranges_PK.abs().amax(1)
+    scale_P = torch.where(scale_P > 0, scale_P, 1.0)
+    ranges_PK = ranges_PK / scale_P[:, None]
+    terms_BK = parts.units_BK * groups.rows(ranges_PK)
+    bound_P = (ranges_PK.abs() * parts.error_PK).sum(1)
+    totals_B = snapped(terms_BK.sum(1), groups.rows(bound_P))
+    return _Sums(terms_BK, totals_B, scale_P, shrink_P1[:, 0], largest_weight, parts)
+
+
+def _advantages(rewards: RewardMatrix, sums: _Sums, times_B: Tensor, over_B: Tensor) -> Advantages:
+    dtype = rewards.values_BK.dtype
+    return Advantages(
+        values_B=finite(sums.totals_B * times_B / over_B, dtype),
+        contributions_BK=finite(sums.terms_BK * times_B[:, None] / over_B[:, None], dtype),
+    )
