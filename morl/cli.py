@@ -104,15 +104,20 @@ def _resume(arguments: list[str]) -> int:
 
 
 def _run(tree: dict[str, object], *, resume: bool) -> int:
+    from morl.config.load import parse
+    from morl.plugins import Registry
+
+    # Before Lightning and transformers are imported: a mistyped key should not take seconds to be told.
+    config = parse(tree, Registry())
+
     from morl.training import train
     from morl.training.callbacks import results_table
 
     console = Console(stderr=True)
     try:
-        result = train(tree, resume=resume)
+        result = train(config, resume=resume)
     except (KeyboardInterrupt, SystemExit):
-        output = tree.get("output")
-        console.print(f"stopped; go on from the newest checkpoint with: morl resume {output}", soft_wrap=True)
+        console.print(f"stopped; go on from the newest checkpoint with: morl resume {config.output}", soft_wrap=True)
         return 130
     if result.is_first_rank:
         if result.evaluations:

@@ -1,0 +1,41 @@
+# Two commands do everything: `make demo` and `make test`.  Both set up their own environment in .venv first.
+#
+# On a machine without a GPU, PyTorch's CPU wheels save gigabytes:
+#   make demo PIP_FLAGS="--extra-index-url https://download.pytorch.org/whl/cpu"
+
+PYTHON    ?= python3
+PIP_FLAGS ?=
+BIN       := .venv/bin
+PLUGINS   := morl-toolcall morl-playground morl-example
+DEMO_RUN  ?= runs/demo-$(shell date +%Y%m%d-%H%M%S)
+
+# The demo's and the tests' models are tiny: more threads only wait for each other.
+export OMP_NUM_THREADS ?= 1
+export TOKENIZERS_PARALLELISM ?= false
+
+.PHONY: demo test quick lint setup clean
+
+demo: setup
+	$(BIN)/morl train examples/demo.yaml --output=$(DEMO_RUN)
+
+test: lint
+	$(BIN)/python -m pytest
+
+quick: setup
+	$(BIN)/python -m pytest -m "not slow"
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy morl $(foreach plugin,$(PLUGINS),plugins/$(plugin)/$(subst -,_,$(plugin)))
+
+setup: .venv/installed
+
+.venv/installed: pyproject.toml $(foreach plugin,$(PLUGINS),plugins/$(plugin)/pyproject.toml)
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet $(PIP_FLAGS) -e ".[dev]" $(foreach plugin,$(PLUGINS),-e plugins/$(plugin))
+	touch $@
+
+clean:
+	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

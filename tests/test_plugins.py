@@ -1,0 +1,185 @@
+"""Plugins as users meet them: distributions on the path with an entry point, good and broken."""
+
+from __future__ import annotations
+
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from morl.errors import PluginError
+from morl.hookspecs import REGISTERING_HOOKS, hookimpl
+from morl.plugins import DuplicateNameError, Registry
+
+
+@pytest.fixture
+def install(tmp_path, monkeypatch):
+    """Puts a distribution with one entry point of the group `morl` on the path, as pip would."""
+
+    def install(name: str, code: str, version: str = "1.0") -> None:
+        folder: Path = tmp_path / name
+        module = name.replace("-", "_") + "_for_test"
+        information = folder / f"{name.replace('-', '_')}-{version}.dist-info"
+        information.mkdir(parents=True)
+        (information / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+        (information / "entry_points.txt").write_text(f"[morl]\n{name} = {module}\n")
+        (folder / f"{module}.py").write_text("from morl.hookspecs import hookimpl\n" + textwrap.dedent(code))
+        monkeypatch.syspath_prepend(str(folder))
+
+    return install
+
+
+def reward_plugin(name: str) -> str:
+    return f"""
+    @hookimpl
+    def morl_register_reward_providers():
+        return {{"{name}": lambda: None}}
+    """
+
+
+def info(registry, name):
+    (found,) = (plugin for plugin in registry.plugins if plugin.name == name)
+    return found
+
+
+def test_every_builtin_can_be_imported():
+    registry = Registry(discover=False)
+    found = [part for kind in REGISTERING_HOOKS for part in registry.names(kind)]
+    assert {part.kind for part in found} == set(REGISTERING_HOOKS)
+    for part in found:
+        assert callable(part.load())
+
+
+def test_an_installed_plugin_is_found_with_its_distribution(install):
+    install("morl-nice", reward_plugin("nice"), version="2.3")
+    registry = Registry()
+    assert registry.find("reward provider", "nice").plugin.label == "morl-nice 2.3"
+    assert info(registry, "morl-nice").offers == {"reward provider": ["nice"]}
+    assert registry.versions()["morl-nice"] == "2.3"
+
+
+def test_an_unknown_name_is_answered_with_near_ones_and_the_whole_list(install):
+    install("morl-extra", "@hookimpl\ndef morl_register_advantage_estimators():\n    return {'rloo': lambda: None}\n")
+    with pytest.raises(PluginError) as caught:
+        Registry().find("advantage estimator", "gdop")
+    message = str(caught.value)
+    assert "unknown advantage estimator 'gdop'; did you mean 'gdpo'?" in message
+    assert "gdpo, grpo, grpo-no-std (morl)" in message
+    assert "rloo (morl-extra 1.0)" in message
+
+
+def test_a_misspelt_conditioned_name_suggests_the_conditioned_one():
+    with pytest.raises(PluginError, match="did you mean 'gdpo'"):
+        Registry(discover=False).find("advantage estimator", "conditioned-gdop")
+
+
+def test_a_conditioned_form_exists_for_third_party_estimators(install):
+    install(
+        "morl-extra",
+        """
+        from attrs import frozen
+
+        @frozen
+        class Rloo:
+            '''Leave one out.
+
+            Args:
+                scale: factor.
+            '''
+            scale: float = 1.0
+
+            def __call__(self, rewards):
+                raise AssertionError
+
+        @hookimpl
+        def morl_register_advantage_estimators():
+            return {"rloo": Rloo}
+        """,
+    )
+    factory = Registry().find("advantage estimator", "conditioned-rloo").load()
+    made = factory(scale=2.0, conditions={"length": {"on": "correct"}})
+    assert made.inner.scale == 2.0
+
+
+@pytest.mark.parametrize(
+    ("code", "error"),
+    [
+        ("import there_is_no_such_module", "No module named 'there_is_no_such_module'"),
+        ("raise RuntimeError('out of luck')", "RuntimeError: out of luck"),
+        ("", "offers nothing: no function is marked with morl.hookspecs.hookimpl"),
+        ("@hookimpl\ndef morl_register_reward_provider():\n    return {}", "did you mean 'morl_register_reward_providers'"),
+        ("@hookimpl\ndef morl_register_reward_providers(config):\n    return {}", "config"),
+        ("@hookimpl\ndef morl_register_reward_providers():\n    return ['a']", "must return a mapping"),
+        ("@hookimpl\ndef morl_register_reward_providers():\n    return {'A B': int}", "'A B' is not a name"),
+        ("@hookimpl\ndef morl_register_reward_providers():\n    return {'a': 3}", "neither callable nor"),
+        ("@hookimpl\ndef morl_register_reward_providers():\n    return {'a': 'no path'}", "neither callable nor"),
+        (
+            "@hookimpl\ndef morl_register_advantage_estimators():\n    return {'conditioned-x': int}",
+            "begins with 'conditioned-'",
+        ),
+    ],
+)
+def test_a_broken_plugin_is_set_aside_and_shown(install, code, error):
+    install("morl-broken", code)
+    install("morl-nice", reward_plugin("nice"))
+    registry = Registry()
+    assert error in (info(registry, "morl-broken").error or "")
+    assert info(registry, "morl-broken").offers == {}
+    assert registry.find("reward provider", "nice")
+    assert "morl-broken" not in registry.versions()
+    with pytest.raises(PluginError, match=r"failed to load: morl-broken 1\.0"):
+        registry.find("reward provider", "absent")
+
+
+def test_two_plugins_with_one_name_are_refused_by_both_names(install):
+    install("morl-one", reward_plugin("same"))
+    install("morl-two", reward_plugin("same"), version="0.5")
+    with pytest.raises(DuplicateNameError, match=r"'same' is registered twice: by morl-one 1\.0 and by morl-two 0\.5"):
+        Registry()
+
+
+def test_a_plugin_cannot_take_a_name_of_morl(install):
+    install("morl-thief", "@hookimpl\ndef morl_register_advantage_estimators():\n    return {'gdpo': int}\n")
+    with pytest.raises(DuplicateNameError, match="by morl .* and by morl-thief"):
+        Registry()
+
+
+def test_the_same_name_may_stand_for_parts_of_two_kinds(install):
+    install("morl-both", reward_plugin("gdpo"))
+    assert Registry().find("reward provider", "gdpo").plugin.distribution == "morl-both"
+
+
+def test_a_path_that_cannot_be_imported_fails_when_it_is_used_and_says_whose_it_is(install):
+    install("morl-late", "@hookimpl\ndef morl_register_reward_providers():\n    return {'late': 'gone.away:Reward'}\n")
+    registry = Registry()
+    with pytest.raises(PluginError, match=r"reward provider 'late' of morl-late 1\.0 cannot be imported from 'gone"):
+        registry.find("reward provider", "late").load()
+
+
+class Observer:
+    def __init__(self):
+        self.seen = []
+
+    @hookimpl
+    def morl_rollouts_ready(self, step, rollouts):
+        if rollouts is None:
+            raise ValueError("nothing there")
+        self.seen.append((step, rollouts))
+
+
+def test_an_object_can_be_passed_as_a_plugin_and_observes():
+    observer = Observer()
+    registry = Registry([observer], discover=False)
+    registry.observe("morl_rollouts_ready", step=3, rollouts="batch")
+    assert observer.seen == [(3, "batch")]
+    assert info(registry, "Observer").observes == ["morl_rollouts_ready"]
+
+
+def test_an_observer_that_raises_is_named():
+    with pytest.raises(PluginError, match="morl_rollouts_ready of plugin .*Observer failed: ValueError: nothing there"):
+        Registry([Observer()], discover=False).observe("morl_rollouts_ready", step=0, rollouts=None)
+
+
+def test_a_broken_object_that_is_passed_in_is_an_error_at_once():
+    with pytest.raises(PluginError, match="offers nothing"):
+        Registry([object()], discover=False)

@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from morl.training.batching import micro_batches, mini_batches
+from morl.training.exchange import Exchange
+
+
+@given(st.integers(1, 40), st.integers(1, 8), st.integers(0, 5))
+def test_mini_batches_deal_out_every_group_once_and_evenly(groups, count, step):
+    parts = mini_batches(groups, count, seed=0, step=step, epoch=0)
+    assert sorted(torch.cat(parts).tolist()) == list(range(groups))
+    sizes = [len(part) for part in parts]
+    assert len(parts) == min(count, groups)
+    assert max(sizes) - min(sizes) <= 1
+
+
+def test_mini_batches_differ_between_steps_and_epochs_and_repeat_for_a_seed():
+    def deal(step, epoch, seed=0):
+        return [part.tolist() for part in mini_batches(64, 4, seed, step, epoch)]
+
+    assert deal(0, 0) == deal(0, 0)
+    assert deal(0, 0) != deal(1, 0)
+    assert deal(0, 0) != deal(0, 1)
+    assert deal(0, 0) != deal(0, 0, seed=1)
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 20)), min_size=1, max_size=30), st.integers(1, 60))
+def test_micro_batches_keep_order_and_budget(rows, budget):
+    groups, lengths = sorted(group for group, _ in rows), [length for _, length in rows]
+    prompts = [5, 1, 9, 3]
+    runs = micro_batches(prompts, groups, lengths, budget)
+    assert [row for run in runs for row in run] == list(range(len(rows)))
+    for run in runs:
+        tokens = sum(lengths[row] for row in run) + sum(prompts[group] for group in {groups[row] for row in run})
+        assert tokens <= budget or len(run) == 1
+
+
+@given(st.integers(0, 50), st.integers(1, 8))
+def test_shares_of_all_ranks_are_the_whole_in_order(count, size):
+    shares = [Exchange(rank, size).share(count) for rank in range(size)]
+    assert [index for share in shares for index in share] == list(range(count))
+    assert max(map(len, shares)) - min(map(len, shares)) <= 1
