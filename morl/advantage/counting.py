@@ -64,7 +64,8 @@ def distinct_groups(
     rewards = RewardMatrix.from_groups(completions_VK[torch.tensor(list(choices))])
     values_PG = estimator(rewards).values_B.view(-1, group_size)
     rounded_PG = (values_PG * 10**decimals).round().to(torch.int64)
-    return torch.unique(rounded_PG.sort(1).values, dim=0)
+    distinct_PG: Tensor = torch.unique(rounded_PG.sort(1).values, dim=0)
+    return distinct_PG
 
 
 def _arrangements(row: Sequence[int]) -> int:

@@ -12,7 +12,7 @@ from morl.types import Advantages, RewardMatrix
 
 @frozen
 class GDPO:
-    r"""Group reward-Decoupled Normalization Policy Optimization (arXiv 2601.05242, eq. 4 to 7).
+    """Group reward-Decoupled Normalization Policy Optimization (arXiv 2601.05242, eq. 4 to 7).
 
         A_ijk = (r_ijk - mean_G r_ik) / std_G r_ik        S_ij = sum_k w_k A_ijk
         A_ij  = (S_ij - mean_batch S) / (std_batch S + eps)

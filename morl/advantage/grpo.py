@@ -13,7 +13,7 @@ from morl.types import Advantages, RewardMatrix
 
 @frozen
 class GRPO:
-    r"""Group Relative Policy Optimization on the weighted sum of the rewards (GDPO paper, eq. 1 and 2).
+    """Group Relative Policy Optimization on the weighted sum of the rewards (GDPO paper, eq. 1 and 2).
 
         s_ij = sum_k w_k r_ijk        A_ij = (s_ij - mean_G s_i) / (std_G s_i + eps)
 
@@ -51,7 +51,7 @@ class GRPO:
 
 @frozen
 class GRPONoStd:
-    r"""GRPO without division by the deviation: Dr. GRPO (arXiv 2503.20783), also used for DeepSeek-V3.2.
+    """GRPO without division by the deviation: Dr. GRPO (arXiv 2503.20783), also used for DeepSeek-V3.2.
 
         s_ij = sum_k w_k r_ijk        A_ij = s_ij - mean_G s_i
 

@@ -1,0 +1,97 @@
+"""The conformance check of advantage estimators, for plugin authors' tests as for morl's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+
+import torch
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from morl.errors import ConfigError, suggest
+from morl.testing.laws import ALWAYS, CLAIMS, Estimator, Law
+from morl.testing.strategies import reward_matrices
+from morl.types import RewardMatrix
+
+
+class LawBroken(AssertionError):
+    """An estimator breaks a law; the message names the law and shows the smallest example that was found."""
+
+
+def check_advantage_estimator(
+    factory: Callable[[], Estimator],
+    *,
+    claims: Collection[str] = (),
+    without: Collection[str] = (),
+    names: Sequence[str] | None = None,
+    max_examples: int = 50,
+) -> None:
+    """Checks an estimator against the laws, on examples that Hypothesis draws; the same ones on every run.
+
+    Every estimator is held to these laws:
+
+    - `form`: shapes (B,) and (B, K), the dtype of the rewards
+    - `finite`: no NaN, no infinity, at any scale
+    - `pure`: the same answer twice, nothing written to
+    - `order`, `shards`, `labels`: no dependence on the order of completions, on ranks, on the numbering of groups
+    - `missing`, `absent-reward`, `abstained`: NaN, masked and left out are one; no reward at all gives 0
+    - `contributions`: add up to the advantage
+    - `no-spread`: exactly 0 where nothing differs
+
+    and to those it claims: `zero-mean`, `unit-deviation`, `unit-batch-deviation`, `shift`, `scale`, `scale-each`,
+    `dead-reward`, `local`.
+
+    Args:
+        factory: makes the estimator; set eps to 0 if you claim a deviation or a scale law.
+        claims: laws that the estimator claims besides.
+        without: laws that it does not obey by design, such as `no-spread` for one without a baseline per group.
+        names: reward names, for an estimator whose options name rewards; default r0, r1, ..
+        max_examples: per law.
+
+    Raises:
+        LawBroken: the estimator breaks a law, or raises where it should answer.
+        ConfigError: a law that does not exist.
+    """
+    for chosen, known in ((claims, CLAIMS), (without, ALWAYS)):
+        for name in chosen:
+            if name not in known:
+                raise ConfigError(f"unknown law {name!r}{suggest(name, known)}; there are: {', '.join(known)}")
+    held = [law for name, law in ALWAYS.items() if name not in without]
+    for law in (*held, *(CLAIMS[name] for name in claims)):
+        _check(law, factory, names, max_examples)
+
+
+def _check(law: Law, factory: Callable[[], Estimator], names: Sequence[str] | None, max_examples: int) -> None:
+    @settings(
+        max_examples=max_examples,
+        derandomize=True,
+        database=None,
+        deadline=None,
+        report_multiple_bugs=False,
+        phases=(Phase.generate, Phase.shrink),
+        suppress_health_check=[HealthCheck.too_slow],
+    )
+    @given(reward_matrices(names=names, **law.examples), st.integers(0, 9))
+    def holds(rewards: RewardMatrix, seed: int) -> None:
+        estimator = factory()
+        try:
+            law.check(estimator, rewards, torch.Generator().manual_seed(seed))
+        except Exception as error:
+            fault = str(error) if isinstance(error, AssertionError) else f"it raised {type(error).__name__}: {error}"
+            raise LawBroken(
+                f"{estimator!r} breaks the law {law.name!r}: {law.statement}\n{fault}\n{table(rewards)}"
+            ) from error
+
+    holds()
+
+
+def table(rewards: RewardMatrix) -> str:
+    """The rewards as text, a line per completion; masked values in parentheses."""
+    head = "  ".join(f"{name} (weight {rewards.weights.get(name, 1.0)})" for name in rewards.names)
+    lines = [f"rewards, {rewards.values_BK.dtype}:", f"  group  {head}"]
+    for group, values, valid in zip(
+        rewards.group_ids_B.tolist(), rewards.values_BK.tolist(), rewards.valid_BK.tolist(), strict=True
+    ):
+        cells = (f"{v!r}" if ok or v != v else f"({v!r})" for v, ok in zip(values, valid, strict=True))
+        lines.append(f"  {group}  {'  '.join(cells)}")
+    return "\n".join(lines)
