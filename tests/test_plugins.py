@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import textwrap
 from pathlib import Path
 
@@ -12,13 +13,16 @@ from morl.hookspecs import REGISTERING_HOOKS, hookimpl
 from morl.plugins import DuplicateNameError, Registry
 
 
+_COUNTER = itertools.count()
+
+
 @pytest.fixture
 def install(tmp_path, monkeypatch):
     """Puts a distribution with one entry point of the group `morl` on the path, as pip would."""
 
     def install(name: str, code: str, version: str = "1.0") -> None:
         folder: Path = tmp_path / name
-        module = name.replace("-", "_") + "_for_test"
+        module = f"{name.replace('-', '_')}_{next(_COUNTER)}"  # sys.modules outlives a test
         information = folder / f"{name.replace('-', '_')}-{version}.dist-info"
         information.mkdir(parents=True)
         (information / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")

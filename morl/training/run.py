@@ -10,6 +10,7 @@ from typing import Any
 import lightning.pytorch as L
 import torch
 from attrs import frozen
+from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies import ModelParallelStrategy, Strategy
 from transformers import PreTrainedTokenizerBase
@@ -27,6 +28,7 @@ from morl.training.checks import check_settings
 from morl.training.metrics import Metrics
 from morl.training.module import RLModule
 from morl.training.parts import Given, Parts, build_parts
+from morl.training.quiet import quiet_libraries
 from morl.training.run_folder import RunFolder
 from morl.types import EncodedPrompt, Prompt
 
@@ -106,12 +108,13 @@ def train(
     if not resume:
         folder.check_new()
 
-    module = _module(config, parts)
-    if not resume:
-        folder.create(to_mapping(config), registry.versions())
     evaluations = Evaluations(folder.evaluation, config.evaluation.every) if config.evaluation else None
-    trainer = _trainer(config, folder, evaluations, callbacks, loggers, first_step=_steps_in(checkpoint))
-    trainer.fit(module, ckpt_path=checkpoint, weights_only=False)
+    with quiet_libraries():
+        module = _module(config, parts)
+        if not resume:
+            folder.create(to_mapping(config), registry.versions())
+        trainer = _trainer(config, folder, evaluations, callbacks, loggers, first_step=_steps_in(checkpoint))
+        trainer.fit(module, ckpt_path=checkpoint, weights_only=False)
     results = evaluations.results if evaluations else {}
     return RunResult(folder.path, folder.model, parts.scorer.names, results, trainer.is_global_zero)
 
@@ -175,8 +178,12 @@ def _trainer(
         own.append(evaluations)
     if options.progress:
         own.append(LiveDisplay())
+    users = [*_objects(options.callbacks, "trainer.callbacks"), *callbacks]
     # The last to be called, so that what a checkpoint counts as done has been written down.
-    last = [Checkpoints(folder.checkpoints, training.checkpoint_every, training.keep_checkpoints)]
+    last = [
+        Checkpoints(folder.checkpoints, training.checkpoint_every, training.keep_checkpoints),
+        ExportModel(folder.model),
+    ]
     return L.Trainer(
         accelerator=options.accelerator,
         devices=options.devices,
@@ -186,18 +193,13 @@ def _trainer(
         deterministic=options.deterministic,
         max_epochs=1,
         logger=[*folder.loggers(first_step), *_objects(options.loggers, "trainer.loggers"), *loggers],
-        callbacks=[
-            *own,
-            *_objects(options.callbacks, "trainer.callbacks"),
-            *callbacks,
-            *last,
-            ExportModel(folder.model),
-        ],
+        callbacks=[*own, *users, *last],
         log_every_n_steps=1,
         num_sanity_val_steps=0,
         enable_progress_bar=False,
         enable_model_summary=False,
-        enable_checkpointing=True,
+        # Lightning adds a ModelCheckpoint of its own where it is allowed to; morl's Checkpoints takes its place.
+        enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in users),
         use_distributed_sampler=False,
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +38,6 @@ class Checkpoints(L.Callback):
 
     @rank_zero_only
     def _forget_old(self) -> None:
-        import shutil
-
         for path in sorted(self.folder.glob("step-*.ckpt"))[: -self.keep]:
             # Sharded strategies write a folder.
             shutil.rmtree(path) if path.is_dir() else path.unlink()

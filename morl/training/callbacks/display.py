@@ -102,13 +102,14 @@ def _metrics_table(metrics: Mapping[str, float], rewards: tuple[str, ...]) -> Ta
 
 def _summary(metrics: Mapping[str, float]) -> str:
     return (
-        f"{metrics.get('advantage/distinct', 0):.0f} distinct advantages of"
-        f" {metrics.get('reward/distinct_combinations', 0):.0f} reward combinations;"
-        f" {metrics.get('time/tokens_per_second', 0):,.0f} tokens/s; length"
-        f" {metrics.get('completions/length_mean', 0):.1f}; entropy {metrics.get('policy/entropy', 0):.2f}"
+        f"distinct advantages {metrics.get('advantage/distinct', 0):.0f}"
+        f" from {metrics.get('reward/distinct_combinations', 0):.0f} reward combinations"
+        f" | {metrics.get('time/tokens_per_second', 0):,.0f} tokens/s"
+        f" | length {metrics.get('completions/length_mean', 0):.1f}"
+        f" | entropy {metrics.get('policy/entropy', 0):.2f}"
     )
 
 
 def _plain_line(step: int, steps: int, metrics: Mapping[str, float], rewards: tuple[str, ...]) -> str:
     means = "  ".join(f"{name} {metrics.get(f'reward/{name}/mean', float('nan')):.3f}" for name in rewards)
-    return f"{time.strftime('%H:%M:%S')}  step {step}/{steps}  {means}  ({_summary(metrics)})"
+    return f"{time.strftime('%H:%M:%S')}  step {step}/{steps}  {means}  | {_summary(metrics)}"
