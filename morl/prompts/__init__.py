@@ -1,0 +1,13 @@
+"""Where prompts come from: data sets, their encoding by the policy's tokenizer, and the order of the rows.
+
+>>> from morl.types import Prompt
+>>> prompts = [Prompt("2+2?", {"answer": "4"}), Prompt("3+3?", {"answer": "6"})]
+>>> check_columns(prompts, {"answer": ("correctness",)})  # as RewardScorer.required_columns says
+"""
+
+from morl.prompts.columns import check_columns
+from morl.prompts.encode import EncodedPrompts, encode_prompts
+from morl.prompts.hub import HubDataset
+from morl.prompts.jsonl import JsonLines
+
+__all__ = ["EncodedPrompts", "HubDataset", "JsonLines", "check_columns", "encode_prompts"]
