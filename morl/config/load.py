@@ -164,7 +164,7 @@ def parse(tree: Mapping[str, Any], registry: Registry, given: frozenset[str] = f
         PluginError: a name that no plugin offers.
     """
     parser = build_parser(tree, registry, given)
-    known = {action.dest for action in parser._actions}
+    known = {action.dest for action in parser._actions if not action.dest.endswith(".help")}
     _refuse_unknown(tree, known, _sections(tree))
     clean = {key: value for key, value in _copy(tree).items() if value is not None}
     if isinstance(clean.get("rewards"), dict):

@@ -28,6 +28,7 @@ from transformers import PreTrainedTokenizerBase
 
 from morl.config.schema import Config, OptimizerConfig
 from morl.policy.model import PolicyModel
+from morl.training import seeds
 from morl.training.batching import mini_batches
 from morl.training.collect import Collector, Experience
 from morl.training.evaluate import evaluate
@@ -103,6 +104,8 @@ class RLModule(L.LightningModule):
         self.parts.backend.sync_weights(step)
         experience = self.collector.collect(step, int(self.consumed_prompts), self.exchange)
         collected = time.perf_counter()
+        # Dropout of LoRA adapters is all that draws from torch's own generator.
+        torch.manual_seed(seeds.derive(self.config.seed, seeds.DROPOUT, step, self.exchange.rank))
         metrics = self.update(step, experience)
         self.finished_steps += 1
         self.consumed_prompts += experience.consumed_prompts
@@ -134,6 +137,7 @@ class RLModule(L.LightningModule):
                     sync=self._sync,
                     manual_backward=self.manual_backward,
                     sums=sums,
+                    on_policy=not norms,
                 )
                 norms.append(self._clip_gradients())
                 optimizer.step()
@@ -146,8 +150,10 @@ class RLModule(L.LightningModule):
         totals = self.exchange.sum(sums.sums)
         tokens = max(totals.pop("tokens"), 1.0)
         loss = totals.pop("loss") / len(norms)
+        difference = totals.pop("on_policy_difference") / max(totals.pop("on_policy_tokens"), 1.0)
         return {
             "loss": loss,
+            "rollout/logprob_difference": difference,
             **{name: total / tokens for name, total in totals.items()},
             "optimizer/grad_norm": sum(norms) / len(norms),
             "optimizer/lr": lr,
@@ -162,7 +168,9 @@ class RLModule(L.LightningModule):
 
     def train_dataloader(self) -> DataLoader[int]:
         """One index per step.  Prompts are not loaded here: which ones a step takes follows from the counters."""
-        return DataLoader(range(self.config.training.steps), batch_size=None)  # type: ignore[arg-type]
+        steps = range(self.config.training.steps)
+        # A generator of its own, for a loader draws from torch's global one even where it does not shuffle.
+        return DataLoader(steps, batch_size=None, generator=torch.Generator())  # type: ignore[arg-type]
 
     def configure_model(self) -> None:
         """Shards the policy under FSDP2; every other strategy wraps it by itself."""
@@ -205,6 +213,9 @@ class RLModule(L.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Notes which plugins, in which versions, made these weights."""
         checkpoint["morl_plugins"] = self.parts.registry.versions()
+        # Whether the last step was reached follows from the counts.  Lightning's flag would also stop a run that is
+        # resumed with more steps than it had.
+        checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["is_last_batch"] = False
 
     # Details --------------------------------------------------------------------------------------------------------
 

@@ -30,6 +30,7 @@ from morl.training.module import RLModule
 from morl.training.parts import Given, Parts, build_parts
 from morl.training.quiet import quiet_libraries
 from morl.training.run_folder import RunFolder
+from morl.training.seeds import private_torch_rng
 from morl.types import EncodedPrompt, Prompt
 
 
@@ -109,7 +110,7 @@ def train(
         folder.check_new()
 
     evaluations = Evaluations(folder.evaluation, config.evaluation.every) if config.evaluation else None
-    with quiet_libraries():
+    with quiet_libraries(), private_torch_rng(config.seed):
         module = _module(config, parts)
         if not resume:
             folder.create(to_mapping(config), registry.versions())

@@ -5,9 +5,13 @@ Nothing has to be saved to resume a run exactly, and no draw depends on how many
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-ROLLOUT, EVALUATION, MINI_BATCHES = range(3)
+import numpy as np
+import torch
+
+ROLLOUT, EVALUATION, MINI_BATCHES, INITIALISATION, DROPOUT = range(5)
 """Purposes; each has a stream of its own."""
 
 
@@ -19,3 +23,14 @@ def derive(seed: int, purpose: int, *place: int) -> int:
     """
     state = np.random.SeedSequence([seed, purpose, *place]).generate_state(1, np.uint64)[0]
     return int(state) >> 1
+
+
+@contextmanager
+def private_torch_rng(seed: int) -> Iterator[None]:
+    """Within it torch's global generators start from `seed`; afterwards they are where the caller left them.
+
+    For the little that draws from them: the initial weights of LoRA adapters, and their dropout.
+    """
+    with torch.random.fork_rng():
+        torch.manual_seed(derive(seed, INITIALISATION))
+        yield

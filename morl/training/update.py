@@ -70,6 +70,7 @@ class Updater:
         sync: Callable[[bool], AbstractContextManager[object]],
         manual_backward: Callable[[Tensor], None],
         sums: TokenSums,
+        on_policy: bool,
     ) -> None:
         """Accumulates the gradient of one mini-batch.
 
@@ -81,6 +82,7 @@ class Updater:
             sync: context in which a backward pass exchanges gradients (True) or only accumulates them (False).
             manual_backward: Lightning's.
             sums: receives the loss and the per-token metrics.
+            on_policy: no optimizer step since the rollout, so that its log-probabilities can be compared.
         """
         rollouts, device = experience.rollouts, next(self.policy.parameters()).device
         local = weights_B[experience.local_rows]
@@ -99,11 +101,10 @@ class Updater:
             plan = _plan(self.policy, rollouts, run, self.temperature).to(device)
             with sync(number + 1 == len(runs)):
                 out = self.policy(plan, entropy=True)
-                rollout_logprobs = flat(rollouts.rollout_logprobs_BT)
                 batch = TokenBatch(
                     policy_logprobs_T=out.logprobs_T,
                     old_logprobs_T=flat(old_logprobs_BT),
-                    rollout_logprobs_T=rollout_logprobs,
+                    rollout_logprobs_T=flat(rollouts.rollout_logprobs_BT),
                     advantages_T=advantages[run].float().repeat_interleave(lengths).to(device),
                     rows_T=rows_T.to(device),
                     ref_logprobs_T=None if ref_logprobs_BT is None else flat(ref_logprobs_BT),
@@ -113,13 +114,14 @@ class Updater:
                 loss = (losses.values_T * weights).sum()
                 manual_backward(loss * scale)
             counted = (weights > 0).float()
-            difference = (out.logprobs_T.detach() - rollout_logprobs).abs()
+            if on_policy:
+                difference = (out.logprobs_T.detach() - batch.rollout_logprobs_T).abs() * counted
+                sums.add_tokens({"on_policy_tokens": counted, "on_policy_difference": difference})
             sums.add_tokens(
                 {
                     "loss": losses.values_T.detach() * weights,
                     "tokens": counted,
                     "policy/entropy": out.entropy_T * counted,
-                    "policy/logprob_difference": difference * counted,
                     **{f"policy/{name}": value * counted for name, value in losses.metrics.items()},
                 }
             )

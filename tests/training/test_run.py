@@ -1,0 +1,250 @@
+"""Whole runs on a tiny model: what they leave behind, what changes nothing, and how they go on."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+import morl
+from morl import Prompt, train
+
+
+# Adam divides a gradient by its own size, which turns the rounding of a zero gradient into a full step; a large eps
+# keeps rounding as small in the weights as it is in the gradients.
+DAMPED = {"optimizer.eps": 1e-3}
+
+
+def rows_of(result):
+    with (result.folder / "logs" / "metrics.csv").open(newline="") as file:
+        return [row for row in csv.DictReader(file) if row["loss"]]
+
+
+def same_bits(first, second):
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_a_run_leaves_its_whole_story(settings, tiny_model, weights_of, prompt_file):
+    evaluation = {"prompts": {"name": "jsonl", "path": str(prompt_file), "limit": 10}, "every": 2}
+    result = train(settings({"evaluation": evaluation, "training.samples_every": 2}))
+
+    config = yaml.safe_load((result.folder / "config.yaml").read_text())
+    assert config["estimator"]["batch_norm"] is True, "defaults of plugin options are written down"
+    environment = json.loads((result.folder / "environment.json").read_text())
+    assert environment["plugins"]["morl"] == morl.__version__
+
+    rows = rows_of(result)
+    assert [row["step"] for row in rows] == ["0", "1", "2", "3"]
+    for name in ("short", "vowel"):
+        for figure in ("mean", "std", "dead_groups", "advantage_share", "failed", "missing"):
+            assert rows[0][f"reward/{name}/{figure}"] != ""
+    shares = sum(float(rows[0][f"reward/{name}/advantage_share"]) for name in ("short", "vowel"))
+    assert shares == pytest.approx(1.0)
+    for name in (
+        "advantage/distinct reward/distinct_combinations reward_correlation/short~vowel completions/truncated"
+        " policy/entropy policy/clip_fraction optimizer/grad_norm time/rollout time/reward time/update"
+        " time/tokens_per_second"
+    ).split():
+        assert rows[0][name] != "", name
+    assert list((result.folder / "tensorboard").glob("events*"))
+
+    samples = [json.loads(line) for line in (result.folder / "samples" / "step-000001.jsonl").open()]
+    assert len(samples) == 24
+    for sample in samples:
+        assert sum(sample["contributions"].values()) == pytest.approx(sample["advantage"], abs=1e-9)
+        assert set(sample["rewards"]) == {"short", "vowel"}
+
+    assert sorted(result.evaluations) == [0, 2, 4]
+    assert json.loads((result.folder / "evaluation.json").read_text())[0]["metrics"] == result.evaluations[0]
+
+    assert AutoTokenizer.from_pretrained(result.model)("the answer")["input_ids"]
+    assert AutoModelForCausalLM.from_pretrained(result.model).generate(torch.tensor([[5, 6]]), max_new_tokens=2).shape
+    assert not same_bits(weights_of(tiny_model), weights_of(result.model))
+
+
+def test_the_policy_learns_what_is_rewarded(settings):
+    changes = {"training.steps": 30, "training.prompts_per_step": 8, "training.inner_epochs": 1, "optimizer.lr": 1e-2}
+    rewards = {"vowel": {"name": "regex", "pattern": "^[^0-9]*$"}}
+    rows = rows_of(train(settings(changes | {"rewards": rewards, "training.checkpoint_every": 0})))
+    first, last = (sum(float(row["reward/vowel/mean"]) for row in part) / 5 for part in (rows[:5], rows[-5:]))
+    assert last > first + 0.15
+
+
+def test_the_same_seed_gives_the_same_run_and_another_seed_another(settings, weights_of, tmp_path):
+    first = train(settings())
+    again = train(settings({"output": str(tmp_path / "again")}))
+    other = train(settings({"output": str(tmp_path / "other"), "seed": 2}))
+    assert same_bits(weights_of(first.model), weights_of(again.model))
+    assert not same_bits(weights_of(first.model), weights_of(other.model))
+
+
+def test_global_randomness_is_left_alone(settings):
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    train(settings({"training.steps": 1}))
+    assert torch.equal(torch.rand(3), expected)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"training.dynamic_sampling_rounds": 3},
+        {"loss.kl_coef": 0.1},
+        {"policy.lora": {"rank": 2, "dropout": 0.0}, "loss.kl_coef": 0.1},
+    ],
+    ids=["plain", "dynamic-sampling", "reference", "lora"],
+)
+def test_a_run_resumed_after_any_step_ends_bit_identical(settings, weights_of, tmp_path, changes):
+    whole = train(settings(changes))
+    expected = weights_of(whole.model)
+    for step in (1, 2, 3):
+        resumed = tmp_path / f"resumed-{step}"
+        shutil.copytree(whole.folder, resumed)
+        shutil.rmtree(resumed / "model")
+        for checkpoint in (resumed / "checkpoints").iterdir():
+            if int(checkpoint.stem.removeprefix("step-")) > step:
+                checkpoint.unlink()
+        result = train(settings(changes | {"output": str(resumed)}), resume=True)
+        assert same_bits(weights_of(result.model), expected)
+        assert [row["step"] for row in rows_of(result)] == ["0", "1", "2", "3"], "no step is logged twice or lost"
+
+
+def test_a_finished_run_goes_on_for_more_steps(settings, weights_of, tmp_path):
+    changes = {"optimizer.schedule": "constant"}
+    whole = train(settings(changes | {"training.steps": 5}))
+    short = {"output": str(tmp_path / "short")}
+    train(settings(changes | short))
+    longer = train(settings(changes | short | {"training.steps": 5}), resume=True)
+    assert same_bits(weights_of(whole.model), weights_of(longer.model))
+
+
+def test_micro_batches_change_nothing_but_memory(settings, difference, tmp_path):
+    changes = {**DAMPED, "training.steps": 2}
+    whole = train(settings(changes))
+    cut = train(settings({**changes, "output": str(tmp_path / "cut"), "training.micro_batch_tokens": 40}))
+    assert difference(whole.model, cut.model) < 1e-6
+
+
+def run_cli(config, folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    path = folder / "config.yaml"
+    path.write_text(yaml.safe_dump(config))
+    return subprocess.run(
+        [sys.executable, "-m", "morl", "train", str(path), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo", **environment},
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp2"])
+@pytest.mark.parametrize("changes", [{}, {"training.dynamic_sampling_rounds": 2}], ids=["plain", "dynamic"])
+def test_two_processes_give_the_weights_of_one(settings, difference, tmp_path, strategy, changes):
+    changes = {**changes, **DAMPED, "training.steps": 2, "training.samples_every": 0}
+    one = train(settings(changes))
+    two = settings(changes | {"output": str(tmp_path / "two"), "trainer.devices": 2, "trainer.strategy": strategy})
+    done = run_cli(two, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert difference(one.model, tmp_path / "two" / "model") < 1e-6
+
+
+@pytest.mark.slow
+def test_a_killed_process_resumes_bit_identical(settings, weights_of, tmp_path):
+    whole = train(settings())
+    killer = tmp_path / "killer.py"
+    killer.write_text(
+        "import os\nfrom lightning.pytorch import Callback\n"
+        "class Killer(Callback):\n"
+        "    def on_train_batch_start(self, trainer, module, batch, index):\n"
+        "        if int(module.finished_steps) == 2: os._exit(9)\n"
+    )
+    killed = settings({"output": str(tmp_path / "killed"), "trainer.callbacks": [{"class_path": "killer.Killer"}]})
+    done = run_cli(killed, tmp_path, PYTHONPATH=str(tmp_path))
+    assert done.returncode == 9, done.stderr
+    resumed = train(settings({"output": str(tmp_path / "killed")}), resume=True)
+    assert same_bits(weights_of(whole.model), weights_of(resumed.model))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"trainer.precision": "bf16-mixed"},
+        {"trainer.precision": "bf16-true", "policy.dtype": "bfloat16"},
+        {"policy.attention": "padded"},
+        {"policy.gradient_checkpointing": True},
+        {"training.recompute_logprobs": True},
+        {"sampling.temperature": 0.7, "sampling.top_p": 0.9, "sampling.stop": [" the"]},
+        {"loss.aggregation": "sequence-mean", "optimizer.schedule": "cosine"},
+        {"loss.aggregation": "dr-grpo", "estimator.name": "grpo-no-std"},
+        {"estimator": {"name": "conditioned-gdpo", "conditions": {"short": {"on": "vowel"}}}},
+    ],
+    ids=lambda changes: ",".join(changes),
+)
+def test_settings_that_users_combine_train_without_nan(settings, tiny_model, weights_of, changes):
+    result = train(settings({**changes, "training.steps": 2}))
+    rows = rows_of(result)
+    assert all(float(row["loss"]) == float(row["loss"]) for row in rows)
+    assert not same_bits(weights_of(tiny_model), weights_of(result.model))
+
+
+def test_captured_and_recomputed_logprobs_agree(settings, difference, tmp_path):
+    captured = train(settings(DAMPED))
+    recompute = {"output": str(tmp_path / "recomputed"), "training.recompute_logprobs": True}
+    recomputed = train(settings({**DAMPED, **recompute}))
+    assert max(float(row["rollout/logprob_difference"]) for row in rows_of(captured)) < 1e-5
+    assert difference(captured.model, recomputed.model) < 1e-5
+
+
+def test_lightning_callbacks_and_loggers_are_the_users(settings, tmp_path):
+    best = ModelCheckpoint(tmp_path / "best", monitor="reward/short/mean", mode="max", save_top_k=1)
+    result = train(settings(), callbacks=[best, LearningRateMonitor()])
+    assert Path(best.best_model_path).is_file()
+    assert any("lr-AdamW" in row for row in rows_of(result))
+
+
+def test_parts_may_be_passed_as_objects(settings, tiny_model):
+    config = settings({"training.steps": 1, "training.mini_batches": 1})
+    for section in ("policy", "prompts", "rewards", "estimator"):
+        del config[section]
+    seen = []
+
+    def no_spaces(prompts, completions, answer, **kwargs):
+        seen.append((prompts[0], answer[0]))
+        return [float(" " not in text) for text in completions]
+
+    result = train(
+        config,
+        policy=AutoModelForCausalLM.from_pretrained(tiny_model),
+        tokenizer=AutoTokenizer.from_pretrained(tiny_model),
+        prompts=[Prompt("say one", {"answer": "1"}), Prompt("say two", {"answer": "2"})],
+        rewards={"no_spaces": no_spaces},
+        estimator=morl.GRPO(),
+    )
+    assert result.rewards == ("no_spaces",)
+    assert {pair for call in seen for pair in [call]} <= {("say one", "1"), ("say two", "2")}
+    assert AutoModelForCausalLM.from_pretrained(result.model)
+
+
+def test_failures_are_counted_apart_from_zeros(settings):
+    def broken(prompts, completions, **kwargs):
+        raise RuntimeError("judge is down")
+
+    result = train(settings({"training.steps": 1}), rewards={"judge": broken})
+    row = rows_of(result)[0]
+    assert float(row["reward/judge/failed"]) == 1.0
+    assert float(row["reward/judge/missing"]) == 1.0
+    assert float(row["reward/short/failed"]) == 0.0
