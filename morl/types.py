@@ -13,6 +13,7 @@ Importing this module needs torch and attrs, nothing else.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
@@ -248,7 +249,7 @@ class RewardMatrix:
                 raise ConfigError(
                     f"weight for unknown reward {name!r}{suggest(name, names)}; rewards: {', '.join(names)}"
                 )
-            if not torch.isfinite(torch.tensor(float(weight))):
+            if not math.isfinite(weight):
                 raise ConfigError(f"the weight of reward {name!r} must be finite; got {weight}")
         infinite = torch.isinf(values) & valid
         if infinite.any():

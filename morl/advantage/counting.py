@@ -35,37 +35,48 @@ def count_distinct_groups(
         decimals: advantages that agree to so many places are one.
 
     Raises:
-        ValueError: no completion, no reward, or a reward without values.
+        ValueError: as `assignments`.
 
     >>> from morl.advantage import GDPO, GRPO
     >>> binary = [(0, 1), (0, 1)]
     >>> count_distinct_groups(GRPO(eps=0), 2, binary), count_distinct_groups(GDPO(eps=0), 2, binary)
     (2, 3)
     """
+    values_PG = estimator(assignments(group_size, ranges)).values_B.view(-1, group_size)
+    rounded_PG = (values_PG * 10**decimals).round().to(torch.int64).sort(1).values
+    distinct_PG: Tensor = torch.unique(rounded_PG, dim=0)
+    if not ordered:
+        return len(distinct_PG)
+    return sum(_arrangements(row) for row in distinct_PG.tolist())
+
+
+def assignments(group_size: int, ranges: Sequence[Sequence[float]], *, ordered: bool = False) -> RewardMatrix:
+    """Every assignment of reward values to the completions of a group, each as a group of one batch.
+
+    Args:
+        group_size: G, completions of a group.
+        ranges: the values that each of the K rewards can take.
+        ordered: every tuple of completions instead of every multiset.
+
+    Raises:
+        ValueError: no completion, no reward, or a reward without values.
+
+    >>> binary = [(0, 1), (0, 1)]
+    >>> [len(assignments(4, binary, ordered=ordered).values_BK) // 4 for ordered in (False, True)]
+    [35, 256]
+    """
     if group_size < 1 or not ranges or not all(ranges):
         raise ValueError(
             f"expected a group size >= 1 and values for each of one or more rewards; got {group_size} and {ranges}"
         )
-    advantages_PG = distinct_groups(estimator, group_size, ranges, decimals)
-    if not ordered:
-        return len(advantages_PG)
-    return sum(_arrangements(row) for row in advantages_PG.tolist())
-
-
-def distinct_groups(
-    estimator: Callable[[RewardMatrix], Advantages],
-    group_size: int,
-    ranges: Sequence[Sequence[float]],
-    decimals: int = 9,
-) -> Tensor:
-    """The distinct unordered groups (N, G) in units of 10^-decimals, each row ascending."""
     completions_VK = torch.tensor(list(itertools.product(*ranges)), dtype=torch.float64)
-    choices = itertools.combinations_with_replacement(range(len(completions_VK)), group_size)
-    rewards = RewardMatrix.from_groups(completions_VK[torch.tensor(list(choices))])
-    values_PG = estimator(rewards).values_B.view(-1, group_size)
-    rounded_PG = (values_PG * 10**decimals).round().to(torch.int64)
-    distinct_PG: Tensor = torch.unique(rounded_PG.sort(1).values, dim=0)
-    return distinct_PG
+    which = range(len(completions_VK))
+    choices = (
+        itertools.product(which, repeat=group_size)
+        if ordered
+        else itertools.combinations_with_replacement(which, group_size)
+    )
+    return RewardMatrix.from_groups(completions_VK[torch.tensor(list(choices))])
 
 
 def _arrangements(row: Sequence[int]) -> int:

@@ -257,4 +257,4 @@ def _same(expected_B: Tensor, got_B: Tensor, what: str) -> None:
 
 
 def _size(values: Tensor) -> float:
-    return max([1.0, *values.abs().tolist()])
+    return float(max([1.0, *values.abs().tolist()]))
