@@ -39,11 +39,11 @@ class FunctionReward:
     Attributes:
         function: `package.module:function`, `path/to/file.py:function`, or, from Python, the function itself.
         style: which of the two; `auto` looks at the parameters.
-        options: further keyword arguments for every call.
+        arguments: further keyword arguments for every call.
         reward_names: for a function of several rewards, their names; it returns a mapping from these.
 
     Raises:
-        ConfigError: the function cannot be imported, has neither style's parameters, or does not take an option.
+        ConfigError: the function cannot be imported, has neither style's parameters, or does not take an argument.
 
     >>> from morl.types import Completion, Prompt
     >>> def brief(completions, **columns):
@@ -55,7 +55,7 @@ class FunctionReward:
 
     function: str | Callable[..., Any]
     style: Style = "auto"
-    options: Mapping[str, Any] = field(factory=dict)
+    arguments: Mapping[str, Any] = field(factory=dict)
     reward_names: Sequence[str] | None = None
     required_columns: tuple[str, ...] = field(init=False)
     _call: Callable[..., Any] = field(init=False, repr=False)
@@ -73,10 +73,10 @@ class FunctionReward:
         object.__setattr__(self, "_call", call)
         object.__setattr__(self, "_parameters", parameters)
         object.__setattr__(self, "_style", self._detect())
-        for option in self.options:
-            if not self._accepts(option):
+        for name in self.arguments:
+            if not self._accepts(name):
                 raise ConfigError(
-                    f"{self._label} has no parameter {option!r}{suggest(option, parameters)};"
+                    f"{self._label} has no parameter {name!r}{suggest(name, parameters)};"
                     f" its parameters: {', '.join(parameters)}"
                 )
         object.__setattr__(self, "required_columns", self._required())
@@ -132,14 +132,14 @@ class FunctionReward:
             for name, parameter in self._parameters.items()
             if parameter.default is inspect.Parameter.empty
             and parameter.kind not in variadic
-            and name not in self.options
+            and name not in self.arguments
         ]
         if self._style == "verl":
             for name in needed:
                 if name not in _VERL:
                     raise ConfigError(
                         f"{self._label} needs {name!r}, which a verl reward is not given"
-                        f" ({', '.join(_VERL)}); give it a default or set it in `options`"
+                        f" ({', '.join(_VERL)}); give it a default or set it in `arguments`"
                     )
             return ("data_source",) if "data_source" in needed else ()
         for name in needed:
@@ -148,8 +148,8 @@ class FunctionReward:
         return tuple(name for name in needed if name not in _TRL)
 
     def _chosen(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """What the signature takes of these, and the options, which win."""
-        return {name: value for name, value in arguments.items() if self._accepts(name)} | dict(self.options)
+        """What the signature takes of these, and the configured arguments, which win."""
+        return {name: value for name, value in arguments.items() if self._accepts(name)} | dict(self.arguments)
 
     def _score_one(self, completion: Completion) -> Any:
         arguments = self._chosen(_verl_arguments(completion))

@@ -67,7 +67,7 @@ def test_trl_functions_may_be_async():
 def test_columns_without_default_are_required():
     def reward(completions, answer, level, hint=None, *, style, **kwargs): ...
 
-    assert FunctionReward(reward, options={"level": 3}).required_columns == ("answer", "style")
+    assert FunctionReward(reward, arguments={"level": 3}).required_columns == ("answer", "style")
 
 
 def test_trl_functions_may_return_several_rewards():
@@ -164,7 +164,7 @@ def test_a_parameter_that_verl_does_not_pass_is_refused():
 
     with pytest.raises(ConfigError, match="needs 'tokenizer', which a verl reward is not given"):
         FunctionReward(reward)
-    assert FunctionReward(reward, options={"tokenizer": 1}).required_columns == ()
+    assert FunctionReward(reward, arguments={"tokenizer": 1}).required_columns == ()
 
 
 # Style and options ---------------------------------------------------------------------------------------------------
@@ -183,21 +183,21 @@ def test_a_function_that_fits_no_style_or_both_is_refused(function, fit):
         FunctionReward(function)
 
 
-def test_options_reach_every_call_and_win():
+def test_arguments_reach_every_call_and_win():
     def reward(completions, scale, **kwargs):
         return [scale * len(text) for text in completions]
 
     rows = [completion("?", "abc", scale=100)]
-    assert score(FunctionReward(reward, options={"scale": 2}), rows).values_BK.tolist() == [[6.0]]
+    assert score(FunctionReward(reward, arguments={"scale": 2}), rows).values_BK.tolist() == [[6.0]]
 
 
-def test_an_option_that_the_function_does_not_take_is_refused():
+def test_an_argument_that_the_function_does_not_take_is_refused():
     def reward(completions, scale=1): ...
 
     with pytest.raises(
         ConfigError, match=r"no parameter 'scal'; did you mean 'scale'\?; its parameters: completions, sc"
     ):
-        FunctionReward(reward, options={"scal": 2})
+        FunctionReward(reward, arguments={"scal": 2})
 
 
 def test_an_unknown_style_is_refused():
