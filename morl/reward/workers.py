@@ -190,4 +190,5 @@ async def _cancel_others() -> None:
     others = asyncio.all_tasks() - {asyncio.current_task()}
     for task in others:
         task.cancel()
-    await asyncio.wait(others, timeout=_LOOP_GRACE / 2) if others else None
+    if others:
+        await asyncio.wait(others, timeout=_LOOP_GRACE / 2)
