@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ ESTIMATORS: tuple[Any, ...] = (GRPO(eps=0), GRPONoStd(), GDPO(batch_norm=False))
 BINARY = (0.0, 1.0)
 
 
-def counts(group_size: int, ranges: list[tuple[float, ...]], ordered: bool = False) -> tuple[int, ...]:
+def counts(group_size: int, ranges: Sequence[tuple[float, ...]], ordered: bool = False) -> tuple[int, ...]:
     return tuple(count_distinct_groups(e, group_size, ranges, ordered=ordered) for e in ESTIMATORS)
 
 

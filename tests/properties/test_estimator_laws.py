@@ -14,11 +14,13 @@ from hypothesis import strategies as st
 from morl.advantage import GDPO, GRPO, Conditioned, GRPONoStd
 from morl.testing import check_advantage_estimator, reward_matrices
 from morl.testing.laws import by_group, take
+from morl.testing.strategies import Values
 from morl.types import RewardMatrix
 
 EXACT: list[Any] = [GRPO(eps=0), GRPONoStd(), GDPO(eps=0), GDPO(batch_norm=False), GDPO(eps=0, ddof=0)]
 ALL = [*EXACT, GRPO(), GRPO(eps=0, ddof=0), GDPO(), GDPO(eps=1.0)]
 EVERY_DTYPE = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
+KINDS: tuple[Values, ...] = ("steps", "decimals", "extreme")
 
 each = pytest.mark.parametrize("estimator", ALL, ids=repr)
 
@@ -53,7 +55,7 @@ def test_conformance_with_conditions() -> None:
 
 @each
 @given(
-    rewards=st.sampled_from(["steps", "decimals", "extreme"]).flatmap(
+    rewards=st.sampled_from(KINDS).flatmap(
         lambda kind: reward_matrices(values=kind, dtypes=EVERY_DTYPE, weights=(-1.0, 0.0, 0.3, 7.0))
     ),
     seed=st.integers(0, 99),

@@ -22,7 +22,7 @@ def advantages(values_B: Tensor, rewards: RewardMatrix) -> Advantages:
 
 def batch_statistics_per_chunk(rewards: RewardMatrix) -> Advantages:
     before = GDPO(batch_norm=False)(rewards).values_B
-    after = torch.cat([part / (part.square().mean().sqrt() + 1e-6) for part in before.split(4)])
+    after = torch.cat([part / (part.square().mean().sqrt() + 1e-6) for part in torch.split(before, 4)])
     return advantages(after, rewards)
 
 
@@ -30,7 +30,7 @@ def noise_amplified(rewards: RewardMatrix) -> Advantages:
     """What most libraries do: naive means in the dtype of the rewards, std + eps, whitening of the result."""
     totals = torch.where(rewards.valid_BK, rewards.values_BK, 0.0).sum(1)
     centred = totals.clone()
-    for group in rewards.group_ids_B.unique():
+    for group in set(rewards.group_ids_B.tolist()):
         rows = rewards.group_ids_B == group
         deviations = totals[rows] - totals[rows].sum() / rows.sum()
         centred[rows] = deviations / (deviations.square().mean().sqrt() + 1e-8)

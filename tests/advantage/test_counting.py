@@ -1,0 +1,32 @@
+"""Counting distinct groups; the tables themselves are in tests/properties/test_distinct_groups.py."""
+
+from __future__ import annotations
+
+import pytest
+
+from morl.advantage import GDPO, GRPO, count_distinct_groups
+from morl.advantage.counting import assignments
+
+
+@pytest.mark.parametrize("ranges", [[(0, 1), (0, 1)], [(0, 3), (0, 1)], [(0.0, 0.5, 1.0)], [(0, 1)] * 3])
+@pytest.mark.parametrize("group_size", [1, 2, 3, 4])
+def test_arrangements_of_multisets_are_all_the_tuples(group_size: int, ranges: list[tuple[float, ...]]) -> None:
+    """The short cut of the ordered count against plain enumeration of every tuple."""
+    for estimator in (GRPO(eps=0), GDPO(batch_norm=False)):
+        everything = estimator(assignments(group_size, ranges, ordered=True)).values_B.view(-1, group_size)
+        tuples = {tuple(row) for row in (everything * 1e9).round().to(int).tolist()}  # type: ignore[call-overload]
+        multisets = {tuple(sorted(row)) for row in tuples}
+        assert count_distinct_groups(estimator, group_size, ranges, ordered=True) == len(tuples)
+        assert count_distinct_groups(estimator, group_size, ranges) == len(multisets)
+
+
+def test_every_assignment_is_there_once() -> None:
+    matrix = assignments(2, [(0, 1), (5, 6)], ordered=True)
+    groups = {tuple(map(tuple, group)) for group in matrix.values_BK.view(-1, 2, 2).tolist()}
+    assert len(groups) == len(matrix.values_BK) // 2 == 4**2
+
+
+@pytest.mark.parametrize(("group_size", "ranges"), [(0, [(0, 1)]), (2, []), (2, [(0, 1), ()])])
+def test_nothing_to_count_is_refused(group_size: int, ranges: list[tuple[float, ...]]) -> None:
+    with pytest.raises(ValueError, match=r"expected a group size >= 1 and values for each of one or more rewards; got"):
+        count_distinct_groups(GRPO(), group_size, ranges)
