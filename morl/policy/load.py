@@ -1,0 +1,113 @@
+"""From a model folder or hub name to a policy and its tokenizer."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, Literal, TypeAlias
+
+import torch
+from torch import nn
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from morl.errors import ConfigError, DataError
+from morl.policy.folder import check_model
+from morl.policy.model import PolicyModel
+from morl.policy.options import LoRA
+from morl.policy.probe import packing_fault
+from morl.policy.save import save_policy
+
+__all__ = ["Attention", "check_model", "load_policy", "load_tokenizer", "save_policy"]
+
+_log = logging.getLogger(__name__)
+
+Attention: TypeAlias = Literal["auto", "packed", "padded"]
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+def load_tokenizer(path: str) -> PreTrainedTokenizerBase:
+    """The tokenizer of a model; one without padding token pads with its end-of-sequence token.
+
+    Raises:
+        DataError: no tokenizer there, or one without an end-of-sequence token, so that completions could not end.
+    """
+    check_model(path)
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(path)
+    except (OSError, ValueError) as error:
+        raise DataError(f"no tokenizer could be loaded from {path!r}: {error}") from error
+    if tokenizer.eos_token_id is None:
+        raise DataError(
+            f"the tokenizer of {path!r} has no end-of-sequence token, so completions could not end;"
+            " set eos_token in its tokenizer_config.json"
+        )
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def load_policy(
+    path: str,
+    *,
+    dtype: str = "float32",
+    attention: Attention = "auto",
+    lora: LoRA | None = None,
+    gradient_checkpointing: bool = False,
+) -> PolicyModel:
+    """A trainable policy, on the CPU, in training mode with dropout off.
+
+    Args:
+        path: model folder or hub name.
+        dtype: of the weights, `float32` or `bfloat16`.
+        attention: `packed` computes each prompt once and no padding, `padded` uses the model's own attention; `auto`
+            packs where a trial at load shows that both agree, else warns and pads.
+        lora: train low-rank adapters only.
+        gradient_checkpointing: recompute each layer in backward instead of keeping its activations.
+
+    Raises:
+        DataError: a model that cannot be loaded.
+        ConfigError: an unknown dtype or attention, packing asked of a model that cannot, LoRA without peft installed or
+            with target modules that do not exist.
+    """
+    if dtype not in _DTYPES:
+        raise ConfigError(f"unknown dtype {dtype!r} for the policy; expected one of {', '.join(_DTYPES)}")
+    if attention not in ("auto", "packed", "padded"):
+        raise ConfigError(f"unknown attention {attention!r}; expected auto, packed or padded")
+    check_model(path)
+    try:
+        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(path, dtype=_DTYPES[dtype])
+    except (OSError, ValueError, KeyError) as error:
+        raise DataError(f"no causal language model could be loaded from {path!r}: {error}") from error
+    packed = _packs(model, attention)
+    if gradient_checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+    return PolicyModel(model if lora is None else _with_adapters(model, lora), packed)
+
+
+def _packs(model: PreTrainedModel, attention: Attention) -> bool:
+    if attention == "padded":
+        return False
+    fault = packing_fault(model)
+    if fault is not None and attention == "packed":
+        raise ConfigError(f"the policy cannot use attention 'packed': {fault}; use 'auto' or 'padded'")
+    if fault is not None:
+        _log.warning("completions are padded and prompts repeated in training, which is slower: %s", fault)
+    return fault is None
+
+
+def _with_adapters(model: PreTrainedModel, lora: LoRA) -> nn.Module:
+    try:
+        from peft import LoraConfig, get_peft_model
+    except ImportError as error:
+        raise ConfigError("LoRA needs peft; install it with: pip install 'morl[lora]'") from error
+    options: dict[str, Any] = {
+        "r": lora.rank,
+        "lora_alpha": lora.alpha,
+        "lora_dropout": lora.dropout,
+        "target_modules": lora.target_modules,
+        "task_type": "CAUSAL_LM",
+    }
+    try:
+        adapted: nn.Module = get_peft_model(model, LoraConfig(**options))
+    except ValueError as error:
+        raise ConfigError(f"LoRA target_modules {lora.target_modules!r} do not fit the policy: {error}") from error
+    return adapted

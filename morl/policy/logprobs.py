@@ -1,0 +1,106 @@
+"""Log-probabilities of chosen tokens with one vocabulary-sized tensor in memory instead of three.
+
+`logits.log_softmax(-1).gather(...)` keeps the logits, their log-softmax and, in backward, a gradient of the same size.
+Here the softmax overwrites the logits, and the gradient overwrites the softmax:
+
+    d log p(y) / d logits = (onehot(y) - softmax(logits / temperature)) / temperature
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+_CHUNK = {"cpu": 2**20, "other": 2**26}  # logits handled at a time: what a cache holds; few kernels on an accelerator
+
+
+class TokenLogprobs(NamedTuple):
+    """What the policy says about completion tokens.
+
+    A named tuple rather than an attrs class: DDP and FSDP2 look for tensors in the outputs of the module they wrap, and
+    find them in tuples only.
+
+    Attributes:
+        logprobs_T: log-probability of each token, float32, with gradient.
+        entropy_T: entropy in nats of the distribution each token was drawn from, float32, detached; None unless asked.
+    """
+
+    logprobs_T: Tensor
+    entropy_T: Tensor | None = None
+
+
+def token_logprobs(
+    logits: Tensor, rows_T: Tensor, targets_T: Tensor, *, temperature: float = 1.0, entropy: bool = False
+) -> TokenLogprobs:
+    """Log-probabilities of `targets_T` under softmax(logits / temperature).
+
+    Args:
+        logits: (..., V), of N positions in all.  OVERWRITTEN: the caller must not read them afterwards.
+        rows_T: which of the N positions predicts each token; several tokens may share one.
+        targets_T: the tokens.
+        temperature: divides the logits; positive.
+        entropy: also return the entropy.
+
+    Example:
+        >>> logits = torch.tensor([[0.0, 0.0]])
+        >>> token_logprobs(logits, torch.tensor([0, 0]), torch.tensor([0, 1])).logprobs_T.exp()
+        tensor([0.5000, 0.5000])
+    """
+    # An operation such as tanh computes its gradient from its own output, which must then survive.
+    if hasattr(logits.grad_fn, "_saved_result"):
+        logits = logits.clone()
+    logprobs_T, entropy_T = _TokenLogprobs.apply(  # type: ignore[no-untyped-call]
+        logits.flatten(0, -2), rows_T, targets_T, temperature, entropy
+    )
+    return TokenLogprobs(logprobs_T, entropy_T)
+
+
+class _TokenLogprobs(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, logits_NV: Tensor, rows_T: Tensor, targets_T: Tensor, temperature: float, entropy: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        chosen_T = logits_NV[rows_T, targets_T].float() / temperature
+        lse_N = torch.empty(len(logits_NV), dtype=torch.float32, device=logits_NV.device)
+        entropy_N = torch.empty_like(lse_N) if entropy else None
+        for rows in _chunks(logits_NV):
+            chunk = logits_NV[rows]
+            probs = chunk if chunk.dtype == torch.float32 else chunk.float()
+            if temperature != 1.0:
+                probs.div_(temperature)
+            peak = probs.amax(-1, keepdim=True)
+            probs.sub_(peak)
+            shifted = probs.clone() if entropy else None
+            total = probs.exp_().sum(-1, keepdim=True)
+            probs.div_(total)
+            lse_N[rows] = (peak + total.log()).squeeze(-1)
+            if entropy_N is not None and shifted is not None:
+                # nan_to_num: a token that the model itself rules out (-inf) adds 0 * -inf.
+                expected = torch.linalg.vecdot(probs, shifted.nan_to_num_(neginf=0.0))
+                entropy_N[rows] = total.log().squeeze(-1) - expected
+            if probs is not chunk:
+                chunk.copy_(probs)
+        ctx.temperature = temperature
+        ctx.save_for_backward(logits_NV, rows_T, targets_T)
+        entropy_T = None if entropy_N is None else entropy_N[rows_T]
+        if entropy_T is not None:
+            ctx.mark_non_differentiable(entropy_T)
+        return chosen_T - lse_N[rows_T], entropy_T
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None, None]:
+        probs_NV, rows_T, targets_T = ctx.saved_tensors
+        grad_T = grads[0] / ctx.temperature
+        grad_N = torch.zeros(len(probs_NV), dtype=grad_T.dtype, device=grad_T.device).index_add_(0, rows_T, grad_T)
+        # In place: a second backward over the same graph finds a changed version of the saved tensor and is refused.
+        probs_NV.mul_(-grad_N.unsqueeze(-1))
+        probs_NV.index_put_((rows_T, targets_T), grad_T.to(probs_NV.dtype), accumulate=True)
+        return probs_NV, None, None, None, None
+
+
+def _chunks(logits_NV: Tensor) -> list[slice]:
+    N, V = logits_NV.shape
+    step = max(1, _CHUNK.get(logits_NV.device.type, _CHUNK["other"]) // V)
+    return [slice(start, start + step) for start in range(0, N, step)]

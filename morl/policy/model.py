@@ -1,0 +1,99 @@
+"""The policy: a Hugging Face causal LM whose forward returns log-probabilities of completion tokens."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from morl.policy.attention import ATTENTION
+from morl.policy.logprobs import TokenLogprobs, token_logprobs
+from morl.policy.plan import CompletionRows, TrainingPlan, packed_plan, padded_plan
+
+
+class PolicyModel(nn.Module):
+    """A Hugging Face causal LM, or a peft model around one, as RL training sees it.
+
+    Everything that needs gradients goes through `forward`, so this is the one module to wrap in DDP or FSDP2.
+
+    Dropout of the model is turned off for good: importance ratios compare the probabilities of a token while sampling
+    and while training, which must be those of the same network.  (The dropout of a LoRA adapter stays, if asked for.)
+
+    Args:
+        model: `PreTrainedModel` or `PeftModel`; put into training mode.
+        packed: compute every prompt once and no padding, through `morl.policy.attention`; else padded rows and the
+            model's own attention.  `morl.policy.load.load_policy` finds out which of them a model can do.
+    """
+
+    def __init__(self, model: nn.Module, packed: bool) -> None:
+        super().__init__()
+        self.model = model
+        self.packed = packed
+        base = self.base_model
+        if packed:
+            base.set_attn_implementation(ATTENTION)
+        elif getattr(base.config.get_text_config(), "attn_logit_softcapping", None) is not None:
+            base.set_attn_implementation("eager")  # SDPA cannot cap scores, and transformers silently leaves it out
+        self._chooses_logits = "logits_to_keep" in inspect.signature(type(base).forward).parameters
+        _turn_off_dropout(base)
+        self.train()
+
+    @property
+    def base_model(self) -> PreTrainedModel:
+        """The Hugging Face model itself, adapters inside it or not."""
+        model = self.model if isinstance(self.model, PreTrainedModel) else self.model.get_base_model()  # type: ignore[operator]
+        assert isinstance(model, PreTrainedModel)
+        return model
+
+    def make_plan(
+        self,
+        prompt_ids: Sequence[Sequence[int]],
+        group_ids_B: Tensor,
+        completion_ids_BT: Tensor,
+        completion_mask_BT: Tensor,
+        temperature: float = 1.0,
+    ) -> TrainingPlan:
+        """What `forward` has to compute for these completions.
+
+        The plan lies on the CPU; bring it to the model with `plan.to(device)`.
+
+        Args:
+            prompt_ids: token ids of the prompts; those that no completion answers are not computed.
+            group_ids_B: prompt that each completion answers.
+            completion_ids_BT: right-padded completions, which may be empty.
+            completion_mask_BT: True at their tokens.
+            temperature: that they were sampled at; 0 counts as 1.
+
+        Raises:
+            ValueError: tensors that do not fit together.
+        """
+        rows = CompletionRows.check(prompt_ids, group_ids_B, completion_ids_BT, completion_mask_BT)
+        return (packed_plan if self.packed else padded_plan)(rows, temperature or 1.0)
+
+    def forward(self, plan: TrainingPlan, *, entropy: bool = False) -> TokenLogprobs:
+        """Log-probabilities of all completion tokens, in the order of `completion_ids_BT[completion_mask_BT]`.
+
+        They are those of softmax(logits / temperature).  One backward per forward.
+        """
+        inputs: dict[str, Any] = {"input_ids": plan.input_ids_RS, "use_cache": False}
+        if plan.attention is not None:
+            inputs |= {"position_ids": plan.position_ids_RS, "plan": plan.attention}
+        if self._chooses_logits:
+            inputs["logits_to_keep"] = plan.kept
+        logits = self.model(**inputs).logits
+        if not self._chooses_logits:
+            logits = logits.index_select(1, plan.kept)
+        return token_logprobs(logits, plan.rows_T, plan.targets_T, temperature=plan.temperature, entropy=entropy)
+
+
+def _turn_off_dropout(model: nn.Module) -> None:
+    for path, module in model.named_modules():
+        if isinstance(module, nn.Dropout) and "lora_dropout" not in path:
+            module.p = 0.0
+        # Attention dropout is a plain number on the attention module: attention_dropout, dropout_p, ...
+        for name, value in list(vars(module).items()):
+            if "drop" in name and isinstance(value, float):
+                setattr(module, name, 0.0)
