@@ -1,0 +1,65 @@
+"""A whole copy of a sharded policy, to sample from.
+
+Decoding a sharded model would gather every layer for every token, and ranks whose completions end at different steps
+would wait for each other.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
+from transformers import AutoModelForCausalLM
+
+from morl.errors import RolloutError
+from morl.policy.attention import ATTENTION
+
+
+def is_sharded(model: nn.Module) -> bool:
+    """Whether a parameter of it is a DTensor, as after FSDP2's `fully_shard`."""
+    return any(isinstance(parameter, DTensor) for parameter in model.parameters())
+
+
+def build_replica(model: nn.Module, packed: bool) -> nn.Module:
+    """An unsharded model of the same config and adapters; its weights are not the policy's yet."""
+    config: Any = model.config
+    attention = ATTENTION if packed else config._attn_implementation
+    parameter = next(model.parameters())
+    # Making a model draws its initial weights, and the global random state is not ours to advance.
+    with torch.random.fork_rng(), torch.device(parameter.device):
+        replica: nn.Module = AutoModelForCausalLM.from_config(
+            config, attn_implementation=attention, dtype=parameter.dtype
+        )
+        for name, adapter in getattr(model, "peft_config", {}).items():
+            from peft import PeftModel, get_peft_model
+
+            if isinstance(replica, PeftModel):
+                replica.add_adapter(name, adapter)
+            else:
+                replica = get_peft_model(replica, adapter, adapter_name=name)
+    return replica.requires_grad_(False).eval()
+
+
+@torch.no_grad()
+def copy_weights(source: nn.Module, target: nn.Module) -> None:
+    """Gathers the parameters and buffers of `source` into `target`; every rank has to call it.
+
+    Raises:
+        RolloutError: a tensor of the copy has no counterpart of its shape.
+    """
+    # Not inference_mode: FSDP2's tensors cannot be detached there.
+    of_source: dict[str, Tensor] = {**dict(source.named_parameters()), **dict(source.named_buffers())}
+    for name, tensor in [*target.named_parameters(), *target.named_buffers()]:
+        if name not in of_source:
+            raise RolloutError(f"the sharded policy has no tensor {name!r}, which its unsharded copy has")
+        whole = of_source[name]
+        if isinstance(whole, DTensor):
+            whole = whole.full_tensor()
+        if whole.shape != tensor.shape:
+            raise RolloutError(
+                f"tensor {name!r} has shape {tuple(whole.shape)} in the sharded policy and {tuple(tensor.shape)} in its"
+                " unsharded copy"
+            )
+        tensor.copy_(whole)

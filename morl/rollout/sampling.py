@@ -1,0 +1,114 @@
+"""Drawing tokens, without a random state: every completion has a stream of uniforms of its own.
+
+The stream is a function of (seed of the prompt, number of the completion in its group), so a sample does not depend on
+what else is in the batch, on the number of ranks, or on when its row left the batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from attrs import define, field
+from torch import Tensor
+
+from morl.types import Sampling
+
+BLOCK = 64
+"""Uniforms are drawn for so many tokens at a time."""
+
+HEAD = 256
+"""Candidates that top-p looks at before it sorts a whole vocabulary."""
+
+
+@define(eq=False)
+class UniformStreams:
+    """One counter-based stream (Philox 4x64) in [0, 1) per completion.
+
+    Args:
+        keys: (seed, member) of each completion.
+        device: where the uniforms are needed.
+
+    >>> a, b = UniformStreams([(7, 0), (7, 1)], torch.device("cpu")).at(0, torch.arange(2)).tolist()
+    >>> a != b, UniformStreams([(7, 1)], torch.device("cpu")).at(0, torch.arange(1)).tolist() == [b]
+    (True, True)
+    """
+
+    keys: Sequence[tuple[int, int]]
+    device: torch.device
+    _streams: list[np.random.Generator] = field(init=False)
+    _block: Tensor = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        words = (np.array(key, dtype=np.uint64) for key in self.keys)
+        self._streams = [np.random.Generator(np.random.Philox(key=key)) for key in words]
+
+    def at(self, step: int, live: Tensor) -> Tensor:
+        """The uniforms (N,) of the completions `live` at `step`; steps are asked for in order, from 0."""
+        if step % BLOCK == 0:
+            block = np.empty((len(self._streams), BLOCK), dtype=np.float32)
+            for row in live.tolist():
+                self._streams[row].random(out=block[row], dtype=np.float32)
+            self._block = torch.from_numpy(block).to(self.device)
+        return self._block[live, step % BLOCK]
+
+
+def draw(logits_NV: Tensor, uniforms_N: Tensor, sampling: Sampling) -> tuple[Tensor, Tensor]:
+    """One token per row, by inversion of the cumulated probabilities.
+
+    A token of probability 0 is never drawn, whatever the uniform.
+
+    Args:
+        logits_NV: as the model gave them.
+        uniforms_N: in [0, 1); not looked at where the temperature is 0.
+        sampling: temperature, top-k and then top-p among those left, as in `transformers`.
+
+    Returns:
+        The tokens (N,) and their log-probabilities (N,), float32, under softmax(logits / temperature) over the whole
+        vocabulary; at temperature 0 the likeliest tokens, and their log-probabilities at temperature 1.
+
+    >>> draw(torch.tensor([[0.0, 1.0]]).log(), torch.tensor([0.0]), Sampling())[0]
+    tensor([1])
+    """
+    logits_NV = logits_NV.float()
+    if sampling.temperature == 0.0:
+        probs_NV = logits_NV.softmax(-1)
+        tokens_N1 = logits_NV.argmax(-1, keepdim=True)
+    else:
+        probs_NV = (logits_NV if sampling.temperature == 1.0 else logits_NV / sampling.temperature).softmax(-1)
+        if sampling.top_k == 0 and sampling.top_p == 1.0:
+            tokens_N1 = _invert(probs_NV, uniforms_N)
+        else:
+            tokens_N1 = _draw_cut(probs_NV, uniforms_N, sampling.top_k, sampling.top_p, sampling.top_k or HEAD)
+    return tokens_N1[:, 0], probs_NV.gather(1, tokens_N1)[:, 0].log()
+
+
+def _invert(weights_NM: Tensor, uniforms_N: Tensor) -> Tensor:
+    """First index (N, 1) whose cumulated weight exceeds uniform * total."""
+    cumulated_NM = weights_NM.cumsum(-1)
+    total_N1 = cumulated_NM[:, -1:]
+    # Rounding may carry uniform * total up to the total itself, beyond which there is no index.
+    target_N1 = (uniforms_N[:, None] * total_N1).minimum(total_N1.nextafter(torch.zeros_like(total_N1)))
+    return torch.searchsorted(cumulated_NM, target_N1, right=True)
+
+
+def _draw_cut(probs_NV: Tensor, uniforms_N: Tensor, top_k: int, top_p: float, head: int) -> Tensor:
+    """Tokens (N, 1) drawn among the `head` likeliest, after top-k and top-p."""
+    probs_NM, ids_NM = probs_NV.topk(min(head, probs_NV.shape[1]), dim=-1)
+    reached_N1 = probs_NM.sum(-1, keepdim=True)
+    total = reached_N1 if top_k else torch.ones_like(reached_N1)
+    if top_p < 1.0:
+        before_NM = probs_NM.cumsum(-1) - probs_NM
+        # The first is always kept: before it there is 0.
+        kept_NM = probs_NM.where(before_NM < top_p * total, 0.0)
+    else:
+        kept_NM = probs_NM
+    tokens_N1 = ids_NM.gather(1, _invert(kept_NM, uniforms_N))
+    if not top_k and head < probs_NV.shape[1]:
+        # A row whose nucleus reaches beyond the head is drawn again from its whole vocabulary; row by row, so that it
+        # does not matter for one row how flat another is.
+        flat = (reached_N1[:, 0] < top_p).nonzero()[:, 0]
+        if len(flat):
+            tokens_N1[flat] = _draw_cut(probs_NV[flat], uniforms_N[flat], 0, top_p, probs_NV.shape[1])
+    return tokens_N1

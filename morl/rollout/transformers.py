@@ -1,0 +1,149 @@
+"""The rollout backend that needs nothing but `transformers`: it samples from the very policy that is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from attrs import define, field, validators
+from torch import Tensor, nn
+
+from morl.errors import RolloutError
+from morl.rollout.context import check_context, check_prompts
+from morl.rollout.ends import StopStrings, end_tokens
+from morl.rollout.loop import Decoder, Drawn, sample
+from morl.rollout.packed import PackedDecoder
+from morl.rollout.padded import PaddedDecoder
+from morl.rollout.replica import build_replica, copy_weights, is_sharded
+from morl.types import EncodedPrompt, RolloutBatch, Sampling
+
+
+@define(eq=False)
+class TransformersBackend:
+    """Samples in the training process, with the weights where they are.
+
+    Nothing is copied on a weight sync, unless the policy is sharded (FSDP2): then every rank keeps a whole copy.
+
+    Args:
+        max_rows: completions decoded at once; fewer take less memory and more time. 0: all of them.
+        prefill_tokens: prompt tokens read in one forward call.
+    """
+
+    max_rows: int = field(default=0, validator=validators.ge(0))
+    prefill_tokens: int = field(default=16384, validator=validators.ge(1))
+    _policy: Any = field(init=False, default=None)
+    _tokenizer: Any = field(init=False, default=None)
+    _replica: nn.Module | None = field(init=False, default=None)
+    _version: int = field(init=False, default=0)
+
+    def start(self, policy: nn.Module, tokenizer: Any, model_path: str) -> None:
+        """See `morl.hookspecs.RolloutBackend`; the folder is not read."""
+        self._policy, self._tokenizer = policy, tokenizer
+
+    def sync_weights(self, version: int) -> None:
+        """See `morl.hookspecs.RolloutBackend`; every rank of a sharded policy has to call it."""
+        policy = self._started()
+        if is_sharded(policy.model):
+            if self._replica is None:
+                self._replica = build_replica(policy.model, policy.packed)
+            copy_weights(policy.model, self._replica)
+        self._version = version
+
+    def close(self) -> None:
+        """See `morl.hookspecs.RolloutBackend`."""
+        self._policy = self._tokenizer = self._replica = None
+
+    @torch.no_grad()
+    def generate(
+        self, prompts: Sequence[EncodedPrompt], n: int, sampling: Sampling, seeds: Sequence[int]
+    ) -> RolloutBatch:
+        """See `morl.hookspecs.RolloutBackend`.
+
+        Samples are the same in any batch up to the rounding of matrix products, which may differ with the number of
+        rows: in the last bit of a log-probability, and so, once in millions of tokens, in a token.
+
+        Raises:
+            ConfigError: prompt and completion may exceed the positions of the model.
+            DataError: a prompt without tokens.
+            RolloutError: the backend is not ready.
+        """
+        model = self._model()
+        assert len(seeds) == len(prompts) > 0
+        assert n >= 1
+        check_prompts(prompts)
+        check_context(model.config, max(len(prompt.token_ids) for prompt in prompts), sampling.max_tokens)
+        end_ids = end_tokens(self._tokenizer, getattr(model, "generation_config", None))
+        stops = StopStrings(sampling.stop, self._tokenizer) if sampling.stop else None
+        parts: list[Drawn] = []
+        waves = list(self._waves(prompts, n))
+        with _evaluating(model):
+            for wave in waves:
+                rows = [prompts[prompt].token_ids for prompt, _ in wave]
+                keys = [(seeds[prompt], member) for prompt, member in wave]
+                parts.append(sample(self._decoder(model, rows, sampling), keys, sampling, end_ids, stops))
+        order = torch.tensor([prompt * n + member for wave in waves for prompt, member in wave])
+        return self._batch(prompts, n, parts, order)
+
+    def _started(self) -> Any:
+        if self._policy is None:
+            raise RolloutError("the rollout backend 'transformers' is not running: call start() first")
+        return self._policy
+
+    def _model(self) -> Any:
+        policy = self._started()
+        if not is_sharded(policy.model):
+            return policy.model
+        if self._replica is None:
+            raise RolloutError("the policy is sharded and was not copied yet: call sync_weights() on every rank first")
+        return self._replica
+
+    def _waves(self, prompts: Sequence[EncodedPrompt], n: int) -> Iterator[list[tuple[int, int]]]:
+        """(prompt, member) of the rows that are decoded together: prompts of like length, groups undivided if possible."""
+        by_length = sorted(range(len(prompts)), key=lambda prompt: len(prompts[prompt].token_ids))
+        rows = [(prompt, member) for prompt in by_length for member in range(n)]
+        size = self.max_rows or len(rows)
+        if size > n:
+            size -= size % n
+        for first in range(0, len(rows), size):
+            yield rows[first : first + size]
+
+    def _decoder(self, model: nn.Module, rows: Sequence[tuple[int, ...]], sampling: Sampling) -> Decoder:
+        if self._policy.packed:
+            return PackedDecoder(model, rows, sampling.max_tokens, self.prefill_tokens)
+        return PaddedDecoder(model, rows)
+
+    def _batch(self, prompts: Sequence[EncodedPrompt], n: int, parts: Sequence[Drawn], order: Tensor) -> RolloutBatch:
+        longest = max(part.ids_BT.shape[1] for part in parts)
+        back = order.argsort()
+
+        def joined(tensors: Sequence[Tensor]) -> Tensor:
+            padded = [torch.nn.functional.pad(x, (0, longest - x.shape[1])) if x.ndim == 2 else x for x in tensors]
+            return torch.cat(padded)[back.to(padded[0].device)]
+
+        ids_BT = joined([part.ids_BT for part in parts])
+        mask_BT = joined([part.mask_BT for part in parts])
+        rows = [ids[:length] for ids, length in zip(ids_BT.tolist(), mask_BT.sum(1).tolist(), strict=True)]
+        return RolloutBatch(
+            prompts=tuple(prompts),
+            group_ids_B=torch.arange(len(prompts), device=ids_BT.device).repeat_interleave(n),
+            completion_ids_BT=ids_BT,
+            completion_mask_BT=mask_BT,
+            rollout_logprobs_BT=joined([part.logprobs_BT for part in parts]),
+            truncated_B=joined([part.truncated_B for part in parts]),
+            texts=tuple(self._tokenizer.batch_decode(rows, skip_special_tokens=True)),
+            weights_version=self._version,
+        )
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    """Dropout off; afterwards every module is in the mode it was in."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
