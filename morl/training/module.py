@@ -19,9 +19,12 @@ from typing import Any
 
 import lightning.pytorch as L
 import torch
+import torch.distributed as dist
 from lightning.pytorch.strategies import ModelParallelStrategy
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerBase
@@ -176,9 +179,8 @@ class RLModule(L.LightningModule):
         """Shards the policy under FSDP2; every other strategy wraps it by itself."""
         if self.device_mesh is None:
             return
-        from torch.distributed.fsdp import fully_shard
-
-        mesh = self.device_mesh["data_parallel"]
+        # One dimension over all ranks; by default Lightning would make the ranks of a node tensor-parallel.
+        mesh = init_device_mesh(self.device_mesh.device_type, (dist.get_world_size(),))
         blocks = set(getattr(self.policy.model, "_no_split_modules", None) or ())
         for module in self.policy.modules():
             if type(module).__name__ in blocks:

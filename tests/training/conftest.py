@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-WORDS = "zero one two three four five six seven eight nine".split()
+WORDS = ("zero", "one", "two", "three", "four")
 
 
 @pytest.fixture(scope="session")
@@ -67,7 +67,7 @@ def weights_of():
     from transformers import AutoModelForCausalLM
 
     def load(folder: Path | str) -> dict[str, torch.Tensor]:
-        return dict(AutoModelForCausalLM.from_pretrained(folder).named_parameters())
+        return dict(AutoModelForCausalLM.from_pretrained(folder).requires_grad_(False).named_parameters())
 
     return load
 

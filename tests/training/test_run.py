@@ -19,7 +19,6 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 import morl
 from morl import Prompt, train
 
-
 # Adam divides a gradient by its own size, which turns the rounding of a zero gradient into a full step; a large eps
 # keeps rounding as small in the weights as it is in the gradients.
 DAMPED = {"optimizer.eps": 1e-3}
@@ -51,10 +50,18 @@ def test_a_run_leaves_its_whole_story(settings, tiny_model, weights_of, prompt_f
     shares = sum(float(rows[0][f"reward/{name}/advantage_share"]) for name in ("short", "vowel"))
     assert shares == pytest.approx(1.0)
     for name in (
-        "advantage/distinct reward/distinct_combinations reward_correlation/short~vowel completions/truncated"
-        " policy/entropy policy/clip_fraction optimizer/grad_norm time/rollout time/reward time/update"
-        " time/tokens_per_second"
-    ).split():
+        "advantage/distinct",
+        "reward/distinct_combinations",
+        "reward_correlation/short~vowel",
+        "completions/truncated",
+        "policy/entropy",
+        "policy/clip_fraction",
+        "optimizer/grad_norm",
+        "time/rollout",
+        "time/reward",
+        "time/update",
+        "time/tokens_per_second",
+    ):
         assert rows[0][name] != "", name
     assert list((result.folder / "tensorboard").glob("events*"))
 
