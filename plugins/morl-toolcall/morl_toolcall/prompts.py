@@ -22,7 +22,7 @@ class ToolRLPrompts:
     The reference answer stands in `ground_truth`, or, as verl lays its rows out, in `reward_model.ground_truth`; the
     prompts have it in the column `ground_truth` either way, and all other columns as they are.
 
-    Attributes:
+    Args:
         path: a `.jsonl`, `.json` or `.parquet` file, or whatever else `datasets.load_dataset` reads.
         split: of a path that is not a single file.
         check: read every reference answer before training starts; turn it off for the reward variant `toolrl`, which

@@ -18,7 +18,7 @@ Variant: TypeAlias = Literal["paper", "toolrl"]
 class FormatReward:
     """Whether a completion has the fields of the reference answer, in the form asked for: 0 or 1.
 
-    Attributes:
+    Args:
         think: whether the `<think>` block is required.
         variant: the `paper`'s definition, or the released code of `toolrl`.
         ground_truth: column of the reference answer.
@@ -53,7 +53,7 @@ class FormatReward:
 class CorrectnessReward:
     """How right the calls of a completion are, from -3 to 3.
 
-    Attributes:
+    Args:
         lenient: grade calls in whatever form they come, so that this reward does not pay for format too; otherwise a
             completion out of form scores -3.
         variant: the `paper`'s formula, or the released code of `toolrl`.

@@ -42,6 +42,8 @@ def correctness(text: str, gold: str) -> float:
         gold_sizes = [(call["name"], len(call["parameters"])) for call in gold_calls]
     except _UNREADABLE as error:
         raise DataError(f"the reference answer cannot be read as ToolRL reads it: {error!r}") from error
+    if "</tool_call>" not in text:
+        return LOWEST
     try:
         return _score(_first_block(text), gold_calls, 1 + sum(1 + size for _, size in gold_sizes))
     except _UNREADABLE:
@@ -52,10 +54,8 @@ _UNREADABLE = (ValueError, LookupError, TypeError, AttributeError, RecursionErro
 
 
 def _first_block(text: str) -> list[Any]:
-    block = text.split("<tool_call>")[1]
-    if "</tool_call>" not in text:
-        raise ValueError("no </tool_call>")
-    return [json.loads(line) for line in block.split("</tool_call>")[0].strip().split("\n")]
+    block = text.split("<tool_call>")[1].split("</tool_call>")[0]
+    return [json.loads(line) for line in block.strip().split("\n")]
 
 
 def _score(calls: Sequence[Any], gold_calls: Sequence[Any], highest: int) -> float:

@@ -1,0 +1,17 @@
+"""What morl finds through the entry point."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from morl.hookspecs import Factory, hookimpl
+
+
+@hookimpl
+def morl_register_policy_sources() -> Mapping[str, Factory]:
+    return {"playground": "morl_playground.policy:PlaygroundPolicy"}
+
+
+@hookimpl
+def morl_register_prompt_sources() -> Mapping[str, Factory]:
+    return {"playground-tool-calling": "morl_playground.prompts:ToolCallingPrompts"}

@@ -1,0 +1,108 @@
+"""Makes the policy: a small Llama of random weights, warmed up on a task's demonstrations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import islice
+from random import Random
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from morl_playground.tasks import Task
+
+_IGNORED = -100
+
+
+def warmed_up(
+    task: Task,
+    tokenizer: PreTrainedTokenizerFast,
+    config: LlamaConfig,
+    *,
+    steps: int,
+    batch_size: int,
+    learning_rate: float,
+    seed: int,
+    report: Callable[[int, float], None] = lambda step, loss: None,
+) -> LlamaForCausalLM:
+    """A policy that depends on the arguments alone, bit by bit on one machine; torch's global state is left as it was.
+
+    Args:
+        task: where the demonstrations come from.
+        tokenizer: made for the task.
+        config: of the model, see `small_llama`.
+        steps: of AdamW on demonstrations.
+        batch_size: demonstrations per step.
+        learning_rate: constant.
+        seed: of the initial weights and the demonstrations.
+        report: called after each step with the number of steps done and the loss, in nats per token.
+    """
+    with _reproducible(seed):
+        model: LlamaForCausalLM = LlamaForCausalLM(config)
+        optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=0.0)
+        batches = _batches(task, tokenizer, batch_size, Random(seed))
+        for step, (input_ids_BT, labels_BT) in enumerate(islice(batches, steps), start=1):
+            logits_BTV = model(input_ids=input_ids_BT).logits
+            loss = cross_entropy(logits_BTV[:, :-1].flatten(0, 1), labels_BT[:, 1:].flatten(), ignore_index=_IGNORED)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            report(step, loss.item())
+    return model
+
+
+def small_llama(tokenizer: PreTrainedTokenizerFast, hidden_size: int, layers: int, heads: int) -> LlamaConfig:
+    """A Llama of this size; width 64, 2 layers and 4 heads make about 0.13 million parameters.
+
+    Not a Qwen: for those, `AutoTokenizer` puts a byte-level tokenizer of its own in place of the one in the folder.
+    """
+    return LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=hidden_size,
+        intermediate_size=4 * hidden_size,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        num_key_value_heads=heads,
+        max_position_embeddings=256,
+        initializer_range=0.05,
+        rope_parameters={"rope_type": "default", "rope_theta": 1000.0},
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+
+
+def _batches(
+    task: Task, tokenizer: PreTrainedTokenizerFast, batch_size: int, random: Random
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Input ids and labels of right-padded demonstrations, without end; the prompt's tokens are not learned."""
+    prompts = task.prompts("train")
+    while True:
+        rows = []
+        for prompt in random.choices(prompts, k=batch_size):
+            assert isinstance(prompt.content, str)
+            question = tokenizer(prompt.content)["input_ids"]
+            answer = tokenizer(task.demonstration(prompt, random) + tokenizer.eos_token)["input_ids"]
+            rows.append((question + answer, [_IGNORED] * len(question) + answer))
+        longest = max(len(ids) for ids, _ in rows)
+        yield (
+            torch.tensor([ids + [tokenizer.pad_token_id] * (longest - len(ids)) for ids, _ in rows]),
+            torch.tensor([labels + [_IGNORED] * (longest - len(labels)) for _, labels in rows]),
+        )
+
+
+@contextmanager
+def _reproducible(seed: int) -> Iterator[None]:
+    """One thread, because sums split among threads round differently, and a private copy of torch's generator."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            yield
+    finally:
+        torch.set_num_threads(threads)
