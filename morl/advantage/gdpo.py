@@ -56,20 +56,20 @@ class GDPO:
         parts = deviations(rewards, groups)
         std_PK = parts.std(groups, self.ddof)
         weights_K, largest_weight = unit_weights(rewards)
-        scores_BK = parts.units_BK / groups.rows(std_PK)
-        terms_BK = scores_BK * weights_K
+        scores_BK = parts.units_BK.div_(groups.rows(std_PK))
         # A deviation off by e moves a score z by e/std, and through the deviation in its denominator by up to
         # sqrt(n/(n-1)) |z| e/std more.
         error_PK = parts.error_PK / std_PK * weights_K.abs()
-        bound_B = (groups.rows(error_PK) * (1 + 1.5 * scores_BK.abs())).sum(1)
+        bound_B = scores_BK.abs().mul_(1.5).add_(1.0).mul_(groups.rows(error_PK)).sum(1)
+        terms_BK = scores_BK.mul_(weights_K)
         totals_B = snapped(terms_BK.sum(1), bound_B)
 
         if self.batch_norm:
             batch = Groups.whole(totals_B)
             std_1 = batch.deviation(totals_B, batch.number(parts.counts_B), self.ddof)
             scale = divisor(std_1, self.eps / largest_weight)
-            totals_B, terms_BK = totals_B / scale, terms_BK / scale
+            totals_B, terms_BK = totals_B / scale, terms_BK.div_(scale)
         else:
-            totals_B, terms_BK = totals_B * largest_weight, terms_BK * largest_weight
+            totals_B, terms_BK = totals_B * largest_weight, terms_BK.mul_(largest_weight)
         dtype = rewards.values_BK.dtype
         return Advantages(finite(totals_B, dtype), finite(terms_BK, dtype))

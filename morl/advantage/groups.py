@@ -27,25 +27,30 @@ class Groups:
     """Which rows belong together.
 
     Attributes:
-        index_B: group of each row, 0 to count - 1.
-        count: number of groups, the length of the axis P.
+        index_B: group of each row, 0 to P - 1.
+        order_B: the rows, group by group.
+        sizes_P: number of rows of each group.
         bits: binary places that sums are rounded to.
     """
 
     index_B: Tensor
-    count: int
+    order_B: Tensor
+    sizes_P: Tensor
     bits: int
 
     @classmethod
     def of(cls, ids_B: Tensor) -> Groups:
         """Rows of equal id make a group."""
-        ids_P, index_B, sizes_P = torch.unique(ids_B, return_inverse=True, return_counts=True)
-        return cls(index_B, len(ids_P), _bits(int(sizes_P.max()) if len(ids_P) else 1))
+        sorted_B, order_B = torch.sort(ids_B, stable=True)
+        _, place_B, sizes_P = torch.unique_consecutive(sorted_B, return_inverse=True, return_counts=True)
+        index_B = torch.empty_like(place_B).index_copy_(0, order_B, place_B)
+        return cls(index_B, order_B, sizes_P, _bits(int(sizes_P.max()) if len(sizes_P) else 0))
 
     @classmethod
     def whole(cls, like_B: Tensor) -> Groups:
         """All rows are one group."""
-        return cls(torch.zeros_like(like_B, dtype=torch.int64), 1, _bits(len(like_B)))
+        rows_B = torch.arange(len(like_B), device=like_B.device)
+        return cls(torch.zeros_like(rows_B), rows_B, rows_B.new_tensor([len(rows_B)]), _bits(len(rows_B)))
 
     def rows(self, statistic_P: Tensor) -> Tensor:
         """Each row's copy of its group's statistic, (P, ..) to (B, ..)."""
@@ -53,15 +58,15 @@ class Groups:
 
     def max(self, values_B: Tensor) -> Tensor:
         """Largest value of each group, (B, ..) to (P, ..)."""
-        return self._reduce(values_B, "amax", -math.inf)
+        return torch.segment_reduce(values_B.index_select(0, self.order_B), "max", lengths=self.sizes_P, unsafe=True)
 
     def min(self, values_B: Tensor) -> Tensor:
         """Smallest value of each group, (B, ..) to (P, ..)."""
-        return self._reduce(values_B, "amin", math.inf)
+        return torch.segment_reduce(values_B.index_select(0, self.order_B), "min", lengths=self.sizes_P, unsafe=True)
 
     def number(self, mask_B: Tensor) -> Tensor:
         """Number of true rows of each group, as float64, (B, ..) to (P, ..)."""
-        return self._add(mask_B.to(torch.int64)).to(torch.float64)
+        return self._add(mask_B.to(torch.int32)).to(torch.float64)
 
     def sum(self, values_B: Tensor) -> Tensor:
         """Sum of each group, (B, ..) to (P, ..), of values in [-1, 1]; the same bits for every order of the rows."""
@@ -75,12 +80,7 @@ class Groups:
         return peak_P * (self.sum(unit_B.square()) / (number_P - ddof).clamp(min=1)).sqrt()
 
     def _add(self, integers_B: Tensor) -> Tensor:
-        return integers_B.new_zeros((self.count, *integers_B.shape[1:])).index_add_(0, self.index_B, integers_B)
-
-    def _reduce(self, values_B: Tensor, how: str, start: float) -> Tensor:
-        result = values_B.new_full((self.count, *values_B.shape[1:]), start)
-        index = self.index_B.view(-1, *[1] * (values_B.ndim - 1)).expand_as(values_B)
-        return result.scatter_reduce_(0, index, values_B, how)
+        return integers_B.new_zeros((len(self.sizes_P), *integers_B.shape[1:])).index_add_(0, self.index_B, integers_B)
 
 
 @frozen(eq=False)
@@ -93,8 +93,8 @@ class Deviations:
     Attributes:
         units_BK: (r - mean) / range, in [-1, 1]; exactly 0 where the reward is missing or has no spread.
         number_PK: valid entries of each reward in each group; 0 where there is no spread.
-        range_PK: range times `shrink_PK`; 0 where there is no spread.
-        shrink_PK: 1, or 1/2 where the range itself exceeds the largest float64.
+        range_PK: range times `shrink`; 0 where there is no spread.
+        shrink: 1, or 1/2 where a range of the batch exceeds the largest float64.
         error_PK: bound on the rounding error of `units_BK`; see `deviations`.
         counts_B: completions that have at least one reward.
     """
@@ -102,7 +102,7 @@ class Deviations:
     units_BK: Tensor
     number_PK: Tensor
     range_PK: Tensor
-    shrink_PK: Tensor
+    shrink: float
     error_PK: Tensor
     counts_B: Tensor
 
@@ -124,21 +124,21 @@ def deviations(rewards: RewardMatrix, groups: Groups) -> Deviations:
     taken coarser than float32, because differences that are meant are as small as the ulps of half precision.
     """
     valid_BK = rewards.valid_BK & (rewards.weights_K != 0)
-    values_BK = rewards.values_BK.to(torch.float64)
-    high_PK = groups.max(torch.where(valid_BK, values_BK, -math.inf))
-    low_PK = groups.min(torch.where(valid_BK, values_BK, math.inf))
+    # In place from here on, in this copy: at this size a fresh tensor costs as much as the arithmetic.
+    units_BK = rewards.values_BK.to(torch.float64, copy=True)
+    high_PK = groups.max(units_BK.masked_fill_(~valid_BK, -math.inf))
+    low_PK = groups.min(units_BK.masked_fill_(~valid_BK, math.inf))
+    shrink = 0.5 if ((high_PK - low_PK) == math.inf).any() else 1.0
+    high_PK, low_PK = high_PK * shrink, low_PK * shrink
     spread_PK = high_PK > low_PK
     high_PK, low_PK = torch.where(spread_PK, high_PK, 1.0), torch.where(spread_PK, low_PK, 0.0)
-    shrink_PK = torch.where((high_PK - low_PK).isinf(), 0.5, 1.0)
-    high_PK, low_PK = high_PK * shrink_PK, low_PK * shrink_PK
     range_PK = high_PK - low_PK
 
-    counted_BK = valid_BK & groups.rows(spread_PK)
-    units_BK = (values_BK * groups.rows(shrink_PK) - groups.rows(low_PK)) / groups.rows(range_PK)
-    units_BK = torch.where(counted_BK, units_BK, 0.0)
-    number_PK = groups.number(counted_BK)
+    dead_BK = ~(valid_BK & groups.rows(spread_PK))
+    units_BK.mul_(shrink).sub_(groups.rows(low_PK)).div_(groups.rows(range_PK)).masked_fill_(dead_BK, 0.0)
+    number_PK = groups.number(~dead_BK)
     mean_PK = groups.sum(units_BK) / number_PK.clamp(min=1)
-    units_BK = torch.where(counted_BK, units_BK - groups.rows(mean_PK), 0.0)
+    units_BK.sub_(groups.rows(mean_PK)).masked_fill_(dead_BK, 0.0)
 
     stored = min(torch.finfo(rewards.values_BK.dtype).eps, torch.finfo(torch.float32).eps)
     representation_PK = stored * torch.maximum(high_PK.abs(), low_PK.abs()) / range_PK
@@ -148,7 +148,7 @@ def deviations(rewards: RewardMatrix, groups: Groups) -> Deviations:
         units_BK=units_BK,
         number_PK=number_PK,
         range_PK=torch.where(spread_PK, range_PK, 0.0),
-        shrink_PK=shrink_PK,
+        shrink=shrink,
         error_PK=torch.where(spread_PK, arithmetic + torch.where(can_cancel_P1, representation_PK, 0.0), 0.0),
         counts_B=valid_BK.any(1),
     )
@@ -174,7 +174,7 @@ def divisor(deviation: Tensor, eps: Tensor | float) -> Tensor:
 def finite(values: Tensor, dtype: torch.dtype) -> Tensor:
     """In `dtype`; what it cannot hold becomes its largest number instead of infinity."""
     largest = torch.finfo(dtype).max
-    return values.clamp(-largest, largest).to(dtype)
+    return values.to(dtype).clamp(-largest, largest)
 
 
 def _bits(terms: int) -> int:

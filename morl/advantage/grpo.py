@@ -6,7 +6,7 @@ import torch
 from attrs import field, frozen
 from torch import Tensor
 
-from morl.advantage.groups import Deviations, Groups, deviations, divisor, finite, snapped, unit_weights
+from morl.advantage.groups import Groups, deviations, divisor, finite, snapped, unit_weights
 from morl.advantage.options import DEFAULT_EPS, check_ddof, check_eps
 from morl.types import Advantages, RewardMatrix
 
@@ -43,10 +43,13 @@ class GRPO:
         """Advantages of a whole rollout batch, values (B,) and contributions (B, K) in the dtype of the rewards."""
         groups = Groups.of(rewards.group_ids_B)
         sums = _sums(rewards, groups)
-        std_P = groups.deviation(sums.totals_B, groups.number(sums.parts.counts_B), self.ddof)
-        # eps in the units of the totals; divided step by step because the product of scale and weight may underflow.
-        eps_P = self.eps / sums.largest_weight * sums.shrink_P / sums.scale_P
-        return _advantages(rewards, sums, torch.ones_like(sums.totals_B), groups.rows(divisor(std_P, eps_P)))
+        std_P = groups.deviation(sums.totals_B, groups.number(sums.counts_B), self.ddof)
+        # eps in the units of the totals.  Not as a number divided by a tensor: torch multiplies that by the reciprocal,
+        # which overflows for a subnormal scale.
+        eps_P = torch.full_like(std_P, self.eps / sums.largest_weight * sums.shrink) / sums.scale_P
+        over_B = groups.rows(divisor(std_P, eps_P))
+        dtype = rewards.values_BK.dtype
+        return Advantages(finite(sums.totals_B / over_B, dtype), finite(sums.terms_BK.div_(over_B[:, None]), dtype))
 
 
 @frozen
@@ -69,7 +72,11 @@ class GRPONoStd:
         groups = Groups.of(rewards.group_ids_B)
         sums = _sums(rewards, groups)
         scale_P = finite(sums.scale_P * sums.largest_weight, torch.float64)
-        return _advantages(rewards, sums, groups.rows(scale_P), groups.rows(sums.shrink_P))
+        scale_B, shrink = groups.rows(scale_P), sums.shrink
+        values_B = sums.totals_B * scale_B / shrink
+        contributions_BK = sums.terms_BK.mul_(scale_B[:, None]).div_(shrink)
+        dtype = rewards.values_BK.dtype
+        return Advantages(finite(values_B, dtype), finite(contributions_BK, dtype))
 
 
 @frozen(eq=False)
@@ -80,36 +87,27 @@ class _Sums:
         terms_BK: what each reward adds to the total, at most 1 in size.
         totals_B: their sums, exactly 0 where they cancel on paper.
         scale_P: the largest weighted range of a reward in the group; 1 where none has spread.
-        shrink_P: 1, or 1/2 where a range exceeds float64.
         largest_weight: of all rewards.
-        parts: what they were made from.
+        shrink: 1, or 1/2 where a range of the batch exceeds the largest float64.
+        counts_B: completions that have at least one reward.
     """
 
     terms_BK: Tensor
     totals_B: Tensor
     scale_P: Tensor
-    shrink_P: Tensor
     largest_weight: float
-    parts: Deviations
+    shrink: float
+    counts_B: Tensor
 
 
 def _sums(rewards: RewardMatrix, groups: Groups) -> _Sums:
     parts = deviations(rewards, groups)
     weights_K, largest_weight = unit_weights(rewards)
-    shrink_P1 = parts.shrink_PK.amin(1, keepdim=True)
-    ranges_PK = parts.range_PK * (shrink_P1 / parts.shrink_PK) * weights_K
+    ranges_PK = parts.range_PK * weights_K
     scale_P = ranges_PK.abs().amax(1)
     scale_P = torch.where(scale_P > 0, scale_P, 1.0)
     ranges_PK = ranges_PK / scale_P[:, None]
-    terms_BK = parts.units_BK * groups.rows(ranges_PK)
+    terms_BK = parts.units_BK.mul_(groups.rows(ranges_PK))
     bound_P = (ranges_PK.abs() * parts.error_PK).sum(1)
     totals_B = snapped(terms_BK.sum(1), groups.rows(bound_P))
-    return _Sums(terms_BK, totals_B, scale_P, shrink_P1[:, 0], largest_weight, parts)
-
-
-def _advantages(rewards: RewardMatrix, sums: _Sums, times_B: Tensor, over_B: Tensor) -> Advantages:
-    dtype = rewards.values_BK.dtype
-    return Advantages(
-        values_B=finite(sums.totals_B * times_B / over_B, dtype),
-        contributions_BK=finite(sums.terms_BK * times_B[:, None] / over_B[:, None], dtype),
-    )
+    return _Sums(terms_BK, totals_B, scale_P, largest_weight, parts.shrink, parts.counts_B)

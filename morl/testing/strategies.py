@@ -27,12 +27,15 @@ def reward_values(kind: Values = "steps", dtype: torch.dtype = torch.float64) ->
     """
     if kind == "steps":
         return st.integers(-32, 32).map(lambda eighths: eighths / 8)
-    limits = torch.finfo(dtype)
     if kind == "decimals":
-        return st.sampled_from([value for value in _DECIMALS if abs(value) <= limits.max])
+        return st.sampled_from([value for value in _DECIMALS if abs(value) <= torch.finfo(dtype).max])
+    return st.sampled_from([sign * size for size in _extremes(dtype) for sign in (-1, 0, 1)])
+
+
+def _extremes(dtype: torch.dtype) -> list[float]:
+    limits = torch.finfo(dtype)
     smallest = limits.smallest_normal * limits.eps
-    sizes = [limits.max, limits.max / 2, limits.max**0.5, 1.0, limits.smallest_normal**0.5, limits.tiny, smallest]
-    return st.sampled_from([0.0, *sizes, *(-size for size in sizes)])
+    return [limits.max, limits.max / 2, limits.max**0.5, 1.0, limits.smallest_normal**0.5, limits.tiny, smallest]
 
 
 @st.composite
@@ -67,13 +70,17 @@ def reward_matrices(
     dtype = draw(st.sampled_from(list(dtypes)))
     sizes = draw(st.lists(st.integers(1, max_group_size), min_size=1, max_size=max_groups))
     labels = draw(st.lists(st.integers(-3, 99), min_size=len(sizes), max_size=len(sizes), unique=True))
-    rows = draw(st.permutations([group for group, size in enumerate(sizes) for _ in range(size)]))
+    rows = draw(st.permutations([group for group, number in enumerate(sizes) for _ in range(number)]))
     cell = reward_values(values, dtype)
     if constant:
         cell_of_group = st.lists(cell, min_size=len(sizes), max_size=len(sizes))
         columns = [[of_group[group] for group in rows] for of_group in (draw(cell_of_group) for _ in names)]
     else:
         columns = [draw(st.lists(cell, min_size=len(rows), max_size=len(rows))) for _ in names]
+        if values == "extreme" and draw(st.booleans()):
+            # One scale for all, so that nothing larger hides what happens at the smallest.
+            size = draw(st.sampled_from(_extremes(dtype)))
+            columns = [[math.copysign(size, v) * (v != 0) for v in column] for column in columns]
     # Through float64, so that a decimal is rounded once, to the dtype.
     values_BK = torch.tensor(columns, dtype=torch.float64).T.contiguous().to(dtype)
     valid_BK = torch.ones(values_BK.shape, dtype=torch.bool)
