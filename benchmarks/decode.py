@@ -17,6 +17,7 @@ import statistics
 import time
 from collections.abc import Callable
 from types import SimpleNamespace
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer
@@ -42,27 +43,24 @@ CASES = {  # prompt tokens (shortest, longest), most tokens, probability of endi
 }
 
 
-def make_model(size: str, ending: float) -> Qwen2ForCausalLM:
+def make_model(size: str, ending: float) -> Any:
     """A random model whose next-token distribution is nearly uniform but for the end-of-sequence token."""
-    config = Qwen2Config(
-        vocab_size=VOCABULARY,
-        num_key_value_heads=SIZES[size]["num_attention_heads"] // 2,
-        eos_token_id=EOS,
-        **SIZES[size],
-    )
+    options: dict[str, Any] = SIZES[size] | {"num_key_value_heads": SIZES[size]["num_attention_heads"] // 2}
     torch.manual_seed(0)
-    model = Qwen2ForCausalLM(config).eval()
+    make: Any = Qwen2ForCausalLM  # transformers leaves it untyped, as the next two
+    model = make(Qwen2Config(vocab_size=VOCABULARY, eos_token_id=EOS, **options)).eval()
     bias = torch.zeros(VOCABULARY)
     bias[EOS] = math.log(ending * (VOCABULARY - 1) / (1 - ending)) if ending else -1e4
     model.lm_head.bias = nn.Parameter(bias)
     return model
 
 
-def make_tokenizer() -> PreTrainedTokenizerFast:
+def make_tokenizer() -> Any:
     """One word per id."""
     words = Tokenizer(WordLevel({f"t{i}": i for i in range(VOCABULARY)}, unk_token="t0"))
     words.pre_tokenizer = WhitespaceSplit()
-    return PreTrainedTokenizerFast(tokenizer_object=words, eos_token=f"t{EOS}", pad_token="t0", padding_side="left")
+    make: Any = PreTrainedTokenizerFast
+    return make(tokenizer_object=words, eos_token=f"t{EOS}", pad_token="t0", padding_side="left")
 
 
 def contestants(size: str, case: str) -> dict[str, Callable[[int], int]]:
@@ -85,14 +83,9 @@ def contestants(size: str, case: str) -> dict[str, Callable[[int], int]]:
     def transformers(seed: int) -> int:
         model.set_attn_implementation("sdpa")
         torch.manual_seed(seed)
-        config = GenerationConfig(
-            do_sample=True,
-            max_new_tokens=max_tokens,
-            num_return_sequences=GROUP,
-            eos_token_id=EOS,
-            pad_token_id=0,
-            top_k=0,
-        )
+        make: Any = GenerationConfig
+        config = make(do_sample=True, top_k=0, max_new_tokens=max_tokens, eos_token_id=EOS, pad_token_id=0)
+        config.num_return_sequences = GROUP
         with torch.no_grad():
             out = model.generate(**padded, generation_config=config)[:, max(lengths) :]
         ended = (out == EOS).cumsum(1)

@@ -145,7 +145,7 @@ class GroupCache:
         cache.own_k[:N, :, self.steps] = key.transpose(0, 1)
         cache.own_v[:N, :, self.steps] = value.transpose(0, 1)
 
-    # The n rows of a prompt meet its keys in one product: slots (U, width), filled by rows in any order ----------------
+    # The n rows of a prompt meet its keys in one product: (U, width) slots, filled by rows in any order ---------------
 
     def _assign_slots(self) -> None:
         """Gives every live row a slot among those of its prompt."""

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from attrs import define, field
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import Cache
 
 CACHE_NAMES = ("past_key_values", "cache_params")
@@ -23,11 +23,11 @@ class PaddedDecoder:
     """A `morl.rollout.loop.Decoder` for every other model.
 
     Args:
-        model: the Hugging Face model.
+        model: the Hugging Face model, or a peft model around it.
         prompts: token ids of each row's prompt.
     """
 
-    model: nn.Module
+    model: Any
     prompts: Sequence[tuple[int, ...]]
     _ids: Tensor = field(init=False)
     _mask: Tensor = field(init=False)
@@ -58,14 +58,14 @@ class PaddedDecoder:
         self._ids, self._mask = self._ids[order], self._mask[order]
         for name, cache in self._cache.items():
             assert isinstance(cache, Cache), f"{name} is a {type(cache).__name__}"
-            cache.reorder_cache(order)
+            cache.reorder_cache(order)  # type: ignore[arg-type]
 
     def _forward(self, ids: Tensor, *, first: bool) -> Tensor:
         inputs: dict[str, Any] = {"attention_mask": self._mask, "use_cache": True, **self._cache}
         if self._takes_positions:
             inputs["position_ids"] = (self._mask.cumsum(1) - 1).clamp_min_(0)[:, -ids.shape[1] :]
         # Models override this where they want their inputs otherwise, e.g. no mask beside a recurrent state.
-        inputs = self.model.prepare_inputs_for_generation(ids, is_first_iteration=first, **inputs)  # type: ignore[operator]
+        inputs = self.model.prepare_inputs_for_generation(ids, is_first_iteration=first, **inputs)
         output = self.model(**inputs)
         self._cache = {name: cache for name in CACHE_NAMES if (cache := getattr(output, name, None)) is not None}
         logits: Tensor = output.logits[:, -1]

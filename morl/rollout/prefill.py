@@ -75,7 +75,7 @@ class PrefillPlan:
 def _padded(x_NHD: Tensor, mask_PL: Tensor | None, longest: int) -> Tensor:
     """(P, H, L, D), right-padded: causal attention never looks at what follows."""
     if mask_PL is None:
-        return x_NHD.unflatten(0, (-1, longest)).transpose(1, 2)
+        return x_NHD.reshape(-1, longest, *x_NHD.shape[1:]).transpose(1, 2)
     x_PLHD = x_NHD.new_zeros(*mask_PL.shape, *x_NHD.shape[1:])
     x_PLHD[mask_PL] = x_NHD
     return x_PLHD.transpose(1, 2)

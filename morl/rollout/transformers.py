@@ -100,7 +100,7 @@ class TransformersBackend:
         return self._replica
 
     def _waves(self, prompts: Sequence[EncodedPrompt], n: int) -> Iterator[list[tuple[int, int]]]:
-        """(prompt, member) of the rows that are decoded together: prompts of like length, groups undivided if possible."""
+        """(prompt, member) of rows decoded together: prompts of like length, groups undivided if possible."""
         by_length = sorted(range(len(prompts)), key=lambda prompt: len(prompts[prompt].token_ids))
         rows = [(prompt, member) for prompt in by_length for member in range(n)]
         size = self.max_rows or len(rows)

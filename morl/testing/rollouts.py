@@ -116,7 +116,7 @@ def _check_form(batch: RolloutBatch, prompts: Sequence[EncodedPrompt], n: int, s
     )
     _require(
         batch.group_ids_B.tolist() == [row for row in range(len(prompts)) for _ in range(n)],
-        f"completions of a prompt must stand side by side, in the order of the prompts; got {batch.group_ids_B.tolist()}",
+        f"completions of a prompt must stand side by side, prompts in order; got {batch.group_ids_B.tolist()}",
     )
     for name, dtype in (
         ("group_ids_B", torch.int64),
@@ -220,7 +220,8 @@ def _check_stop_strings(case: _Case) -> None:
         stop is not None, f"no text in a completion of {len(longest)} tokens: give the suite a policy that says more"
     )
     assert stop is not None
-    stopped = case.generate(prompts, 4, evolve(sampling, stop=("never in any text", stop)))
+    stopping = Sampling(max_tokens=24, temperature=2.0, stop=("never in any text", stop))  # type: ignore[arg-type]
+    stopped = case.generate(prompts, 4, stopping)
     for row, cut, text, truncated in zip(
         _tokens(free), _tokens(stopped), stopped.texts, stopped.truncated_B.tolist(), strict=True
     ):
@@ -312,7 +313,8 @@ def _require_logprobs(case: _Case, batch: RolloutBatch, temperature: float, when
 
 def _reference(case: _Case) -> Callable[[Sequence[int], Sequence[int], float], Tensor]:
     """Log-probabilities (T, V) by the plainest route: a copy of the policy, its own attention, row by row, no cache."""
-    model: Any = copy.deepcopy(case.policy.model).eval()
+    model: Any = copy.deepcopy(case.policy.model)
+    model.eval()
     (model.get_base_model() if hasattr(model, "get_base_model") else model).set_attn_implementation("eager")
 
     def logprobs_of(prompt: Sequence[int], completion: Sequence[int], temperature: float) -> Tensor:

@@ -15,22 +15,24 @@ from transformers import PreTrainedTokenizerFast
 from morl.policy.load import load_tokenizer
 from morl.rollout.ends import StopStrings, end_tokens
 
+wrapped: Any = PreTrainedTokenizerFast  # transformers leaves it untyped
 
-def byte_level() -> PreTrainedTokenizerFast:
+
+def byte_level() -> Any:
     """One token per byte, and an end-of-sequence token."""
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     tokenizer = Tokenizer(models.BPE({letter: i for i, letter in enumerate(letters)}, []))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<eos>")
+    return wrapped(tokenizer_object=tokenizer, eos_token="<eos>")
 
 
-def words() -> PreTrainedTokenizerFast:
+def words() -> Any:
     """One token per word; decoding joins words by spaces."""
     vocabulary = ["<unk>", "<eos>", "a", "b", "end", "."]
     tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(vocabulary)}, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<eos>", unk_token="<unk>")
+    return wrapped(tokenizer_object=tokenizer, eos_token="<eos>", unk_token="<unk>")
 
 
 TOKENIZERS = {"bytes": byte_level(), "words": words()}

@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from morl.rollout.sampling import HEAD, UniformStreams, draw
+from morl.rollout.sampling import BLOCK, HEAD, UniformStreams, draw
 from morl.types import Sampling
 
 CPU = torch.device("cpu")
 PROBS = torch.tensor([0.05, 0.3, 0.0, 0.2, 0.1, 0.35])
 
 
-def counts(sampling: Sampling, N: int = 60_000) -> torch.Tensor:
-    logits = PROBS.log().expand(N, -1)
-    uniforms = UniformStreams([(11, member) for member in range(N)], CPU).at(0, torch.arange(N))
-    tokens, _ = draw(logits, uniforms, sampling)
+def first_uniforms(N: int) -> torch.Tensor:
+    return UniformStreams([(11, member) for member in range(N)], CPU).at(0, torch.arange(N))
+
+
+MANY = first_uniforms(60_000)
+
+
+def counts(sampling: Sampling, N: int = len(MANY)) -> torch.Tensor:
+    tokens, _ = draw(PROBS.log().expand(N, -1), MANY[:N], sampling)
     return tokens.bincount(minlength=len(PROBS)).double()
 
 
@@ -90,10 +96,10 @@ def test_top_p_reaches_beyond_the_head_row_by_row() -> None:
     flat, peaked = torch.zeros(4 * HEAD), torch.zeros(4 * HEAD)
     peaked[7] = 20.0
     N = 4000
-    uniforms = UniformStreams([(3, member) for member in range(N)], CPU).at(0, torch.arange(N))
+    uniforms = MANY[:N]
     sampling = Sampling(top_p=0.9)
     together, _ = draw(torch.stack([flat, peaked]).repeat(N // 2, 1), uniforms, sampling)
-    drawn = together[0::2].unique()
+    drawn = set(together[0::2].tolist())
     assert HEAD < len(drawn) <= math.ceil(0.9 * 4 * HEAD) + 1
     alone, _ = draw(peaked.repeat(N // 2, 1), uniforms[1::2], sampling)
     assert together[1::2].tolist() == alone.tolist()
@@ -103,6 +109,13 @@ def test_half_precision_logits_are_read_as_float32() -> None:
     logits = torch.randn(4, 50, generator=torch.Generator().manual_seed(0)).bfloat16()
     _, logprobs = draw(logits, torch.full((4,), 0.5), Sampling())
     assert logprobs.dtype == torch.float32
+
+
+def test_a_stream_goes_on_from_block_to_block() -> None:
+    generator = np.random.Generator(np.random.Philox(key=np.array([5, 3], dtype=np.uint64)))
+    expected = np.concatenate([generator.random(BLOCK, dtype=np.float32) for _ in range(3)])
+    stream = UniformStreams([(5, 3)], CPU)
+    assert [float(stream.at(step, torch.tensor([0]))) for step in range(3 * BLOCK)] == expected.tolist()
 
 
 def test_streams_differ_by_seed_and_member_and_depend_on_nothing_else() -> None:

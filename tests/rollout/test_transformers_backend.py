@@ -126,9 +126,10 @@ def test_waves_change_nothing(tiny_model: Path) -> None:
 def test_two_decoders_draw_the_same(tiny_model: Path) -> None:
     prompts, sampling = encoded((5, 6, 7), (9,), (8,) * 20), Sampling(max_tokens=40, top_p=0.9)
     batches = []
-    for attention in ("packed", "padded"):
+    attentions: list[Any] = ["packed", "padded"]
+    for attention in attentions:
         backend = TransformersBackend()
-        backend.start(load_policy(str(tiny_model), attention=attention), load_tokenizer(str(tiny_model)), "")  # type: ignore[arg-type]
+        backend.start(load_policy(str(tiny_model), attention=attention), load_tokenizer(str(tiny_model)), "")
         batches.append(backend.generate(prompts, 3, sampling, [1, 2, 3]))
     assert batches[0].texts == batches[1].texts
     torch.testing.assert_close(batches[0].rollout_logprobs_BT, batches[1].rollout_logprobs_BT, atol=1e-5, rtol=0)
