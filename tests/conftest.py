@@ -1,4 +1,4 @@
-"""Fixtures that every room's tests may use: a tiny model folder in Hugging Face form, and the real data if it is there."""
+"""Fixtures that every room's tests may use: a tiny model folder in Hugging Face form, and real data if it is there."""
 
 from __future__ import annotations
 

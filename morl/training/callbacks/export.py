@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import lightning.pytorch as L
 from attrs import define
@@ -21,7 +22,7 @@ class ExportModel(L.Callback):
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, RLModule)
-        state = None
+        state: dict[str, Any] | None = None
         if isinstance(trainer.strategy, ModelParallelStrategy):
             # Every rank takes part in gathering the shards.
             options = StateDictOptions(full_state_dict=True, cpu_offload=True)
