@@ -19,8 +19,8 @@ def check_model(path: str) -> None:
     Raises:
         DataError: a missing folder, or one without config.json, weights or tokenizer.
     """
-    folder = Path(path).expanduser()
-    if not folder.exists():
+    folder = Path(path)
+    if not path or not folder.exists():
         if path.startswith((".", "~", os.sep)) or path.count(os.sep) > 1 or not path:
             raise DataError(
                 f"no model at {path!r}: the folder does not exist; give a model folder or a hub name org/name"

@@ -33,8 +33,8 @@ def load_tokenizer(path: str) -> PreTrainedTokenizerBase:
     check_model(path)
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(path)
-    except (OSError, ValueError) as error:
-        raise DataError(f"no tokenizer could be loaded from {path!r}: {error}") from error
+    except Exception as error:  # damaged files make transformers raise anything
+        raise DataError(f"no tokenizer could be loaded from {path!r}: {type(error).__name__}: {error}") from error
     if tokenizer.eos_token_id is None:
         raise DataError(
             f"the tokenizer of {path!r} has no end-of-sequence token, so completions could not end;"
@@ -75,8 +75,10 @@ def load_policy(
     check_model(path)
     try:
         model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(path, dtype=_DTYPES[dtype])
-    except (OSError, ValueError, KeyError) as error:
-        raise DataError(f"no causal language model could be loaded from {path!r}: {error}") from error
+    except Exception as error:  # damaged files make transformers and safetensors raise anything
+        raise DataError(
+            f"no causal language model could be loaded from {path!r}: {type(error).__name__}: {error}"
+        ) from error
     packed = _packs(model, attention)
     if gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -46,11 +47,11 @@ def _merged(policy: PolicyModel, weights: Mapping[str, Tensor]) -> PreTrainedMod
     base = policy.base_model
     (adapter_config,) = policy.model.peft_config.values()  # type: ignore[operator]
     with torch.device("meta"):
-        empty = AutoModelForCausalLM.from_config(base.config, dtype=base.dtype)  # type: ignore[no-untyped-call]
+        empty = AutoModelForCausalLM.from_config(copy.deepcopy(base.config), dtype=base.dtype)
     adapted = get_peft_model(empty, adapter_config)
     copies = {name: tensor.detach().cpu().clone() for name, tensor in weights.items()}
     adapted.load_state_dict(copies, assign=True)
+    empty.tie_weights()  # the copies of a tied weight are two tensors, which merging would keep apart
     merged: PreTrainedModel = adapted.merge_and_unload()
-    merged.tie_weights()
     merged.generation_config = base.generation_config
     return merged

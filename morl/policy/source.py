@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from attrs import frozen
 
 from morl.policy.folder import check_model
@@ -18,10 +20,11 @@ class Pretrained:
     path: str
 
     def resolve(self) -> str:
-        """The path, after a check that needs no weights.
+        """The path with `~` expanded, after a check that needs no weights.
 
         Raises:
             DataError: a folder that is missing or incomplete.
         """
-        check_model(self.path)
-        return self.path
+        path = os.path.expanduser(self.path)
+        check_model(path)
+        return path

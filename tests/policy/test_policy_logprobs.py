@@ -1,0 +1,102 @@
+"""The vocabulary-sized part: values, gradients and entropy against torch's own log_softmax."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from morl.policy import logprobs
+from morl.policy.logprobs import token_logprobs
+
+ROWS = torch.tensor([0, 0, 3, 2, 0, 6])  # row 0 predicts three tokens, rows 1, 4 and 5 none
+TARGETS = torch.tensor([4, 1, 0, 10, 4, 7])
+
+
+def inputs(dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(7, 11, generator=generator) * 3
+    return logits.to(dtype).requires_grad_(), torch.randn(6, generator=generator)
+
+
+def reference(logits: Tensor, temperature: float) -> Tensor:
+    return (logits.float() / temperature).log_softmax(-1)
+
+
+@pytest.mark.parametrize("chunk", [1, 22, 2**20])
+@pytest.mark.parametrize("temperature", [1.0, 0.6])
+def test_values_gradients_and_entropy(monkeypatch: pytest.MonkeyPatch, chunk: int, temperature: float) -> None:
+    monkeypatch.setitem(logprobs._CHUNK, "cpu", chunk)
+    logits, weights = inputs()
+    expected = reference(logits, temperature)
+    torch.autograd.backward((expected[ROWS, TARGETS] * weights).sum())
+    expected_grad, logits.grad = logits.grad, None
+
+    got = token_logprobs(logits * 1.0, ROWS, TARGETS, temperature=temperature, entropy=True)
+    torch.autograd.backward((got.logprobs_T * weights).sum())
+    assert got.entropy_T is not None
+    assert not got.entropy_T.requires_grad
+    torch.testing.assert_close(got.logprobs_T, expected[ROWS, TARGETS], atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(got.entropy_T, -(expected.exp() * expected).sum(-1)[ROWS].detach(), atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(logits.grad, expected_grad, atol=1e-6, rtol=1e-6)
+
+
+def test_half_precision_logits_are_normalised_in_float32() -> None:
+    logits, weights = inputs(torch.bfloat16)
+    expected = reference(logits, 1.0)
+    torch.autograd.backward((expected[ROWS, TARGETS] * weights).sum())
+    expected_grad, logits.grad = logits.grad, None
+    got = token_logprobs(logits * 1.0, ROWS, TARGETS).logprobs_T
+    torch.autograd.backward((got * weights).sum())
+    assert got.dtype == torch.float32
+    torch.testing.assert_close(got, expected[ROWS, TARGETS], atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(logits.grad, expected_grad, atol=2e-2, rtol=2e-2)
+
+
+def test_logits_whose_own_gradient_needs_their_values_survive() -> None:
+    logits, weights = inputs()
+    torch.autograd.backward((reference(logits.tanh(), 1.0)[ROWS, TARGETS] * weights).sum())
+    expected_grad, logits.grad = logits.grad, None
+    torch.autograd.backward((token_logprobs(logits.tanh(), ROWS, TARGETS).logprobs_T * weights).sum())
+    torch.testing.assert_close(logits.grad, expected_grad, atol=1e-6, rtol=1e-6)
+
+
+def test_tokens_that_the_model_rules_out_add_nothing_to_the_entropy() -> None:
+    logits = torch.tensor([[0.0, 0.0, float("-inf")]])
+    got = token_logprobs(logits, torch.tensor([0]), torch.tensor([1]), entropy=True)
+    assert got.entropy_T is not None
+    torch.testing.assert_close(got.entropy_T, torch.tensor([2.0]).log())
+
+
+def test_no_token_at_all() -> None:
+    logits, _ = inputs()
+    none = torch.zeros(0, dtype=torch.int64)
+    got = token_logprobs(logits * 1.0, none, none).logprobs_T
+    torch.autograd.backward(got.sum())
+    assert got.shape == (0,)
+    assert logits.grad is not None
+    assert not logits.grad.any()
+
+
+def test_a_second_backward_is_refused_rather_than_wrong() -> None:
+    logits, _ = inputs()
+    total = token_logprobs(logits * 1.0, ROWS, TARGETS).logprobs_T.sum()
+    torch.autograd.backward(total, retain_graph=True)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        torch.autograd.backward(total)
+
+
+def test_keeps_one_tensor_of_the_size_of_the_logits() -> None:
+    """Of tensors saved for backward, only the softmax is as large as the logits, and it lies in their memory."""
+    logits, _ = inputs()
+    scaled = logits * 1.0
+    saved: list[Tensor] = []
+
+    def keep(tensor: Tensor) -> Tensor:
+        saved.append(tensor)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        token_logprobs(scaled, ROWS, TARGETS)
+    large = [tensor for tensor in saved if tensor.numel() >= scaled.numel()]
+    assert [tensor.data_ptr() for tensor in large] == [scaled.data_ptr()]
