@@ -181,7 +181,7 @@ class GroupCache:
         U, X = len(self.lengths), x.shape[-1]
         x = x.reshape(len(self.prompt_of_N), -1, X)
         if self._row_of_slot is not None:
-            x = x[self._row_of_slot]
+            x = x.index_select(0, self._row_of_slot)
         x = x.view(U, self._width, H_kv, -1, X).transpose(1, 2)
         return x.reshape(U * H_kv, -1, X)
 
@@ -190,7 +190,7 @@ class GroupCache:
         U, X = len(self.lengths), x.shape[-1]
         x = x.view(U, H_kv, self._width, -1, X).transpose(1, 2).reshape(U * self._width, H_kv, -1, X)
         if self._slot_of_row is not None:
-            x = x[self._slot_of_row]
+            x = x.index_select(0, self._slot_of_row)
         return x.flatten(0, 1)
 
     def _prompt_scores(self, q: Tensor, prompt_k: Tensor, softcap: float | None, hidden: int) -> Tensor:

@@ -53,7 +53,7 @@ class UniformStreams:
         block = np.zeros((len(self.keys), BLOCK), dtype=np.float32)
         generator = np.random.Generator(self._bits)
         for row in rows:
-            # Setting key and counter of one generator costs a fifth of making a generator for each row.
+            # One generator set to each key in turn: making one for each would also read entropy that nobody wants.
             self._bits.state = {
                 "bit_generator": "Philox",
                 "state": {
