@@ -84,7 +84,7 @@ class PolicySource(Protocol):
     def resolve(self) -> str:
         """A folder in Hugging Face `save_pretrained` form, tokenizer included, or the name of a hub model.
 
-        Called once, on the first rank only; a source that makes its model should cache it.
+        Called by every rank, maybe at once; a source that makes its model must keep it for the next call.
         """
         ...
 
@@ -116,7 +116,15 @@ class RewardProvider(Protocol):
 
 @runtime_checkable
 class AdvantageEstimator(Protocol):
-    """Turns the reward matrix of a whole rollout batch into advantages.  Pure; see `morl.advantage`."""
+    """Turns the reward matrix of a whole rollout batch into advantages.  Pure; see `morl.advantage`.
+
+    `morl.testing.check_advantage_estimator` runs the laws that every estimator has to obey.
+
+    What an estimator may define besides `__call__`:
+        min_group_size: smallest number of completions per prompt that gives it signal; a run with fewer is refused.
+        check_rewards: `(names: Sequence[str]) -> None`, called before training with the names of all rewards; raises
+            `ConfigError` for options that name a reward which is not there.
+    """
 
     def __call__(self, rewards: RewardMatrix) -> Advantages: ...
 

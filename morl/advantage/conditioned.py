@@ -103,6 +103,11 @@ class Conditioned:
             )
         self._order()
 
+    @property
+    def min_group_size(self) -> int:
+        """That of the inner estimator."""
+        return int(getattr(self.inner, "min_group_size", 1))
+
     def check_rewards(self, names: Sequence[str]) -> None:
         """Whether every reward that the conditions name exists; called before training.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from attrs import field, frozen
 
 from morl.advantage.groups import Groups, deviations, divisor, finite, snapped, unit_weights
@@ -41,6 +43,8 @@ class GDPO:
     >>> GDPO(eps=0)(rewards).values_B
     tensor([-0.5477,  0.5477, -1.0954,  1.0954])
     """
+
+    min_group_size: ClassVar[int] = 2
 
     eps: float = field(default=DEFAULT_EPS, validator=check_eps)
     ddof: int = field(default=1, validator=check_ddof)

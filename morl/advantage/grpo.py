@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from attrs import field, frozen
 from torch import Tensor
@@ -36,6 +38,8 @@ class GRPO:
     tensor([-0.7071,  0.7071, -0.7071,  0.7071])
     """
 
+    min_group_size: ClassVar[int] = 2
+
     eps: float = field(default=DEFAULT_EPS, validator=check_eps)
     ddof: int = field(default=1, validator=check_ddof)
 
@@ -66,6 +70,8 @@ class GRPONoStd:
     >>> GRPONoStd()(rewards).values_B
     tensor([-0.5000,  0.5000, -1.0000,  1.0000])
     """
+
+    min_group_size: ClassVar[int] = 2
 
     def __call__(self, rewards: RewardMatrix) -> Advantages:
         """Advantages of a whole rollout batch, values (B,) and contributions (B, K) in the dtype of the rewards."""

@@ -195,7 +195,7 @@ class EvaluationConfig:
 
 @frozen
 class TrainerConfig:
-    """Handed on to `lightning.pytorch.Trainer`.
+    """Devices, strategy, precision, callbacks and loggers of `lightning.pytorch.Trainer`.
 
     Args:
         accelerator: `auto`, `cpu`, `gpu`, ...
@@ -207,6 +207,7 @@ class TrainerConfig:
         callbacks: Lightning callbacks as `{class_path: module.Class, init_args: {...}}`.
         loggers: further Lightning loggers in the same form; CSV and TensorBoard are always written.
         progress: show the live display.
+        threads: CPU threads of torch in each process; null leaves torch's own choice.
     """
 
     accelerator: str = "auto"
@@ -218,6 +219,7 @@ class TrainerConfig:
     callbacks: list[dict[str, Any]] = field(factory=list)
     loggers: list[dict[str, Any]] = field(factory=list)
     progress: bool = True
+    threads: PositiveInt | None = None
 
 
 @frozen

@@ -32,6 +32,7 @@ from morl.training.parts import Given, Parts, build_parts
 from morl.training.quiet import quiet_libraries
 from morl.training.run_folder import RunFolder
 from morl.training.seeds import private_torch_rng
+from morl.training.threads import torch_threads
 from morl.types import EncodedPrompt, Prompt
 
 
@@ -114,7 +115,7 @@ def train(
     callbacks = [*_objects(config.trainer.callbacks, "trainer.callbacks"), *callbacks]
     loggers = [*_objects(config.trainer.loggers, "trainer.loggers"), *loggers]
     evaluations = Evaluations(folder.evaluation, config.evaluation.every) if config.evaluation else None
-    with quiet_libraries(), private_torch_rng(config.seed):
+    with quiet_libraries(), private_torch_rng(config.seed), torch_threads(config.trainer.threads):
         module = _module(config, parts)
         if not resume:
             folder.create(to_mapping(config), registry.versions())
