@@ -1,0 +1,263 @@
+"""Writes the generated parts of the reference: `python docs/generate.py`; with `--check` it only compares.
+
+A generated part stands between `<!-- begin NAME -->` and `<!-- end NAME -->`; everything else is written by hand.
+"""
+
+from __future__ import annotations
+
+import collections.abc
+import inspect
+import re
+import sys
+import types
+import typing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, Union
+
+import attrs
+from docstring_parser import parse as parse_docstring
+
+from morl import hookspecs
+from morl.advantage import Condition
+from morl.cli import USAGE
+from morl.config import schema
+from morl.hookspecs import REGISTERING_HOOKS, observers
+from morl.plugins import Registry
+from morl.types import (
+    Advantages,
+    Completion,
+    EncodedPrompt,
+    Prompt,
+    RewardMatrix,
+    RewardScores,
+    RolloutBatch,
+    Sampling,
+    TokenBatch,
+    TokenLosses,
+)
+
+REFERENCE = Path(__file__).parent / "reference"
+_PROTOCOLS = {
+    "prompt source": hookspecs.PromptSource,
+    "policy source": hookspecs.PolicySource,
+    "rollout backend": hookspecs.RolloutBackend,
+    "reward provider": hookspecs.RewardProvider,
+    "advantage estimator": hookspecs.AdvantageEstimator,
+    "policy loss": hookspecs.PolicyLoss,
+}
+_TYPES = (
+    Prompt,
+    EncodedPrompt,
+    Sampling,
+    RolloutBatch,
+    Completion,
+    RewardScores,
+    RewardMatrix,
+    Advantages,
+    TokenBatch,
+    TokenLosses,
+)
+_SECTION_OF = {
+    "prompt source": "prompts",
+    "policy source": "policy",
+    "rollout backend": "rollout",
+    "reward provider": "rewards.<entry>",
+    "advantage estimator": "estimator",
+    "policy loss": "loss",
+}
+_NAMED = {
+    "PositiveInt": "integer >= 1",
+    "NonNegativeInt": "integer >= 0",
+    "NonNegativeFloat": "number >= 0",
+    "int": "integer",
+    "float": "number",
+    "str": "text",
+    "bool": "true or false",
+    "NoneType": "null",
+    "Condition": "condition",
+    "LoRA": "mapping, see below",
+}
+
+
+def main(check: bool) -> int:
+    """Fills in every generated part; the exit code is 1 if `check` found one that is out of date."""
+    stale = []
+    for page, parts in PAGES.items():
+        path = REFERENCE / page
+        old = path.read_text(encoding="utf-8")
+        new = old
+        for name, make in parts.items():
+            region = re.compile(rf"(<!-- begin {name} -->\n).*?(<!-- end {name} -->)", re.DOTALL)
+            found = region.search(new)
+            assert found is not None, f"{page} has no part {name!r}"
+            text = re.sub(r"\n{3,}", "\n\n", "\n".join(line.rstrip() for line in make()).strip())
+            new = new[: found.end(1)] + f"\n{text}\n\n" + new[found.start(2) :]
+        if new != old and not check:
+            path.write_text(new, encoding="utf-8")
+        if new != old:
+            stale.append(page)
+    if stale:
+        print(f"{'out of date' if check else 'written'}: {', '.join(stale)}")
+    return int(check and bool(stale))
+
+
+def config_sections() -> Iterator[str]:
+    """A table per section of the config."""
+    hints = typing.get_type_hints(schema.Config)
+    sections = {name: section for name, hint in hints.items() for section in _sections(hint)}
+    yield from _table("The run", schema.Config, skip=[*sections])
+    for name, section in sections.items():
+        heading = "`rewards.<entry>`" if name == "rewards" else f"`{name}`"
+        yield from _table(heading, section, skip=["options", "prompts"])
+        if name == "evaluation":
+            yield from (
+                "`evaluation.prompts` has the keys of `prompts`. Without this section nothing is evaluated.",
+                "",
+            )
+        if name == "policy":
+            yield from _table("`policy.lora`", schema.LoRA)
+
+
+def part_options() -> Iterator[str]:
+    """A table per part that morl brings along."""
+    registry = Registry(discover=False)
+    for kind in REGISTERING_HOOKS:
+        yield from ("", f"### {_plural(kind)}", "")
+        for part in registry.names(kind):
+            yield from _table(f"`{_SECTION_OF[kind]}.name: {part.name}`", part.load(), level=4)
+        if kind == "advantage estimator":
+            yield from _conditioned(registry)
+
+
+def _conditioned(registry: Registry) -> Iterator[str]:
+    wrapper = registry.find("advantage estimator", "conditioned-grpo-no-std").load()
+    yield from ("#### `estimator.name: conditioned-<name>`", "")
+    yield from (
+        "Any estimator, on conditioned rewards (arXiv 2601.05242, eq. 8); it takes that one's options, too.",
+        "",
+    )
+    yield from _rows(wrapper, list(inspect.signature(wrapper).parameters))
+    yield from ("A condition:", "")
+    yield from _rows(Condition, [field.name for field in attrs.fields(Condition)])
+
+
+def usage() -> Iterator[str]:
+    """What `morl --help` prints."""
+    yield from ("```text", *USAGE.splitlines(), "```")
+
+
+def registering_hooks() -> Iterator[str]:
+    """Each hook, and what its factories make."""
+    for kind, hook in REGISTERING_HOOKS.items():
+        yield from ("", f"### {_plural(kind)}", "")
+        yield from _source(getattr(hookspecs, hook))
+        yield from _source(_PROTOCOLS[kind])
+
+
+def observer_hooks() -> Iterator[str]:
+    """Each observer."""
+    for hook in observers():
+        yield from _source(getattr(hookspecs, hook))
+
+
+def hook_types() -> Iterator[str]:
+    """The classes that hooks are given and return."""
+    for cls in _TYPES:
+        yield from (f"### {cls.__name__}", "", "```text")
+        yield from (inspect.getdoc(cls) or "").splitlines()
+        yield from ("```", "")
+
+
+def _plural(kind: str) -> str:
+    return kind.capitalize() + ("es" if kind.endswith("s") else "s")
+
+
+def _table(heading: str, factory: Any, skip: Sequence[str] = (), level: int = 3) -> Iterator[str]:
+    summary = parse_docstring(inspect.getdoc(factory) or "").short_description or ""
+    yield from (f"{'#' * level} {heading}", "", summary.partition("; see `RowOptions`")[0].rstrip(".") + ".", "")
+    yield from _rows(factory, [name for name in inspect.signature(factory).parameters if name not in skip])
+
+
+def _rows(factory: Callable[..., Any], names: Sequence[str]) -> Iterator[str]:
+    if not names:
+        yield from ("No options.", "")
+        return
+    parameters = inspect.signature(factory).parameters
+    hints = typing.get_type_hints(factory) if inspect.isclass(factory) else factory.__annotations__
+    described = _descriptions(factory)
+    yield "| key | type | default | meaning |"
+    yield "|---|---|---|---|"
+    for name in names:
+        cells = (f"`{name}`", _type(hints[name]), _default(factory, parameters[name]), described[name])
+        yield "| " + " | ".join(" ".join(cell.replace("|", r"\|").split()) for cell in cells) + " |"
+    yield ""
+
+
+def _descriptions(factory: Callable[..., Any]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for source in factory.__mro__ if inspect.isclass(factory) else (factory,):
+        for parameter in parse_docstring(inspect.getdoc(source) or "").params:
+            found.setdefault(parameter.arg_name, parameter.description or "")
+    return found
+
+
+def _type(hint: Any) -> str:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Literal:
+        return ", ".join(f"`{choice}`" for choice in arguments)
+    if origin in (Union, types.UnionType):
+        return " or ".join(_type(argument) for argument in arguments)
+    if origin is collections.abc.Callable:
+        return "function"
+    if inspect.isclass(origin) and issubclass(origin, Mapping):
+        return f"mapping from {_type(arguments[0])} to {_type(arguments[1])}"
+    if origin is tuple and ... not in arguments:
+        return f"list of {len(arguments)} {_type(arguments[0])}s"
+    if origin is not None:
+        return f"list of {_type(arguments[0])}"
+    return "anything" if hint is Any else _NAMED.get(hint.__name__, hint.__name__)
+
+
+def _default(factory: Any, parameter: inspect.Parameter) -> str:
+    if parameter.default is parameter.empty:
+        return "required"
+    if attrs.has(factory):
+        made_by = getattr(attrs.fields_dict(factory)[parameter.name].default, "factory", None)
+        if made_by is not None:
+            return "`{}`" if made_by is dict else "`[]`"
+    return f"`{_yaml(parameter.default)}`"
+
+
+def _yaml(value: Any) -> str:
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return str(value).lower()
+        case tuple() | list():
+            return f"[{', '.join(map(_yaml, value))}]"
+    return str(value)
+
+
+def _sections(hint: Any) -> list[type]:
+    """The config section that a field of `Config` holds, if any."""
+    if attrs.has(hint):
+        return [hint]
+    return [argument for argument in typing.get_args(hint) if attrs.has(argument)]
+
+
+def _source(thing: Any) -> Iterator[str]:
+    source = inspect.getsource(thing)
+    source = re.sub(r"^@\w+\n", "", source, flags=re.MULTILINE)
+    yield from ("```python", re.sub(r"  # type: ignore\[[\w-]+\]", "", source).rstrip(), "```", "")
+
+
+PAGES: Mapping[str, Mapping[str, Callable[[], Iterator[str]]]] = {
+    "config.md": {"sections": config_sections, "parts": part_options},
+    "command-line.md": {"usage": usage},
+    "hooks.md": {"registering": registering_hooks, "observers": observer_hooks, "types": hook_types},
+}
+
+if __name__ == "__main__":
+    sys.exit(main(check="--check" in sys.argv[1:]))

@@ -1,0 +1,76 @@
+"""The reference says what the code does: generated parts are up to date, and a run logs and leaves what is listed."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from morl import train
+
+ROOT = Path(__file__).resolve().parents[2]
+REFERENCE = ROOT / "docs" / "reference"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, tiny_model):
+    """A run in which everything happens that is ever logged."""
+    folder = tmp_path_factory.mktemp("run")
+    prompts = folder / "prompts.jsonl"
+    prompts.write_text("".join(json.dumps({"prompt": f"the answer is {n}"}) + "\n" for n in range(8)))
+    config = {
+        "output": str(folder / "run"),
+        "policy": {"path": str(tiny_model)},
+        "prompts": {"path": str(prompts)},
+        "rewards": {"brief": {"name": "length", "limit": 4}, "digit": {"name": "regex", "pattern": "[0-9]"}},
+        "sampling": {"max_tokens": 6},
+        "loss": {"kl_coef": 0.01},
+        "training": {"steps": 2, "prompts_per_step": 2, "group_size": 4},
+        "evaluation": {"prompts": {"path": str(prompts), "limit": 2}},
+        "trainer": {"accelerator": "cpu", "devices": 1, "progress": False},
+    }
+    return train(config)
+
+
+def listed(page: str) -> set[str]:
+    """First column of the tables of a page: everything between backquotes."""
+    cells = re.findall(r"^\| (`[^|]+) \|", (REFERENCE / page).read_text(encoding="utf-8"), re.MULTILINE)
+    return {name for cell in cells for name in re.findall(r"`([^`]+)`", cell)}
+
+
+def test_generated_parts_are_up_to_date():
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "docs" / "generate.py"), "--check"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, f"{done.stdout}{done.stderr}run: python docs/generate.py"
+
+
+def test_every_metric_of_a_run_is_explained_and_no_other(run):
+    with (run.folder / "logs" / "metrics.csv").open(newline="") as file:
+        columns = csv.DictReader(file).fieldnames or []
+    general = {
+        re.sub(r"^(reward|evaluation)/(brief|digit)\b", r"\1/<reward>", name).replace("brief~digit", "<a>~<b>")
+        for name in columns
+    }
+    assert listed("metrics.md") == general
+
+
+def test_a_run_leaves_what_is_listed(run):
+    left = {path.relative_to(run.folder).as_posix() for path in run.folder.rglob("*") if path.is_file()}
+    top = {name.split("/")[0] + "/" if "/" in name else name for name in left}
+    assert {name.split("/")[0] + "/" if "/" in name else name for name in listed("run-folder.md")} == top
+    for name in listed("run-folder.md"):
+        pattern = re.sub(r"<\w+>", "*", name)
+        assert list(run.folder.glob(pattern.rstrip("/"))), f"no {name} in the run folder"
+
+
+def test_a_line_of_samples_has_the_listed_keys(run):
+    text = (REFERENCE / "run-folder.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```json\n(.*?)```", text, re.DOTALL)
+    line = (run.folder / "samples" / "step-000001.jsonl").read_text().splitlines()[0]
+    assert list(json.loads(example)) == list(json.loads(line))
