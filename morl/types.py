@@ -100,7 +100,7 @@ class Completion:
 
 @frozen(eq=False)
 class RolloutBatch:
-    """Completions of one generation call, the G completions of a prompt side by side.
+    """Completions of one generation call, the G completions of a prompt side by side.  All tensors are on the CPU.
 
     Attributes:
         prompts: P prompts.

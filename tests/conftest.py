@@ -18,7 +18,7 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def build_model_folder(folder: Path, *, text: str, seed: int = 0, **config: object) -> Path:
+def build_model_folder(folder: Path, *, text: str, seed: int = 0, vocabulary: int = 400, **config: object) -> Path:
     """Saves a tiny Qwen2 with a byte-level BPE tokenizer trained on `text`; returns the folder."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast, Qwen2Config
@@ -27,7 +27,7 @@ def build_model_folder(folder: Path, *, text: str, seed: int = 0, **config: obje
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=400,
+        vocab_size=vocabulary,
         special_tokens=["<eos>", "<pad>"],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
@@ -62,6 +62,12 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model folder that `AutoModelForCausalLM` and `AutoTokenizer` load: 2 layers, 32 wide, byte-level vocabulary."""
     text = "the answer is a number: 0 1 2 3 4 5 6 7 8 9. yes no <think> </think> <answer> </answer> " * 20
     return build_model_folder(tmp_path_factory.mktemp("tiny-model"), text=text)
+
+
+@pytest.fixture(scope="session")
+def make_model_folder():
+    """`make_model_folder(folder, text=..., vocabulary=..., **config)`: another tiny model, with its own vocabulary."""
+    return build_model_folder
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ from morl.policy.options import LoRA
 from morl.policy.probe import packing_fault
 from morl.policy.save import save_policy
 
-__all__ = ["Attention", "check_model", "load_policy", "load_tokenizer", "save_policy"]
+__all__ = ["Attention", "check_model", "load_model", "load_policy", "load_tokenizer", "save_policy", "wrap_policy"]
 
 _log = logging.getLogger(__name__)
 
@@ -68,10 +68,19 @@ def load_policy(
         ConfigError: an unknown dtype or attention, packing asked of a model that cannot, LoRA without peft installed or
             with target modules that do not exist.
     """
+    model = load_model(path, dtype=dtype)
+    return wrap_policy(model, attention=attention, lora=lora, gradient_checkpointing=gradient_checkpointing)
+
+
+def load_model(path: str, *, dtype: str = "float32") -> PreTrainedModel:
+    """The causal LM itself, as `transformers` loads it.
+
+    Raises:
+        DataError: a model that cannot be loaded.
+        ConfigError: an unknown dtype.
+    """
     if dtype not in _DTYPES:
         raise ConfigError(f"unknown dtype {dtype!r} for the policy; expected one of {', '.join(_DTYPES)}")
-    if attention not in ("auto", "packed", "padded"):
-        raise ConfigError(f"unknown attention {attention!r}; expected auto, packed or padded")
     check_model(path)
     try:
         model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(path, dtype=_DTYPES[dtype])
@@ -79,6 +88,23 @@ def load_policy(
         raise DataError(
             f"no causal language model could be loaded from {path!r}: {type(error).__name__}: {error}"
         ) from error
+    return model
+
+
+def wrap_policy(
+    model: PreTrainedModel,
+    *,
+    attention: Attention = "auto",
+    lora: LoRA | None = None,
+    gradient_checkpointing: bool = False,
+) -> PolicyModel:
+    """A trainable policy around a causal LM that is loaded already, and is changed in place; see `load_policy`.
+
+    Raises:
+        ConfigError: as `load_policy`.
+    """
+    if attention not in ("auto", "packed", "padded"):
+        raise ConfigError(f"unknown attention {attention!r}; expected auto, packed or padded")
     packed = _packs(model, attention)
     if gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})

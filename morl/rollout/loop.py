@@ -117,7 +117,8 @@ def _assemble(steps: Sequence[tuple[Tensor, Tensor, Tensor]], B: int, truncated:
     counts = torch.tensor([len(live) for live, _, _ in steps], device=device)
     columns = torch.arange(len(steps), device=device).repeat_interleave(counts)
     ids_BT = torch.zeros(B, len(steps), dtype=torch.int64, device=device)
-    logprobs_BT = torch.zeros(B, len(steps), device=device)
+    # Not the default dtype, which Lightning sets to that of a half-precision run.
+    logprobs_BT = torch.zeros(B, len(steps), dtype=torch.float32, device=device)
     mask_BT = torch.zeros(B, len(steps), dtype=torch.bool, device=device)
     ids_BT[rows, columns] = torch.cat([tokens for _, tokens, _ in steps])
     logprobs_BT[rows, columns] = torch.cat([logprobs for _, _, logprobs in steps])

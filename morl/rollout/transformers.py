@@ -120,14 +120,14 @@ class TransformersBackend:
 
         def joined(tensors: Sequence[Tensor]) -> Tensor:
             padded = [torch.nn.functional.pad(x, (0, longest - x.shape[1])) if x.ndim == 2 else x for x in tensors]
-            return torch.cat(padded)[back.to(padded[0].device)]
+            return torch.cat(padded).cpu()[back]
 
         ids_BT = joined([part.ids_BT for part in parts])
         mask_BT = joined([part.mask_BT for part in parts])
         rows = [ids[:length] for ids, length in zip(ids_BT.tolist(), mask_BT.sum(1).tolist(), strict=True)]
         return RolloutBatch(
             prompts=tuple(prompts),
-            group_ids_B=torch.arange(len(prompts), device=ids_BT.device).repeat_interleave(n),
+            group_ids_B=torch.arange(len(prompts)).repeat_interleave(n),
             completion_ids_BT=ids_BT,
             completion_mask_BT=mask_BT,
             rollout_logprobs_BT=joined([part.logprobs_BT for part in parts]),

@@ -70,8 +70,9 @@ def advantage_metrics(rewards: RewardMatrix, advantages: Advantages) -> Metrics:
         shared = float((contributions[:, k] * values).mean())
         metrics[f"reward/{name}/advantage_share"] = shared / variance if variance > 0 else 0.0
     groups = torch.unique(rewards.group_ids_B, return_inverse=True)[1]
-    signal = torch.zeros(int(groups.max()) + 1).index_add_(0, groups, (contributions != 0).any(1).float())
-    metrics["groups/with_signal"] = float((signal > 0).double().mean())
+    signal = torch.zeros(int(groups.max()) + 1, dtype=torch.bool)
+    signal[groups[(contributions != 0).any(1)]] = True
+    metrics["groups/with_signal"] = float(signal.double().mean())
     return metrics
 
 

@@ -252,9 +252,10 @@ class RLModule(L.LightningModule):
 
 def learning_rate_factor(step: int, options: OptimizerConfig, steps: int) -> float:
     """Factor on the learning rate at rollout batch `step`: linear warm-up, then the schedule down to 0 at `steps`."""
-    if step < options.warmup_steps:
-        return (step + 1) / (options.warmup_steps + 1)
-    done: float = (step - options.warmup_steps) / max(steps - options.warmup_steps, 1)
+    warmup = int(options.warmup_steps)
+    if step < warmup:
+        return (step + 1) / (warmup + 1)
+    done = (step - warmup) / max(steps - warmup, 1)
     match options.schedule:
         case "linear":
             return max(1 - done, 0.0)

@@ -8,19 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as L
-import torch
 from attrs import frozen
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies import ModelParallelStrategy, Strategy
-from transformers import AutoConfig, PreTrainedTokenizerBase
+from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from morl.config.load import parse, read_yaml, to_mapping
 from morl.config.schema import Config, PromptsConfig, TrainerConfig
 from morl.errors import ConfigError, DataError
 from morl.hookspecs import AdvantageEstimator, PolicyLoss, PromptSource, RewardProvider, RolloutBackend
 from morl.plugins import Registry
-from morl.policy.load import check_model, load_policy, load_tokenizer
+from morl.policy.load import check_model, load_model, load_tokenizer, wrap_policy
 from morl.prompts import EncodedPrompts, check_columns, encode_prompts
 from morl.reward import RewardEntry
 from morl.rollout.context import check_context, context_limit
@@ -134,7 +133,7 @@ def _module(config: Config, parts: Parts) -> RLModule:
         if len(rows):
             check_columns(rows, parts.scorer.required_columns)
 
-    model = given.policy if isinstance(given.policy, torch.nn.Module) else None
+    model = given.policy if isinstance(given.policy, PreTrainedModel) else None
     if model is None:
         path = parts.policy.resolve() if parts.policy is not None else str(given.policy)
         check_model(path)
@@ -152,9 +151,8 @@ def _module(config: Config, parts: Parts) -> RLModule:
     encoded_held_out: Sequence[EncodedPrompt] = ()
     if config.evaluation is not None:
         encoded_held_out = _encode(held_out, tokenizer, config.evaluation.prompts, "evaluation.prompts", room)
-    policy = load_policy(
-        path if model is None else model,
-        dtype=config.policy.dtype,
+    policy = wrap_policy(
+        model or load_model(path, dtype=config.policy.dtype),
         attention=config.policy.attention,
         lora=config.policy.lora,
         gradient_checkpointing=config.policy.gradient_checkpointing,
