@@ -144,11 +144,13 @@ def test_micro_batches_change_nothing_but_memory(settings, difference, tmp_path)
     assert difference(whole.model, cut.model) < 1e-6
 
 
-def run_cli(config, folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    path = folder / "config.yaml"
-    path.write_text(yaml.safe_dump(config))
+def run_cli(config, folder: Path, command=(), **environment: str) -> subprocess.CompletedProcess[str]:
+    """`morl train` of a config mapping, or another command, in a process of its own."""
+    if not command:
+        (folder / "config.yaml").write_text(yaml.safe_dump(config))
+        command = ("train", str(folder / "config.yaml"))
     return subprocess.run(
-        [sys.executable, "-m", "morl", "train", str(path), *arguments],
+        [sys.executable, "-m", "morl", *command],
         capture_output=True,
         text=True,
         timeout=280,
@@ -255,3 +257,15 @@ def test_failures_are_counted_apart_from_zeros(settings):
     assert float(row["reward/judge/failed"]) == 1.0
     assert float(row["reward/judge/missing"]) == 1.0
     assert float(row["reward/short/failed"]) == 0.0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp2"])
+def test_two_processes_resume_bit_identical(settings, weights_of, tmp_path, strategy):
+    changes = {"training.steps": 2, "trainer.devices": 2, "trainer.strategy": strategy}
+    assert run_cli(settings(changes | {"output": str(tmp_path / "whole")}), tmp_path).returncode == 0
+    shutil.copytree(tmp_path / "whole", tmp_path / "half", ignore=shutil.ignore_patterns("step-000002.ckpt", "model"))
+    done = run_cli(None, tmp_path, command=("resume", str(tmp_path / "half")))
+    assert done.returncode == 0, done.stderr
+    whole, half = (weights_of(tmp_path / name / "model") for name in ("whole", "half"))
+    assert same_bits(whole, half)

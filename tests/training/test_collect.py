@@ -1,0 +1,130 @@
+"""What enters a step: dynamic sampling by component, dropped completions, shares of the prompts."""
+
+from __future__ import annotations
+
+import csv
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from morl import hookimpl, train
+from morl.hookspecs import RewardProvider
+from morl.training.collect import BatchScores
+from morl.training.update import Updater
+
+
+def rows_of(result):
+    with (result.folder / "logs" / "metrics.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+class Recorder:
+    """Observes every step."""
+
+    def __init__(self):
+        self.rollouts, self.scores, self.advantages = [], [], []
+
+    @hookimpl
+    def morl_rollouts_ready(self, step, rollouts):
+        self.rollouts.append((step, rollouts))
+
+    @hookimpl
+    def morl_rewards_ready(self, step, rollouts, scores):
+        self.scores.append((step, scores))
+
+    @hookimpl
+    def morl_advantages_ready(self, step, rewards, advantages):
+        self.advantages.append((step, rewards, advantages))
+
+
+def test_observers_see_every_step_in_order(settings):
+    recorder = Recorder()
+    train(settings({"training.steps": 2}), plugins=[recorder])
+    assert [step for step, *_ in recorder.rollouts] == [0, 1]
+    assert [step for step, *_ in recorder.scores] == [0, 1]
+    step, rewards, advantages = recorder.advantages[1]
+    assert step == 1
+    assert rewards.names == ("short", "vowel")
+    assert len(rewards.values_BK) == len(advantages.values_B) == 24
+
+
+def test_groups_whose_rewards_cancel_in_the_sum_are_kept(settings):
+    """A filter on the summed reward would drop them (a peer's fault); their components still tell completions apart."""
+    recorder = Recorder()
+    rewards = {
+        "vowel": {"name": "regex", "pattern": "[ae]"},
+        "no_vowel": {"name": "regex", "pattern": "^[^ae]*$"},
+        "short": {"name": "length", "limit": 10},
+    }
+    changes = {"rewards": rewards, "training.steps": 3, "training.dynamic_sampling_rounds": 2}
+    train(settings(changes), plugins=[recorder])
+    cancelled = 0
+    for _, matrix, advantages in recorder.advantages:
+        spread = matrix.values_BK.view(-1, 4, 3).amax(1) > matrix.values_BK.view(-1, 4, 3).amin(1)
+        assert spread.any(1).all(), "every group that was kept has signal in one of its components"
+        cancelled += int((spread[:, 0] & (advantages.values_B.view(-1, 4) == 0).all(1)).sum())
+    assert cancelled > 0, "some of them have none in the sum"
+
+
+def test_dead_groups_are_replaced_from_the_stream_of_prompts(settings):
+    recorder = Recorder()
+    changes = {"training.steps": 2, "training.dynamic_sampling_rounds": 6, "training.mini_batches": 1}
+    train(settings(changes), plugins=[recorder])
+    for _, matrix, advantages in recorder.advantages:
+        signal = (advantages.contributions_BK != 0).any(1).view(-1, 4).any(1)
+        assert signal.all()
+        assert len(matrix.group_ids_B.unique()) <= 6
+    first, second = ({*matrix.group_ids_B.tolist()} for _, matrix, _ in recorder.advantages)
+    assert max(first) < min(second), "no prompt is used twice before the epoch is over"
+
+
+def test_a_batch_without_any_signal_changes_no_weight_but_for_adam(settings, tiny_model, weights_of):
+    rewards = {"nothing": {"name": "regex", "pattern": "(?!)"}}
+    result = train(settings({"rewards": rewards, "training.steps": 2, "training.dynamic_sampling_rounds": 2}))
+    start, end = weights_of(tiny_model), weights_of(result.model)
+    assert all(torch.equal(start[name], end[name]) for name in start)
+    assert [float(row["groups/kept"]) for row in rows_of(result)] == [0.0, 0.0]
+
+
+class FailsOnLong:
+    """Scores 1, and fails on every second completion."""
+
+    def score(self, completions):
+        return [ValueError("no") if row % 2 else 1.0 for row, _ in enumerate(completions)]
+
+
+@pytest.mark.parametrize(("policy", "dropped", "missing"), [("drop", 0.5, 0.5), ("abstain", 0, 0.5), ("zero", 0, 0)])
+def test_failed_completions_are_treated_as_the_policy_says(settings, policy, dropped, missing):
+    from morl import RewardEntry
+
+    assert isinstance(FailsOnLong(), RewardProvider)
+    entry = RewardEntry(FailsOnLong(), on_failure=policy)
+    row = rows_of(train(settings({"training.steps": 1}), rewards={"odd": entry}))[0]
+    assert float(row["reward/odd/failed"]) == 0.5
+    assert float(row["reward/odd/missing"]) == missing
+    assert float(row["completions/dropped"]) == dropped
+    assert float(row["loss"]) == float(row["loss"])
+
+
+@given(st.lists(st.tuples(st.integers(1, 9), st.booleans()), min_size=2, max_size=8))
+def test_dropped_completions_and_other_mini_batches_have_no_weight(rows):
+    """Of four groups of two, the first and third are in the mini-batch."""
+    rows = (rows * 8)[:8]
+    lengths = torch.tensor([length for length, _ in rows])
+    dropped = torch.tensor([drop for _, drop in rows])
+    empty = torch.zeros(8, 1)
+    scores = BatchScores(
+        torch.arange(4).repeat_interleave(2), empty.double(), empty.bool(), dropped, lengths, dropped & False
+    )
+
+    class Loss:
+        needs_reference, aggregation = False, "token-mean"
+
+    experience = type("E", (), {"scores": scores})
+    weights = Updater(None, Loss(), 1.0, 10, 100).weights(experience, torch.tensor([0, 2]))
+    inside = torch.tensor([True, True, False, False] * 2) & ~dropped
+    assert (weights[~inside] == 0).all()
+    if inside.any():
+        assert float((weights * lengths).sum()) == pytest.approx(1.0)

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from morl import GDPO, GRPO, RewardMatrix
+from morl.training.metrics import advantage_metrics, reward_metrics
+
+NAN = float("nan")
+
+
+def matrix(rows_PGK, **options):
+    values = torch.tensor(rows_PGK, dtype=torch.float64)
+    return RewardMatrix.from_groups(values, names=("form", "right"), **options)
+
+
+def test_reward_figures_leave_missing_values_out():
+    rewards = matrix([[[0.0, 1.0], [1.0, NAN]], [[1.0, 2.0], [1.0, 4.0]]])
+    failed = torch.tensor([[False, False], [False, True], [False, False], [False, False]])
+    metrics = reward_metrics(rewards, failed)
+    assert metrics["reward/form/mean"] == 0.75
+    assert metrics["reward/right/mean"] == pytest.approx(7 / 3)
+    assert metrics["reward/right/missing"] == 0.25
+    assert metrics["reward/right/failed"] == 0.25
+    assert metrics["reward/form/dead_groups"] == 0.5
+    assert metrics["reward/right/dead_groups"] == 0.5
+    assert metrics["reward/distinct_combinations"] == 4
+
+
+def test_a_reward_that_nobody_got_has_no_mean_and_a_constant_one_no_correlation():
+    metrics = reward_metrics(matrix([[[1.0, NAN], [1.0, NAN]]]), torch.zeros(2, 2, dtype=torch.bool))
+    assert math.isnan(metrics["reward/right/mean"])
+    assert metrics["reward/right/missing"] == 1
+    assert math.isnan(metrics["reward_correlation/form~right"])
+
+
+def test_correlation_is_that_of_the_scores():
+    metrics = reward_metrics(matrix([[[0.0, 3.0], [1.0, 1.0]], [[2.0, -1.0], [3.0, -3.0]]]), torch.zeros(4, 2).bool())
+    assert metrics["reward_correlation/form~right"] == pytest.approx(-1.0)
+
+
+def test_shares_of_the_advantage_sum_to_one_and_follow_the_weights():
+    rewards = matrix([[[0.0, 1.0], [1.0, 0.0], [1.0, 1.0]]], weights={"right": 3.0})
+    metrics = advantage_metrics(rewards, GDPO()(rewards))
+    assert metrics["reward/form/advantage_share"] + metrics["reward/right/advantage_share"] == pytest.approx(1.0)
+    assert metrics["reward/right/advantage_share"] > metrics["reward/form/advantage_share"]
+    assert metrics["advantage/std"] == pytest.approx(math.sqrt(2 / 3), abs=1e-5)
+    assert metrics["groups/with_signal"] == 1
+
+
+def test_distinct_advantages_show_the_collapse_of_grpo():
+    rewards = matrix([[[0.0, 0.0], [1.0, 0.0]], [[0.0, 0.0], [1.0, 1.0]]])
+    assert advantage_metrics(rewards, GRPO(eps=0)(rewards))["advantage/distinct"] == 2
+    assert advantage_metrics(rewards, GDPO(eps=0)(rewards))["advantage/distinct"] == 4
+
+
+def test_dead_batches_have_neither_signal_nor_share():
+    rewards = matrix([[[1.0, 0.7], [1.0, 0.7]]])
+    metrics = advantage_metrics(rewards, GDPO()(rewards))
+    assert metrics["groups/with_signal"] == 0
+    assert metrics["advantage/distinct"] == 1
+    assert metrics["reward/form/advantage_share"] == 0
