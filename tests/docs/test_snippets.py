@@ -23,11 +23,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from attrs import frozen
 
 from morl.cli import main
+from morl.config import yaml12
 from morl.config.load import merge, parse, read_yaml
+from morl.errors import ConfigError, PluginError
 from morl.plugins import Registry
 from morl.training.checks import check_settings
 from morl.training.parts import build_parts
@@ -47,6 +48,15 @@ _BLOCK = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 _GENERATED = re.compile(r"<!-- begin (\w+) -->.*?<!-- end \1 -->", re.DOTALL)
+CONFIG = """\
+policy: {path: model}
+prompts: {path: prompts.jsonl}
+rewards:
+  correct: {name: exact-match, column: answer}
+  short: {name: length, limit: 8}
+"""
+"""What documents call `config.yaml` without showing it."""
+
 _HARMLESS = ("git", "cd", "ls", "cat", "python", "tensorboard", "srun", "mkdir")
 
 
@@ -103,7 +113,7 @@ class Reader:
                 if block.kind is None:
                     exec(code, self.names)
             case "yaml":
-                self._config(yaml.safe_load(block.text))
+                self._config(yaml12.load(block.text))
             case "toml":
                 tomllib.loads(block.text)
             case "json":
@@ -111,12 +121,12 @@ class Reader:
             case "console":
                 self._console(block.text)
             case other:
-                assert other in ("text", "bibtex"), f"a block of unknown language {other!r}"
+                assert other in ("", "text", "bibtex"), f"a block of unknown language {other!r}"
 
     def _doctest(self, block: Block) -> None:
         test = doctest.DocTestParser().get_doctest(block.text, self.names, self.document, self.document, block.line)
         report = io.StringIO()
-        flags = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS | doctest.IGNORE_EXCEPTION_DETAIL
+        flags = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
         runner = doctest.DocTestRunner(optionflags=flags)
         runner.run(test, out=report.write, clear_globs=False)
         self.names.update(test.globs)
@@ -126,7 +136,9 @@ class Reader:
         """A whole config, or sections of one: what is missing is filled in."""
         base: dict[str, Any] = {"policy": {"path": str(self.model)}, "prompts": {"path": "prompts.jsonl"}}
         tree = {**base, **tree}
-        tree.setdefault("rewards", {"brief": {"name": "length", "limit": 8}})
+        conditions = tree.get("estimator", {}).get("conditions", {})
+        named = {*conditions, *(condition["on"] for condition in conditions.values())} or {"brief"}
+        tree.setdefault("rewards", {name: {"name": "length", "limit": 8} for name in sorted(named)})
         registry = Registry()
         config = parse(tree, registry)
         check_settings(config, build_parts(config, registry))
@@ -136,20 +148,20 @@ class Reader:
         assert commands[0] == "", "a console block begins with `$ `"
         for command in commands[1:]:
             line, _, expected = command.partition("\n")
-            printed = " ".join(self._command(shlex.split(line, comments=True)).split())
+            printed = " ".join(self._command(shlex.split(line, comments=True), "error:" in expected).split())
             for part in filter(None, (" ".join(shown.split()) for shown in expected.splitlines())):
                 assert part in printed, f"`{line}` did not print {part!r} but {printed!r}"
 
-    def _command(self, words: list[str]) -> str:
+    def _command(self, words: list[str], fails: bool) -> str:
         while "=" in words[0]:  # variables of the environment
             words = words[1:]
         if words[0] == "torchrun" or words[:2] == ["srun", "python"]:
             words = ["morl", *words[words.index("morl") + 1 :]]
         match words:
             case ["morl", "train", *_, "--help" | "--print_config"] | ["morl", "plugins" | "--version" | "--help"]:
-                return self._morl(words[1:])
+                return self._morl(words[1:], fails)
             case ["morl", "train" | "resume", *arguments] if self.document in TRAINED and Path(arguments[0]).exists():
-                return self._morl(words[1:])
+                return self._morl(words[1:], fails)
             case ["morl", "train", path, *overrides]:
                 tree = read_yaml(path) if Path(path).is_file() else {}
                 self._config(merge(tree, overrides) if tree else self._filled(overrides))
@@ -165,13 +177,13 @@ class Reader:
         return ""
 
     def _filled(self, overrides: list[str]) -> dict[str, Any]:
-        rewards = {"correct": {"name": "exact-match", "column": "answer"}, "brief": {"name": "length", "limit": 8}}
-        return merge({"policy": {"path": str(self.model)}, "rewards": rewards}, overrides)
+        return merge(yaml12.load(CONFIG), overrides)
 
-    def _morl(self, arguments: list[str]) -> str:
+    def _morl(self, arguments: list[str], fails: bool) -> str:
         printed = io.StringIO()
         with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
-            main(arguments)
+            code = main(arguments)
+        assert code == (2 if fails else 0), f"`morl {' '.join(arguments)}` exited with {code}: {printed.getvalue()}"
         return printed.getvalue()
 
 
@@ -193,6 +205,7 @@ def test_a_reader_can_follow_it(document, tmp_path, tiny_model, made_policies, m
     Path("model").symlink_to(tiny_model)
     rows = [{"prompt": f"what is {n} + 1", "answer": str(n + 1)} for n in range(16)]
     Path("prompts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    Path("config.yaml").write_text(CONFIG)
     Reader(document, tiny_model).play()
 
 
@@ -219,16 +232,16 @@ def test_a_wrong_snippet_is_found(tmp_path, tiny_model, monkeypatch):
     def block(language, text, kind=None, path=None):
         return Block(language, textwrap.dedent(text), 1, kind, path)
 
-    for wrong in (
-        block("python", "1 / 0"),
-        block("python", ">>> 1 + 1\n3\n"),
-        block("yaml", "estimator: {name: gdop}"),
-        block("yaml", "training: {group_sise: 4}"),
-        block("console", "$ morl train config.yaml --estimator.epps=1\n"),
-        block("console", "$ morl --version\nmorl 99\n"),
-        block("console", "$ make tests\n"),
-        block("console", "$ rm -r runs\n"),
-        block("python", "no such line\n", "quote", "morl/cli.py"),
+    for error, wrong in (
+        (ZeroDivisionError, block("python", "1 / 0")),
+        (AssertionError, block("python", ">>> 1 + 1\n3\n")),
+        (PluginError, block("yaml", "estimator: {name: gdop}")),
+        (ConfigError, block("yaml", "training: {group_sise: 4}")),
+        (ConfigError, block("console", "$ morl train config.yaml --estimator.epps=1\n")),
+        (AssertionError, block("console", "$ morl --version\nmorl 99\n")),
+        (AssertionError, block("console", "$ make tests\n")),
+        (AssertionError, block("console", "$ rm -r runs\n")),
+        (AssertionError, block("python", "no such line\n", "quote", "morl/cli.py")),
     ):
-        with pytest.raises(Exception, match="."):
+        with pytest.raises(error):
             reader._play(wrong)
