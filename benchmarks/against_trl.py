@@ -13,9 +13,10 @@ Every run is a process of its own, and the frameworks take turns; medians over t
 run.  `rollout` is sampling and decoding of the completions, `update` all the rest of the step.  Peak memory is the
 resident set of the process until the last measured step ends.
 
-`fixed`: the model never ends before 64 tokens.  `natural`: at each token it ends with probability 1/35, at 256 tokens
-at the latest.  The model itself sees to it: the hidden states share a large component along which only the
-end-of-sequence token's embedding differs.
+`fixed`: the model never ends before 64 tokens.  `natural`: lengths have a heavy tail, a mean of about 35 tokens and a
+limit of 256.  At each token the model ends with probability 1/27; with 1/400 it turns to rambling, in which it ends
+with 1/250 only, and with 1/400 it turns back.  So a completion or two of a batch reach the limit.  All this is in the
+model's weights; neither framework is told.
 
 `--check` lets morl recompute advantages and gradient of rollouts that TRL made, and compares.
 """
@@ -45,8 +46,10 @@ from rich.table import Table
 
 PROMPTS, GROUP, MICRO_BATCH = 16, 8, 32
 VOCABULARY, EOS, PAD = 2048, 1, 0
+ENDINGS, TURN, NEVER = (1 / 27, 1 / 250), 1 / 400, 1e-18
 WARM_UP = 1
 FRAMEWORKS = ("trl", "morl")
+PARTS = {"rollout": "CPU s", "update": "CPU s", "step": "CPU s", "tokens": "count", "peak": "MB"}
 SIZES: dict[str, dict[str, int]] = {
     "1M": {
         "hidden_size": 128,
@@ -73,14 +76,14 @@ class Case:
         size: key of `SIZES`.
         prompt_tokens: shortest and longest prompt.
         max_tokens: of a completion.
-        ending: probability that a token is the last one.
+        natural: completions end by themselves, at very different lengths.
         inner_epochs: optimizer steps on each rollout batch.
     """
 
     size: str
     prompt_tokens: tuple[int, int]
     max_tokens: int = 64
-    ending: float = 0.0
+    natural: bool = False
     inner_epochs: int = 1
 
     @property
@@ -93,11 +96,11 @@ SHORT, LONG = (8, 24), (180, 200)
 CASES = {
     "1M-short-fixed": Case("1M", SHORT),
     "1M-short-fixed-2-epochs": Case("1M", SHORT, inner_epochs=2),
-    "1M-short-natural": Case("1M", SHORT, 256, 1 / 35),
+    "1M-short-natural": Case("1M", SHORT, 256, natural=True),
     "1M-long-fixed": Case("1M", LONG),
-    "1M-long-natural": Case("1M", LONG, 256, 1 / 35),
+    "1M-long-natural": Case("1M", LONG, 256, natural=True),
     "10M-short-fixed": Case("10M", SHORT),
-    "10M-short-natural": Case("10M", SHORT, 256, 1 / 35),
+    "10M-short-natural": Case("10M", SHORT, 256, natural=True),
     "10M-long-fixed": Case("10M", LONG),
 }
 
@@ -155,6 +158,33 @@ def make_prompts(case: Case, count: int) -> list[str]:
     return ["".join(random.choices(ascii_letters, k=random.randint(*case.prompt_tokens))) for _ in range(count)]
 
 
+def set_endings(model: Any, endings: tuple[float, float]) -> None:
+    """Makes a random model end at a token with one of two probabilities, depending on the token's half of the ids.
+
+    The embeddings, which are the output weights too, get a component that all tokens share, and one whose sign is that
+    of the half, so that a token is mostly followed by one of its own half.  Along these two the end-of-sequence
+    embedding is moved until both probabilities are right.
+    """
+    import torch
+
+    embeddings, norm = model.get_input_embeddings().weight, model.model.norm.weight
+    half = VOCABULARY // 2
+    embeddings[:, 0] = 5.0
+    embeddings[:half, 1], embeddings[half:, 1] = 5.0, -5.0
+    embeddings[EOS, 1] = 0.0
+    for layer in model.model.layers:  # they leave the two components alone
+        layer.self_attn.o_proj.weight[:2] = 0.0
+        layer.mlp.down_proj.weight[:2] = 0.0
+    ids = torch.randint(EOS + 1, half, (4, 64))
+    norm[1] *= math.log(1 / TURN - 1) / 10 / model.model(ids).last_hidden_state[..., 1].mean()
+    hidden = model.model(ids).last_hidden_state.flatten(0, 1)
+    logits = hidden @ embeddings.T
+    missing = (logits.logsumexp(1) - logits[:, EOS]).mean()
+    first, second = (missing + math.log(p / (1 - p)) for p in endings)
+    embeddings[EOS, 0] += (first + second) / 2 / hidden[:, 0].mean()
+    embeddings[EOS, 1] += (first - second) / 2 / hidden[:, 1].mean()
+
+
 def save_model(case: Case, folder: Path) -> None:
     """A model that ends as the case says, and its tokenizer: one token per letter."""
     import torch
@@ -178,13 +208,8 @@ def save_model(case: Case, folder: Path) -> None:
         **SIZES[case.size],
     )
     model = make_model(config).eval()
-    embeddings = model.get_input_embeddings().weight
     with torch.no_grad():
-        embeddings[:, 0] = 1.0
-        random_ids = torch.randint(2, VOCABULARY, (4, 64))
-        shared = model.model(random_ids).last_hidden_state[..., 0].mean()
-        logit = math.log(case.ending * VOCABULARY / (1 - case.ending)) if case.ending else -40.0
-        embeddings[EOS, 0] += logit / shared
+        set_endings(model, ENDINGS if case.natural else (NEVER, NEVER))
     model.save_pretrained(folder)
 
     # Byte-level BPE, for transformers makes every tokenizer of a Qwen2 folder one: its letters, and no merges.
@@ -381,7 +406,8 @@ def check(case: Case, folder: Path) -> tuple[float, float]:
         kept_groups=1.0,
         seconds={},
     )
-    policy, loss = load_policy(str(folder)), ClippedLoss(aggregation="sequence-mean")
+    policy = load_policy(str(folder))
+    loss: Any = ClippedLoss(aggregation="sequence-mean")
     updater = Updater(policy, loss, 1.0, case.max_tokens, case.micro_batch_tokens)
     updater.backward(
         experience,
@@ -446,9 +472,7 @@ def spawn(task: str, case: str, folder: Path, steps: int = 0) -> Any:
 
 def compare(case: str, steps: int, repeats: int) -> dict[str, Any]:
     """Per framework the seconds and tokens of every step, and the peak memory of every run."""
-    found: dict[str, Any] = {
-        name: {"rollout": [], "update": [], "step": [], "tokens": [], "peak": []} for name in FRAMEWORKS
-    }
+    found: dict[str, Any] = {name: {part: [] for part in PARTS} for name in FRAMEWORKS}
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "model"
         spawn("model", case, folder)
@@ -463,22 +487,25 @@ def compare(case: str, steps: int, repeats: int) -> dict[str, Any]:
     return found
 
 
-def add_rows(table: Table, case: str, found: dict[str, Any]) -> None:
+def make_table(results: dict[str, Any]) -> Table:
     def spread(values: Sequence[float], digits: int) -> str:
         return f"{statistics.median(values):.{digits}f} ({min(values):.{digits}f}..{max(values):.{digits}f})"
 
-    for part, digits in (("rollout", 2), ("update", 2), ("step", 2), ("tokens", 0), ("peak", 0)):
-        theirs, ours = (found[name][part] for name in FRAMEWORKS)
-        ratio = statistics.median(theirs) / statistics.median(ours)
-        unit = {"tokens": "tokens", "peak": "peak, MB"}.get(part, f"{part}, s")
-        table.add_row(
-            case if part == "rollout" else "",
-            unit,
-            spread(theirs, digits),
-            spread(ours, digits),
-            f"[bold]{ratio:.2f}x" if part == "step" else f"{ratio:.2f}x",
-            end_section=part == "peak",
-        )
+    table = Table("case", "", "TRL: median (min..max)", "morl: median (min..max)", "TRL / morl")
+    for case, found in results.items():
+        for part, unit in PARTS.items():
+            theirs, ours = (found[name][part] for name in FRAMEWORKS)
+            digits = 2 if unit == "CPU s" else 0
+            ratio = f"{statistics.median(theirs) / statistics.median(ours):.2f}x"
+            table.add_row(
+                case if part == "rollout" else "",
+                f"{part}, {unit}",
+                spread(theirs, digits),
+                spread(ours, digits),
+                f"[bold]{ratio}" if part == "step" else ratio,
+                end_section=part == "peak",
+            )
+    return table
 
 
 def main() -> None:
@@ -497,7 +524,7 @@ def main() -> None:
         child(options.child, options.cases[0], options.folder, options.steps, options.folder.with_suffix(".json"))
         return
 
-    console, results = Console(), {}
+    console, results = Console(width=110), {}
     for case in options.cases:
         if options.check:
             with tempfile.TemporaryDirectory() as scratch:
@@ -508,9 +535,7 @@ def main() -> None:
                 raise SystemExit("they differ")
             continue
         results[case] = compare(case, options.steps, options.repeats)
-        table = Table("case", "", "TRL: median (min..max)", "morl", "TRL / morl")
-        add_rows(table, case, results[case])
-        console.print(table)
+        console.print(make_table({case: results[case]}))
         if options.json:
             options.json.write_text(json.dumps(results, indent=1))
 
