@@ -191,11 +191,10 @@ def _trainer(
     first_step: int,
 ) -> L.Trainer:
     training, options = config.training, config.trainer
-    own: list[L.Callback] = [SampleFiles(folder.samples, training.samples_every)]
+    own: list[L.Callback] = [LiveDisplay()] if options.progress else []
+    own.append(SampleFiles(folder.samples, training.samples_every))
     if evaluations is not None:
         own.append(evaluations)
-    if options.progress:
-        own.append(LiveDisplay())
     # The last to be called, so that what a checkpoint counts as done has been written down.
     last = [
         Checkpoints(folder.checkpoints, training.checkpoint_every, training.keep_checkpoints),

@@ -12,6 +12,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from morl.training.metrics import Metrics
 from morl.training.module import RLModule
@@ -56,7 +57,8 @@ class LiveDisplay(L.Callback):
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
         if self._live is not None and self._progress is not None:
             self._progress.update(self._progress.task_ids[0], completed=step)
-            self._live.update(Group(self._progress, _metrics_table(metrics, pl_module.parts.scorer.names)))
+            table = _metrics_table(metrics, pl_module.parts.scorer.names)
+            self._live.update(Group(self._progress, table, Text(_summary(metrics))))
         elif step in (1, steps) or step % max(steps // PLAIN_LINES, 1) == 0:
             self.console.print(_plain_line(step, steps, metrics, pl_module.parts.scorer.names), soft_wrap=True)
 
@@ -74,9 +76,8 @@ class LiveDisplay(L.Callback):
 
 def results_table(before: Metrics, after: Metrics, rewards: tuple[str, ...], steps: int) -> Table:
     """Each reward, and the length of completions, before and after."""
-    table = Table(title=f"Held-out prompts, before and after {steps} steps")
-    table.add_column("")
-    for heading in ("before", "after", "change"):
+    table = Table("held-out prompts")
+    for heading in ("before", f"after {steps} steps", "change"):
         table.add_column(heading, justify="right")
     for name in (*rewards, "length", "truncated"):
         first, last = before[name], after[name]
@@ -96,7 +97,6 @@ def _metrics_table(metrics: Mapping[str, float], rewards: tuple[str, ...]) -> Ta
             metrics.get(f"reward/{name}/{key}", float("nan")) for key in ("dead_groups", "advantage_share", "failed")
         )
         table.add_row(name, *(f"{figure:.3f}" for figure in figures), *(f"{share:.0%}" for share in shares))
-    table.caption = _summary(metrics)
     return table
 
 
