@@ -5,7 +5,7 @@ that it is or belongs to, `morl` commands are carried out.  What a snippet is fo
 comment on the line before it:
 
     <!-- file: NAME -->     the content of a file of the reader's
-    <!-- quote: PATH -->    taken from a file of this repository, to the letter
+    <!-- quote: PATH -->    taken from a file of this repository, to the letter but for its indentation
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ DOCUMENTS = sorted(
     for path in ROOT.glob(pattern)
 )
 TRAINED = ("docs/tutorial/getting-started.md", "docs/tutorial/writing-a-plugin.md", "docs/how-to/train-from-python.md")
-"""Their `morl train` commands really train; those of the others are parsed only."""
+"""Their `morl train` commands really train, but for those of examples/; those of other documents are parsed only."""
 SLOW = (*TRAINED, "docs/how-to/rollout-backend.md")
 
 _BLOCK = re.compile(
@@ -57,7 +57,7 @@ rewards:
 """
 """What documents call `config.yaml` without showing it."""
 
-_HARMLESS = ("git", "cd", "ls", "cat", "python", "tensorboard", "srun", "mkdir")
+_HARMLESS = (".", "git", "cd", "ls", "cat", "python", "tensorboard", "srun", "mkdir")
 
 
 @frozen
@@ -99,7 +99,9 @@ class Reader:
     def _play(self, block: Block) -> None:
         if block.kind == "quote":
             source = (ROOT / (block.path or "")).read_text(encoding="utf-8")
-            assert block.text.strip("\n") in source, f"{block.path} does not contain this text"
+            # Methods are shown without the indentation of their class.
+            shown = (textwrap.indent(block.text, " " * depth).strip("\n") for depth in (0, 4))
+            assert any(f"\n{text}\n" in source for text in shown), f"{block.path} does not contain this text"
             return
         if block.kind == "file":
             path = Path(block.path or "")
@@ -155,12 +157,13 @@ class Reader:
     def _command(self, words: list[str], fails: bool) -> str:
         while "=" in words[0]:  # variables of the environment
             words = words[1:]
+        words[0] = words[0].removeprefix(".venv/bin/")
         if words[0] == "torchrun" or words[:2] == ["srun", "python"]:
             words = ["morl", *words[words.index("morl") + 1 :]]
         match words:
             case ["morl", "train", *_, "--help" | "--print_config"] | ["morl", "plugins" | "--version" | "--help"]:
                 return self._morl(words[1:], fails)
-            case ["morl", "train" | "resume", *arguments] if self.document in TRAINED and Path(arguments[0]).exists():
+            case ["morl", "train" | "resume", path, *_] if self._trains(path):
                 return self._morl(words[1:], fails)
             case ["morl", "train", path, *overrides]:
                 tree = read_yaml(path) if Path(path).is_file() else {}
@@ -170,11 +173,14 @@ class Reader:
             case ["make", target, *_]:
                 assert f"\n{target}: " in (ROOT / "Makefile").read_text(), f"no target {target!r} in the Makefile"
             case ["pip", "install", *what]:
-                for path in (word for word in what if word.startswith(".") and word != "."):
+                for path in (word.partition("[")[0] for word in what if word.startswith(".")):
                     assert (ROOT / path / "pyproject.toml").is_file(), f"nothing to install at {path}"
             case [program, *_]:
                 assert program in _HARMLESS, f"no test knows the command {program!r}"
         return ""
+
+    def _trains(self, path: str) -> bool:
+        return self.document in TRAINED and Path(path).exists() and not path.startswith("examples/")
 
     def _filled(self, overrides: list[str]) -> dict[str, Any]:
         return merge(yaml12.load(CONFIG), overrides)
