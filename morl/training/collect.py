@@ -63,6 +63,7 @@ class Experience:
 
     Attributes:
         rollouts: this rank's completions.
+        spare: one completion of this rank, which has none in `rollouts` where dynamic sampling dropped them all.
         local_rows: row of each of them in the tensors below.
         scores: of all ranks' completions.
         rewards: the matrix that the estimator saw.
@@ -73,6 +74,7 @@ class Experience:
     """
 
     rollouts: RolloutBatch
+    spare: RolloutBatch
     local_rows: Tensor
     scores: BatchScores
     rewards: RewardMatrix
@@ -153,6 +155,7 @@ class Collector:
         self.registry.observe("morl_advantages_ready", step=step, rewards=rewards, advantages=advantages)
         return Experience(
             rollouts=RolloutBatch.concatenate(parts),
+            spare=rollouts.select([0]),
             local_rows=self._local_rows(gathered, parts, exchange),
             scores=scores,
             rewards=rewards,

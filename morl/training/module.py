@@ -138,7 +138,7 @@ class RLModule(L.LightningModule):
                     self.updater.weights(experience, chosen),
                     old_logprobs_BT,
                     ref_logprobs_BT,
-                    scale=self.exchange.size,
+                    exchange=self.exchange,
                     sync=self._sync,
                     manual_backward=self.manual_backward,
                     sums=sums,
@@ -153,9 +153,11 @@ class RLModule(L.LightningModule):
         scheduler.step()
 
         totals = self.exchange.sum(sums.sums)
-        tokens = max(totals.pop("tokens"), 1.0)
-        loss = totals.pop("loss") / len(norms)
-        difference = totals.pop("on_policy_difference") / max(totals.pop("on_policy_tokens"), 1.0)
+        # Where every completion was dropped there are no tokens and no sums.
+        tokens = max(totals.pop("tokens", 0.0), 1.0)
+        loss = totals.pop("loss", 0.0) / len(norms)
+        compared = max(totals.pop("on_policy_tokens", 0.0), 1.0)
+        difference = totals.pop("on_policy_difference", 0.0) / compared
         return {
             "loss": loss,
             "rollout/logprob_difference": difference,
@@ -239,7 +241,11 @@ class RLModule(L.LightningModule):
 
     def _logprobs(self, policy: PolicyModel, experience: Experience) -> Tensor:
         return completion_logprobs(
-            policy, experience.rollouts, self.config.sampling.temperature, self.config.training.micro_batch_tokens
+            policy,
+            experience,
+            self.config.sampling.temperature,
+            self.config.training.micro_batch_tokens,
+            self.exchange,
         )
 
     def _reference_logprobs(self, experience: Experience) -> Tensor:

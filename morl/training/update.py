@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 import torch
@@ -12,8 +12,10 @@ from torch import Tensor
 from morl.hookspecs import PolicyLoss
 from morl.loss import token_weights
 from morl.policy.model import PolicyModel
+from morl.policy.plan import TrainingPlan
 from morl.training.batching import micro_batches
 from morl.training.collect import Experience
+from morl.training.exchange import Exchange
 from morl.types import RolloutBatch, TokenBatch
 
 
@@ -66,7 +68,7 @@ class Updater:
         weights_B: Tensor,
         old_logprobs_BT: Tensor,
         ref_logprobs_BT: Tensor | None,
-        scale: float,
+        exchange: Exchange,
         sync: Callable[[bool], AbstractContextManager[object]],
         manual_backward: Callable[[Tensor], None],
         sums: TokenSums,
@@ -78,81 +80,127 @@ class Updater:
             weights_B: as `weights` gives them.
             old_logprobs_BT: denominator of the importance ratio, for this rank's completions.
             ref_logprobs_BT: under the reference policy, or None.
-            scale: factor on the loss; the world size where the strategy averages gradients over ranks.
+            exchange: the ranks; the strategy averages their gradients.
             sync: context in which a backward pass exchanges gradients (True) or only accumulates them (False).
             manual_backward: Lightning's.
             sums: receives the loss and the per-token metrics.
             on_policy: no optimizer step since the rollout, so that its log-probabilities can be compared.
         """
-        rollouts, device = experience.rollouts, next(self.policy.parameters()).device
-        local = weights_B[experience.local_rows]
-        advantages = experience.advantages.values_B[experience.local_rows]
-        # A rank without completions in this mini-batch still takes part in the exchange, with a loss of 0.
-        rows = local.nonzero()[:, 0] if bool((local > 0).any()) else torch.tensor([0])
-        runs = list(_runs(rollouts, rows, self.budget))
-        for number, run in enumerate(runs):
-            mask = rollouts.completion_mask_BT[run]
-            lengths = mask.sum(1)
-            rows_T = torch.arange(len(run)).repeat_interleave(lengths)
+        rows = weights_B[experience.local_rows].nonzero()[:, 0]
+        runs = _runs(experience.rollouts, rows, self.budget)
+        passes = _common_number(len(runs), exchange)
+        for number in range(passes):
+            with sync(number + 1 == passes):
+                if number < len(runs):
+                    loss = self._loss(
+                        experience, runs[number], weights_B, old_logprobs_BT, ref_logprobs_BT, sums, on_policy
+                    )
+                else:
+                    loss = _idle_pass(self.policy, experience).sum() * 0.0
+                manual_backward(loss * exchange.size)
 
-            def flat(values_BT: Tensor, run: Tensor = run, mask: Tensor = mask) -> Tensor:
-                return values_BT[run][mask].to(device)
+    def _loss(
+        self,
+        experience: Experience,
+        run: Tensor,
+        weights_B: Tensor,
+        old_logprobs_BT: Tensor,
+        ref_logprobs_BT: Tensor | None,
+        sums: TokenSums,
+        on_policy: bool,
+    ) -> Tensor:
+        """What the completions `run` of this rank add to the loss of the mini-batch."""
+        rollouts, device = experience.rollouts, _device(self.policy)
+        rows = experience.local_rows[run]
+        mask = rollouts.completion_mask_BT[run]
+        lengths = mask.sum(1)
 
-            plan = _plan(self.policy, rollouts, run, self.temperature).to(device)
-            with sync(number + 1 == len(runs)):
-                out = self.policy(plan, entropy=True)
-                batch = TokenBatch(
-                    policy_logprobs_T=out.logprobs_T,
-                    old_logprobs_T=flat(old_logprobs_BT),
-                    rollout_logprobs_T=flat(rollouts.rollout_logprobs_BT),
-                    advantages_T=advantages[run].float().repeat_interleave(lengths).to(device),
-                    rows_T=rows_T.to(device),
-                    ref_logprobs_T=None if ref_logprobs_BT is None else flat(ref_logprobs_BT),
-                )
-                losses = self.loss(batch)
-                weights = local[run].float().repeat_interleave(lengths).to(device)
-                loss = (losses.values_T * weights).sum()
-                manual_backward(loss * scale)
-            counted = (weights > 0).float()
-            if on_policy:
-                difference = (out.logprobs_T.detach() - batch.rollout_logprobs_T).abs() * counted
-                sums.add_tokens({"on_policy_tokens": counted, "on_policy_difference": difference})
-            sums.add_tokens(
-                {
-                    "loss": losses.values_T.detach() * weights,
-                    "tokens": counted,
-                    "policy/entropy": out.entropy_T * counted,
-                    **{f"policy/{name}": value * counted for name, value in losses.metrics.items()},
-                }
-            )
+        def flat(values_BT: Tensor) -> Tensor:
+            return values_BT[run][mask].to(device)
+
+        def spread(values_B: Tensor) -> Tensor:
+            return values_B.float().repeat_interleave(lengths).to(device)
+
+        out = self.policy(_plan(self.policy, rollouts, run, self.temperature), entropy=True)
+        batch = TokenBatch(
+            policy_logprobs_T=out.logprobs_T,
+            old_logprobs_T=flat(old_logprobs_BT),
+            rollout_logprobs_T=flat(rollouts.rollout_logprobs_BT),
+            advantages_T=spread(experience.advantages.values_B[rows]),
+            rows_T=torch.arange(len(run)).repeat_interleave(lengths).to(device),
+            ref_logprobs_T=None if ref_logprobs_BT is None else flat(ref_logprobs_BT),
+        )
+        losses = self.loss(batch)
+        weighted = losses.values_T * spread(weights_B[rows])
+        figures = {
+            "loss": weighted.detach(),
+            "tokens": torch.ones_like(batch.advantages_T),
+            "policy/entropy": out.entropy_T,
+            **{f"policy/{name}": value for name, value in losses.metrics.items()},
+        }
+        if on_policy:
+            figures["on_policy_tokens"] = figures["tokens"]
+            figures["on_policy_difference"] = (out.logprobs_T.detach() - batch.rollout_logprobs_T).abs()
+        sums.add_tokens(figures)
+        return weighted.sum()
 
 
 @torch.no_grad()
-def completion_logprobs(policy: PolicyModel, rollouts: RolloutBatch, temperature: float, budget: int) -> Tensor:
-    """Log-probabilities (B, T) of all completion tokens under `policy`, float32, 0 at padding."""
-    device = next(policy.parameters()).device
+def completion_logprobs(
+    policy: PolicyModel, experience: Experience, temperature: float, budget: int, exchange: Exchange
+) -> Tensor:
+    """Log-probabilities (B, T) of this rank's completion tokens under `policy`, float32, 0 at padding.
+
+    Every rank must call.
+    """
+    rollouts = experience.rollouts
     logprobs_BT = torch.zeros_like(rollouts.rollout_logprobs_BT)
-    for run in _runs(rollouts, torch.arange(len(rollouts)), budget):
+    runs = _runs(rollouts, torch.arange(len(rollouts)), budget)
+    for number in range(_common_number(len(runs), exchange)):
+        if number >= len(runs):
+            _idle_pass(policy, experience)
+            continue
+        run = runs[number]
         mask = torch.zeros_like(rollouts.completion_mask_BT)
         mask[run] = rollouts.completion_mask_BT[run]
-        logprobs_BT[mask] = policy(_plan(policy, rollouts, run, temperature).to(device)).logprobs_T.cpu()
+        logprobs_BT[mask] = policy(_plan(policy, rollouts, run, temperature)).logprobs_T.cpu()
     return logprobs_BT
 
 
-def _runs(rollouts: RolloutBatch, rows: Tensor, budget: int) -> Iterator[Tensor]:
+def _common_number(runs: int, exchange: Exchange) -> int:
+    """How many forward passes every rank makes.
+
+    A sharded policy gathers its weights in every pass and DDP its gradients after the last, so a rank that made fewer
+    would leave the others waiting.
+    """
+    return max(1, *exchange.gather(runs))
+
+
+def _idle_pass(policy: PolicyModel, experience: Experience) -> Tensor:
+    """Log-probabilities that count for nothing, from a rank that has no completions left."""
+    logprobs_T: Tensor = policy(_plan(policy, experience.spare, torch.tensor([0]), 1.0)).logprobs_T
+    return logprobs_T
+
+
+def _runs(rollouts: RolloutBatch, rows: Tensor, budget: int) -> list[Tensor]:
+    """Micro-batches of these rows."""
     prompt_lengths = [len(prompt.token_ids) for prompt in rollouts.prompts]
     groups, lengths = rollouts.group_ids_B[rows].tolist(), rollouts.lengths_B[rows].tolist()
-    for run in micro_batches(prompt_lengths, groups, lengths, budget):
-        yield rows[run]
+    return [rows[run] for run in micro_batches(prompt_lengths, groups, lengths, budget)]
 
 
-def _plan(policy: PolicyModel, rollouts: RolloutBatch, rows: Tensor, temperature: float):  # type: ignore[no-untyped-def]
+def _plan(policy: PolicyModel, rollouts: RolloutBatch, rows: Tensor, temperature: float) -> TrainingPlan:
     mask = rollouts.completion_mask_BT[rows]
     longest = int(mask.sum(1).max())
-    return policy.make_plan(
+    plan = policy.make_plan(
         [prompt.token_ids for prompt in rollouts.prompts],
         rollouts.group_ids_B[rows],
         rollouts.completion_ids_BT[rows, :longest],
         mask[:, :longest],
         temperature,
     )
+    return plan.to(_device(policy))
+
+
+def _device(policy: PolicyModel) -> torch.device:
+    return next(policy.parameters()).device

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from morl import hookimpl, train
 from morl.hookspecs import RewardProvider
 from morl.training.collect import BatchScores
+from morl.training.exchange import Exchange
 from morl.training.update import Updater
 
 
@@ -108,6 +110,19 @@ def test_failed_completions_are_treated_as_the_policy_says(settings, policy, dro
     assert float(row["loss"]) == float(row["loss"])
 
 
+def test_a_step_whose_completions_are_all_dropped_goes_by(settings, tiny_model, weights_of):
+    from morl import RewardEntry
+
+    class Fails:
+        def score(self, completions):
+            raise OSError("judge is down")
+
+    result = train(settings({"training.steps": 2}), rewards={"judge": RewardEntry(Fails(), on_failure="drop")})
+    assert [float(row["completions/dropped"]) for row in rows_of(result)] == [1.0, 1.0]
+    start, end = weights_of(tiny_model), weights_of(result.model)
+    assert all(torch.equal(start[name], end[name]) for name in start)
+
+
 @given(st.lists(st.tuples(st.integers(1, 9), st.booleans()), min_size=2, max_size=8))
 def test_dropped_completions_and_other_mini_batches_have_no_weight(rows):
     """Of four groups of two, the first and third are in the mini-batch."""
@@ -128,3 +143,38 @@ def test_dropped_completions_and_other_mini_batches_have_no_weight(rows):
     assert (weights[~inside] == 0).all()
     if inside.any():
         assert float((weights * lengths).sum()) == pytest.approx(1.0)
+
+
+def test_a_rank_without_completions_makes_idle_passes_that_count_for_nothing(settings, tiny_model):
+    """As happens where dynamic sampling drops all groups of a rank: the others must not wait for it."""
+    from morl.policy.load import load_policy
+    from morl.training.update import TokenSums, completion_logprobs
+
+    recorder = Recorder()
+    train(settings({"training.steps": 1}), plugins=[recorder])
+    rollouts = recorder.rollouts[0][1]
+    scores = BatchScores(*(torch.zeros(24, *shape) for shape in ((), (2,), (2,), (), (), ())))
+    experience = type("E", (), {})
+    experience.rollouts, experience.spare = rollouts.select([]), rollouts.select([0])
+    experience.scores, experience.local_rows = scores, torch.zeros(0, dtype=torch.int64)
+
+    policy = load_policy(str(tiny_model))
+    updater = Updater(policy, None, 1.0, 12, 100)
+    sums, synced = TokenSums(), []
+
+    class BesideABusyRank(Exchange):
+        def gather(self, value):
+            return [value, 3]  # the other rank has three micro-batches
+
+    two = BesideABusyRank(0, 2)
+
+    def sync(exchange_gradients):
+        synced.append(exchange_gradients)
+        return contextlib.nullcontext()
+
+    empty = torch.zeros(0, 0)
+    updater.backward(experience, torch.zeros(24), empty, None, two, sync, lambda loss: loss.backward(), sums, True)
+    assert synced == [False, False, True]
+    assert all(parameter.grad is None or not parameter.grad.any() for parameter in policy.parameters())
+    assert sums.sums == {}
+    assert completion_logprobs(policy, experience, 1.0, 100, two).shape == (0, 0)

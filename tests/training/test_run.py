@@ -161,7 +161,14 @@ def run_cli(config, folder: Path, command=(), **environment: str) -> subprocess.
 
 @pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp2"])
-@pytest.mark.parametrize("changes", [{}, {"training.dynamic_sampling_rounds": 2}], ids=["plain", "dynamic"])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"training.dynamic_sampling_rounds": 2},
+        {"training.micro_batch_tokens": 40, "training.recompute_logprobs": True},  # ranks cut into different numbers
+    ],
+    ids=["dynamic", "micro-batches"],
+)
 def test_two_processes_give_the_weights_of_one(settings, difference, tmp_path, strategy, changes):
     changes = {**changes, **DAMPED, "training.steps": 2, "training.samples_every": 0}
     one = train(settings(changes))
