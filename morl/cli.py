@@ -68,7 +68,7 @@ def _dispatch(arguments: list[str]) -> int:
 
 
 def _train(arguments: list[str]) -> int:
-    from morl.config.load import build_parser, merge, parse, read_yaml, to_yaml
+    from morl.config.load import help_text, merge, parse, read_yaml, to_yaml
     from morl.plugins import Registry
 
     wants_help = any(argument in ("--help", "-h") for argument in arguments)
@@ -81,7 +81,7 @@ def _train(arguments: list[str]) -> int:
     if wants_help:
         # Without a config there is no telling which parts to describe; those with a default are shown.
         given = frozenset() if paths else frozenset({"prompts", "policy"})
-        build_parser(tree, Registry(), given).print_help()
+        print(help_text(tree, Registry(), given), end="")
         return 0
     if print_config:
         print(to_yaml(parse(tree, Registry())), end="")

@@ -195,6 +195,7 @@ def test_help_describes_the_chosen_parts(config, capsys):
     for option in ("--estimator.conditions", "--rewards.short.limit", "--rewards.right.column", "--training.steps"):
         assert option in text
     assert "Options of reward provider length (morl" in text
+    assert "(type: PositiveInt, default: 4)" in " ".join(text.split()), "values of the config stand as defaults"
     assert main(["train", "--help"]) == 0
     assert "--loss.clip_low" in capsys.readouterr().out
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from argparse import ArgumentError
+from argparse import SUPPRESS, ArgumentError
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -55,7 +55,7 @@ _SECTIONS = (
 )
 _EVALUATION = (
     Section("evaluation", schema.EvaluationConfig, nested=("prompts",)),
-    Section("evaluation.prompts", schema.PromptsConfig, "prompt source"),
+    Section("evaluation.prompts", schema.HeldOutPromptsConfig, "prompt source"),
 )
 
 
@@ -159,6 +159,18 @@ def _add_options(parser: ArgumentParser, section: Section, part: Registered) -> 
         group.add_function_arguments(factory, section.path, as_group=False)
 
 
+def help_text(tree: Mapping[str, Any], registry: Registry, given: frozenset[str] = frozenset()) -> str:
+    """Every setting, with the values of `tree` as defaults."""
+    parser = build_parser(tree, registry, given)
+    sections = {section.path for section in _sections(tree)}
+    for action in parser._actions:
+        if action.dest in sections:
+            action.help = SUPPRESS  # jsonargparse's way to read a section from a file of its own
+    values = {action.dest: _leaf(tree, action.dest) for action in parser._actions}
+    parser.set_defaults({dest: value for dest, value in values.items() if value is not None and dest not in sections})
+    return str(parser.format_help())
+
+
 def parse(tree: Mapping[str, Any], registry: Registry, given: frozenset[str] = frozenset()) -> schema.Config:
     """The checked config, defaults and options filled in.
 
@@ -232,12 +244,17 @@ def _part(section: Section, tree: Mapping[str, Any], registry: Registry) -> Regi
 
 
 def _node(tree: Mapping[str, Any], path: str) -> Any:
-    node: Any = tree
+    """The section at a dotted path, empty where it is absent."""
+    node = _leaf(tree, path)
+    return {} if node is None else node
+
+
+def _leaf(tree: Mapping[str, Any], path: str) -> Any:
+    """The value at a dotted path, None where there is none."""
+    value: Any = tree
     for key in path.split("."):
-        node = node.get(key) if isinstance(node, Mapping) else None
-        if node is None:
-            return {}
-    return node
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value
 
 
 def _refuse_unknown(tree: Mapping[str, Any], known: set[str], sections: Iterator[Section]) -> None:
@@ -279,7 +296,7 @@ def _config(namespace: Namespace, tree: Mapping[str, Any]) -> schema.Config:
             continue
         if section.path == "evaluation.prompts":
             parent = {k: v for k, v in vars(namespace["evaluation"]).items() if k != "prompts"}
-            built["evaluation"] = schema.EvaluationConfig(prompts=schema.PromptsConfig(**own), **parent)
+            built["evaluation"] = schema.EvaluationConfig(prompts=schema.HeldOutPromptsConfig(**own), **parent)
         elif section.path.startswith("rewards."):
             rewards[section.path.removeprefix("rewards.")] = schema.RewardConfig(**own)
         else:

@@ -20,22 +20,35 @@ Options: TypeAlias = Mapping[str, Any]
 
 
 @frozen
-class PromptsConfig:
+class HeldOutPromptsConfig:
     """Where prompts come from.
 
     Args:
         name: prompt source; see `morl plugins`.
         options: of the named source.
-        shuffle: visit the rows in another order every epoch; false keeps the order of the source.
-        max_tokens: longest prompt, in tokens, that is accepted; null accepts all.
+        max_tokens: longest prompt, in tokens, that is accepted; null accepts what the model has room for.
         on_long: `error` refuses a longer prompt before training, `skip` leaves its row out.
     """
 
     name: str = "jsonl"
     options: Options = field(factory=dict)
-    shuffle: bool = True
     max_tokens: PositiveInt | None = None
     on_long: Literal["error", "skip"] = "error"
+
+
+@frozen
+class PromptsConfig(HeldOutPromptsConfig):
+    """Where prompts come from, and in which order.
+
+    Args:
+        name: prompt source; see `morl plugins`.
+        options: of the named source.
+        max_tokens: longest prompt, in tokens, that is accepted; null accepts what the model has room for.
+        on_long: `error` refuses a longer prompt before training, `skip` leaves its row out.
+        shuffle: visit the rows in another order every epoch; false keeps the order of the source.
+    """
+
+    shuffle: bool = True
 
 
 @frozen
@@ -187,7 +200,7 @@ class EvaluationConfig:
         temperature: of sampling; null takes that of training, 0 the likeliest tokens.
     """
 
-    prompts: PromptsConfig
+    prompts: HeldOutPromptsConfig
     every: NonNegativeInt = 0
     samples: PositiveInt = 1
     temperature: NonNegativeFloat | None = None

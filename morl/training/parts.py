@@ -7,7 +7,7 @@ from typing import Any
 
 from attrs import define, field, frozen
 
-from morl.config.schema import Config, PromptsConfig, RewardConfig
+from morl.config.schema import Config, HeldOutPromptsConfig, RewardConfig
 from morl.errors import ConfigError, MorlError
 from morl.hookspecs import (
     AdvantageEstimator,
@@ -104,7 +104,7 @@ def build(registry: Registry, kind: str, name: str, options: Mapping[str, Any], 
         raise ConfigError(f"{path}: {kind} {name!r} refused its options: {error}") from error
 
 
-def _prompt_source(registry: Registry, section: PromptsConfig, path: str) -> Any:
+def _prompt_source(registry: Registry, section: HeldOutPromptsConfig, path: str) -> Any:
     return build(registry, "prompt source", section.name, section.options, path)
 
 

@@ -15,7 +15,7 @@ from lightning.pytorch.strategies import ModelParallelStrategy, Strategy
 from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from morl.config.load import parse, read_yaml, to_mapping
-from morl.config.schema import Config, PromptsConfig, TrainerConfig
+from morl.config.schema import Config, HeldOutPromptsConfig, TrainerConfig
 from morl.errors import ConfigError, DataError
 from morl.hookspecs import AdvantageEstimator, PolicyLoss, PromptSource, RewardProvider, RolloutBackend
 from morl.plugins import Registry
@@ -167,7 +167,7 @@ def _load(source: PromptSource | None, given: Sequence[Prompt] | None) -> Sequen
 def _encode(
     prompts: Sequence[Prompt],
     tokenizer: PreTrainedTokenizerBase,
-    section: PromptsConfig,
+    section: HeldOutPromptsConfig,
     path: str,
     room: int | None,
 ) -> EncodedPrompts:
