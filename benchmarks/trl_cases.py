@@ -1,0 +1,150 @@
+"""What `against_trl.py` trains: models whose weights say when a completion ends, prompts, rewards."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from random import Random
+from string import ascii_letters
+from typing import Any
+
+from attrs import frozen
+
+PROMPTS, GROUP, MICRO_BATCH = 16, 8, 32
+VOCABULARY, EOS, PAD = 2048, 1, 0
+ENDINGS, TURN, NEVER = (1 / 27, 1 / 250), 1 / 400, 1e-18
+SIZES: dict[str, dict[str, int]] = {
+    "1M": {
+        "hidden_size": 128,
+        "intermediate_size": 384,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+    },
+    "10M": {
+        "hidden_size": 384,
+        "intermediate_size": 1024,
+        "num_hidden_layers": 6,
+        "num_attention_heads": 6,
+        "num_key_value_heads": 2,
+    },
+}
+
+
+@frozen
+class Case:
+    """What is trained on.
+
+    Attributes:
+        size: key of `SIZES`.
+        prompt_tokens: shortest and longest prompt.
+        max_tokens: of a completion.
+        natural: completions end by themselves, at very different lengths.
+        inner_epochs: optimizer steps on each rollout batch.
+    """
+
+    size: str
+    prompt_tokens: tuple[int, int]
+    max_tokens: int = 64
+    natural: bool = False
+    inner_epochs: int = 1
+
+    @property
+    def micro_batch_tokens(self) -> int:
+        """What TRL's micro-batch holds at most."""
+        return MICRO_BATCH * (self.prompt_tokens[1] + self.max_tokens)
+
+
+SHORT, LONG = (8, 24), (180, 200)
+CASES = {
+    "1M-short-fixed": Case("1M", SHORT),
+    "1M-short-fixed-2-epochs": Case("1M", SHORT, inner_epochs=2),
+    "1M-short-natural": Case("1M", SHORT, 256, natural=True),
+    "1M-long-fixed": Case("1M", LONG),
+    "1M-long-natural": Case("1M", LONG, 256, natural=True),
+    "10M-short-fixed": Case("10M", SHORT),
+    "10M-short-natural": Case("10M", SHORT, 256, natural=True),
+    "10M-long-fixed": Case("10M", LONG),
+}
+
+
+def even(completions: Sequence[str], completion_ids: Sequence[Sequence[int]], **_: Any) -> list[float]:
+    """Share of tokens with an even id."""
+    return [sum(token % 2 == 0 for token in ids) / len(ids) for ids in completion_ids]
+
+
+def various(completions: Sequence[str], completion_ids: Sequence[Sequence[int]], **_: Any) -> list[float]:
+    """Share of tokens that are different."""
+    return [len(set(ids)) / len(ids) for ids in completion_ids]
+
+
+REWARDS = {"even": even, "various": various}
+
+
+def make_prompts(case: Case, count: int) -> list[str]:
+    """Random letters, one token each."""
+    random = Random(0)
+    return ["".join(random.choices(ascii_letters, k=random.randint(*case.prompt_tokens))) for _ in range(count)]
+
+
+def set_endings(model: Any, endings: tuple[float, float]) -> None:
+    """Makes a random model end at a token with one of two probabilities, depending on the token's half of the ids.
+
+    The embeddings, which are the output weights too, get a component that all tokens share, and one whose sign is that
+    of the half, so that a token is mostly followed by one of its own half.  Along these two the end-of-sequence
+    embedding is moved until both probabilities are right.
+    """
+    import torch
+
+    embeddings, norm = model.get_input_embeddings().weight, model.model.norm.weight
+    half = VOCABULARY // 2
+    embeddings[:, 0] = 5.0
+    embeddings[:half, 1], embeddings[half:, 1] = 5.0, -5.0
+    embeddings[EOS, 1] = 0.0
+    for layer in model.model.layers:  # they leave the two components alone
+        layer.self_attn.o_proj.weight[:2] = 0.0
+        layer.mlp.down_proj.weight[:2] = 0.0
+    ids = torch.randint(EOS + 1, half, (4, 64))
+    norm[1] *= math.log(1 / TURN - 1) / 10 / model.model(ids).last_hidden_state[..., 1].mean()
+    hidden = model.model(ids).last_hidden_state.flatten(0, 1)
+    logits = hidden @ embeddings.T
+    missing = (logits.logsumexp(1) - logits[:, EOS]).mean()
+    first, second = (missing + math.log(p / (1 - p)) for p in endings)
+    embeddings[EOS, 0] += (first + second) / 2 / hidden[:, 0].mean()
+    embeddings[EOS, 1] += (first - second) / 2 / hidden[:, 1].mean()
+
+
+def save_model(case: Case, folder: Path) -> None:
+    """A model that ends as the case says, and its tokenizer: one token per letter."""
+    import torch
+    from tokenizers import Tokenizer
+    from tokenizers.decoders import ByteLevel as ByteLevelDecoder
+    from tokenizers.models import BPE
+    from tokenizers.pre_tokenizers import ByteLevel
+    from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+
+    make_config: Any = Qwen2Config  # transformers leaves these untyped
+    make_model: Any = Qwen2ForCausalLM
+    make_tokenizer: Any = PreTrainedTokenizerFast
+    torch.manual_seed(0)
+    config = make_config(
+        vocab_size=VOCABULARY,
+        max_position_embeddings=1024,
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=EOS,
+        pad_token_id=PAD,
+        **SIZES[case.size],
+    )
+    model = make_model(config).eval()
+    with torch.no_grad():
+        set_endings(model, ENDINGS if case.natural else (NEVER, NEVER))
+    model.save_pretrained(folder)
+
+    # Byte-level BPE, for transformers makes every tokenizer of a Qwen2 folder one: its letters, and no merges.
+    names = ["<|pad|>", "<|endoftext|>", *sorted(ByteLevel.alphabet())]
+    names += [f"<{token}>" for token in range(len(names), VOCABULARY)]
+    tokenizer = Tokenizer(BPE({name: token for token, name in enumerate(names)}, []))
+    tokenizer.pre_tokenizer, tokenizer.decoder = ByteLevel(add_prefix_space=False), ByteLevelDecoder()
+    make_tokenizer(tokenizer_object=tokenizer, eos_token=names[EOS], pad_token=names[PAD]).save_pretrained(folder)
