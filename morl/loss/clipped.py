@@ -63,7 +63,7 @@ class ClippedLoss:
         return self.kl_coef > 0
 
     def __call__(self, batch: TokenBatch) -> TokenLosses:
-        """Losses (T,) with the metrics `clip_fraction`, `ratio` and, with a reference, `kl_reference`."""
+        """Losses (T,) with the metrics `clip_fraction`, `ratio`, `kl_old` and, with a reference, `kl_reference`."""
         advantages = batch.advantages_T
         ratio = (batch.policy_logprobs_T - batch.old_logprobs_T).exp()
         clipped = ratio.clamp(1 - self.clip_low, 1 + self.clip_high)
@@ -72,6 +72,8 @@ class ClippedLoss:
             # Tokens whose gradient the clip took away, not all whose ratio left the range.
             "clip_fraction": (clipped * advantages < ratio * advantages).float(),
             "ratio": ratio.detach(),
+            # k3 from the old policy's side, whose samples these are: how far the update has moved the policy.
+            "kl_old": kl_divergence(batch.old_logprobs_T, batch.policy_logprobs_T.detach(), "k3"),
         }
         if self.needs_reference:
             assert batch.ref_logprobs_T is not None

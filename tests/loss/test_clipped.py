@@ -100,3 +100,10 @@ def test_the_pull_to_the_reference_is_added_with_its_strength():
 def test_options_out_of_range_are_refused(options, message):
     with pytest.raises(ConfigError, match=message):
         ClippedLoss(**options)
+
+
+def test_kl_old_is_zero_on_policy_and_grows_with_the_update():
+    on_policy = ClippedLoss()(batch([-1.0], [-1.0], [1.0])).metrics["kl_old"]
+    moved = ClippedLoss()(batch([-1.5], [-1.0], [1.0])).metrics["kl_old"]
+    assert on_policy.tolist() == [0.0]
+    assert moved.item() > 0
