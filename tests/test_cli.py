@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -253,6 +254,8 @@ def test_an_interrupt_ends_a_run_with_a_way_to_go_on(config, tiny_model):
         text=True,
         timeout=120,
         check=False,
+        # A shell's background jobs ignore the signal, and their children with them.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert done.returncode == 130, done.stderr
     assert "morl resume run" in done.stderr

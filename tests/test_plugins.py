@@ -62,13 +62,14 @@ def test_an_installed_plugin_is_found_with_its_distribution(install):
 
 
 def test_an_unknown_name_is_answered_with_near_ones_and_the_whole_list(install):
-    install("morl-extra", "@hookimpl\ndef morl_register_advantage_estimators():\n    return {'rloo': lambda: None}\n")
+    code = "@hookimpl\ndef morl_register_advantage_estimators():\n    return {'other-rloo': lambda: None}\n"
+    install("morl-extra", code)
     with pytest.raises(PluginError) as caught:
         Registry().find("advantage estimator", "gdop")
     message = str(caught.value)
     assert "unknown advantage estimator 'gdop'; did you mean 'gdpo'?" in message
     assert "gdpo, grpo, grpo-no-std (morl)" in message
-    assert "rloo (morl-extra 1.0)" in message
+    assert "other-rloo (morl-extra 1.0)" in message
 
 
 def test_a_misspelt_conditioned_name_suggests_the_conditioned_one():
@@ -96,10 +97,10 @@ def test_a_conditioned_form_exists_for_third_party_estimators(install):
 
         @hookimpl
         def morl_register_advantage_estimators():
-            return {"rloo": Rloo}
+            return {"other-rloo": Rloo}
         """,
     )
-    factory = Registry().find("advantage estimator", "conditioned-rloo").load()
+    factory = Registry().find("advantage estimator", "conditioned-other-rloo").load()
     made = factory(scale=2.0, conditions={"length": {"on": "correct"}})
     assert made.inner.scale == 2.0
 
