@@ -101,6 +101,8 @@ def fails(capsys, *arguments: str) -> str:
         (["--policy.path=./missing"], ["./missing"]),
         (["--prompts.max_tokens=1"], ["max_tokens", "skip"]),
         (["--sampling.max_tokens=100000"], ["4096"]),
+        (["--trainer.strategy=fspd"], ["trainer: ", "fspd"]),
+        (["--trainer.accelerator=qpu"], ["trainer: ", "qpu"]),
         (["--trainer.callbacks=[{class_path: nowhere.Class}]"], ["trainer.callbacks", "nowhere.Class"]),
         (["--trainer.callbacks=[{path: nowhere.Class}]"], ["class_path"]),
         (["steps"], ["unexpected argument 'steps'"]),
@@ -165,6 +167,35 @@ def test_a_run_without_checkpoint_cannot_be_resumed(config, capsys):
     shutil.copy("config.yaml", "run/config.yaml")
     assert main(["resume", "run"]) == 2
     assert "run has no checkpoint to go on from" in capsys.readouterr().err
+
+
+@pytest.fixture
+def finished(config, tiny_model, capsys):
+    """The folder `run` of a finished run of one step."""
+    shutil.copytree(tiny_model, "model", dirs_exist_ok=True)
+    assert main(["train", "config.yaml"]) == 0
+    assert "run folder: run" in capsys.readouterr().err
+
+
+def test_a_finished_run_goes_on_only_with_more_steps(finished, capsys):
+    assert main(["resume", "run"]) == 2
+    assert "run has finished its 1 steps; to go on, give it more: --training.steps=2" in capsys.readouterr().err
+    assert main(["resume", "run", "--training.steps=2"]) == 0
+    assert Path("run/checkpoints/step-000002.ckpt").is_file()
+    assert yaml.safe_load(Path("run/config.yaml").read_text())["training"]["steps"] == 2
+
+
+@pytest.mark.parametrize("key", ["optimizer.lr=0.5", "policy.path=./other", "optimizer.betas=[0.5, 0.5]"])
+def test_what_a_checkpoint_restores_cannot_be_changed(finished, capsys, key):
+    assert main(["resume", "run", "--training.steps=2", f"--{key}"]) == 2
+    error = " ".join(capsys.readouterr().err.split())
+    assert f"{key.partition('=')[0]} cannot change from" in error
+    assert "--policy.path=run/model" in error
+
+
+def test_a_reward_can_be_taken_out_on_the_command_line(config, capsys):
+    assert main(["train", "config.yaml", "--rewards.short=null", "--print_config"]) == 0
+    assert list(yaml.safe_load(capsys.readouterr().out)["rewards"]) == ["right"]
 
 
 def test_a_traceback_is_shown_when_asked_for(config):

@@ -164,8 +164,10 @@ def help_text(tree: Mapping[str, Any], registry: Registry, given: frozenset[str]
     parser = build_parser(tree, registry, given)
     sections = {section.path for section in _sections(tree)}
     for action in parser._actions:
-        if action.dest in sections:
-            action.help = SUPPRESS  # jsonargparse's way to read a section from a file of its own
+        # What jsonargparse offers beyond morl's own way of merging: sections from files, appending to lists.
+        if action.dest in sections or action.dest.endswith(".help"):
+            action.help = SUPPRESS
+        action.option_strings = [option for option in action.option_strings if not option.endswith("+")]
     values = {action.dest: _leaf(tree, action.dest) for action in parser._actions}
     parser.set_defaults({dest: value for dest, value in values.items() if value is not None and dest not in sections})
     return str(parser.format_help())
@@ -265,11 +267,14 @@ def _refuse_unknown(tree: Mapping[str, Any], known: set[str], sections: Iterator
     def walk(node: Mapping[str, Any], at: str) -> None:
         for key, value in node.items():
             path = f"{at}.{key}" if at else str(key)
+            if at == "rewards" and value is None:
+                continue  # an entry that was taken out
             if path in prefixes and (isinstance(value, Mapping) or value is None):
                 walk(value or {}, path)
             elif path not in known and path not in ("rewards", "evaluation"):
-                siblings = sorted({d[len(at) + 1 if at else 0 :].split(".")[0] for d in known if d.startswith(at)})
-                siblings = [name for name in siblings if name not in ("help", "config", "print_config")]
+                inside = f"{at}." if at else ""
+                siblings = sorted({d.removeprefix(inside).split(".")[0] for d in known if d.startswith(inside)})
+                siblings = [name for name in siblings if name != "help"]
                 where = f"{at} takes" if at else "the config has the sections"
                 if at in paths and paths[at].kind:
                     where = f"{at} with name={_name(tree, paths[at])} takes"

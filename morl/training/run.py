@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as L
 from attrs import frozen
-from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.loggers import Logger
-from lightning.pytorch.strategies import ModelParallelStrategy, Strategy
 from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from morl.config.load import parse, read_yaml, to_mapping
-from morl.config.schema import Config, HeldOutPromptsConfig, TrainerConfig
+from morl.config.schema import Config, HeldOutPromptsConfig
 from morl.errors import ConfigError, DataError
 from morl.hookspecs import AdvantageEstimator, PolicyLoss, PromptSource, RewardProvider, RolloutBackend
 from morl.plugins import Registry
@@ -23,15 +20,16 @@ from morl.policy.load import check_model, load_model, load_tokenizer, wrap_polic
 from morl.prompts import EncodedPrompts, check_columns, encode_prompts
 from morl.reward import RewardEntry
 from morl.rollout.context import check_context, context_limit
-from morl.training.callbacks import Checkpoints, Evaluations, ExportModel, LiveDisplay, SampleFiles
+from morl.training.callbacks import Evaluations
 from morl.training.checks import check_settings
 from morl.training.metrics import Metrics
 from morl.training.module import RLModule
 from morl.training.parts import Given, Parts, build_parts
 from morl.training.quiet import quiet_libraries
-from morl.training.run_folder import RunFolder
+from morl.training.run_folder import RunFolder, steps_in
 from morl.training.seeds import private_torch_rng
 from morl.training.threads import torch_threads
+from morl.training.trainer import build_objects, build_trainer
 from morl.types import EncodedPrompt, Prompt
 
 
@@ -106,19 +104,19 @@ def train(
     parts = build_parts(config, registry, given)
     check_settings(config, parts)
     folder = RunFolder(Path(config.output))
-    checkpoint = folder.latest_checkpoint() if resume else None
+    resolved = to_mapping(config)
+    checkpoint = folder.check_resumable(resolved) if resume else None
     if not resume:
         folder.check_new()
 
     # The users' own classes are imported and made here, for a slip in them should not cost the loading of a model.
-    callbacks = [*_objects(config.trainer.callbacks, "trainer.callbacks"), *callbacks]
-    loggers = [*_objects(config.trainer.loggers, "trainer.loggers"), *loggers]
+    callbacks = [*build_objects(config.trainer.callbacks, "trainer.callbacks"), *callbacks]
+    loggers = [*build_objects(config.trainer.loggers, "trainer.loggers"), *loggers]
     evaluations = Evaluations(folder.evaluation, config.evaluation.every) if config.evaluation else None
     with quiet_libraries(), private_torch_rng(config.seed), torch_threads(config.trainer.threads):
+        trainer = build_trainer(config, folder, evaluations, callbacks, loggers, first_step=steps_in(checkpoint))
         module = _module(config, parts)
-        if not resume:
-            folder.create(to_mapping(config), registry.versions())
-        trainer = _trainer(config, folder, evaluations, callbacks, loggers, first_step=_steps_in(checkpoint))
+        folder.create(resolved, registry.versions())
         trainer.fit(module, ckpt_path=checkpoint, weights_only=False)
     results = evaluations.results if evaluations else {}
     return RunResult(folder.path, folder.model, parts.scorer.names, results, trainer.is_global_zero)
@@ -180,64 +178,3 @@ def _encode(
     except DataError as error:
         hint = "" if room is None else f" (beside sampling.max_tokens the model has room for {room} prompt tokens)"
         raise DataError(f"{path}: {error}{hint}") from error
-
-
-def _trainer(
-    config: Config,
-    folder: RunFolder,
-    evaluations: Evaluations | None,
-    callbacks: Sequence[L.Callback],
-    loggers: Sequence[Logger],
-    first_step: int,
-) -> L.Trainer:
-    training, options = config.training, config.trainer
-    own: list[L.Callback] = [LiveDisplay()] if options.progress else []
-    own.append(SampleFiles(folder.samples, training.samples_every))
-    if evaluations is not None:
-        own.append(evaluations)
-    # The last to be called, so that what a checkpoint counts as done has been written down.
-    last = [
-        Checkpoints(folder.checkpoints, training.checkpoint_every, training.keep_checkpoints),
-        ExportModel(folder.model),
-    ]
-    return L.Trainer(
-        accelerator=options.accelerator,
-        devices=options.devices,
-        num_nodes=options.num_nodes,
-        strategy=_strategy(options),
-        precision=options.precision,  # type: ignore[arg-type]
-        deterministic=options.deterministic,
-        max_epochs=1,
-        logger=[*folder.loggers(first_step), *loggers],
-        callbacks=[*own, *callbacks, *last],
-        log_every_n_steps=1,
-        num_sanity_val_steps=0,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        # Lightning adds a ModelCheckpoint of its own where it is allowed to; morl's Checkpoints takes its place.
-        enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in callbacks),
-        use_distributed_sampler=False,
-    )
-
-
-def _strategy(options: TrainerConfig) -> str | Strategy:
-    return ModelParallelStrategy() if options.strategy == "fsdp2" else options.strategy
-
-
-def _objects(specifications: Sequence[Mapping[str, Any]], path: str) -> list[Any]:
-    """Instances of `{class_path: module.Class, init_args: {...}}`."""
-    made = []
-    for specification in specifications:
-        unknown = set(specification) - {"class_path", "init_args"}
-        if unknown or "class_path" not in specification:
-            raise ConfigError(f"{path}: an entry has the keys class_path and init_args; got {dict(specification)}")
-        module, _, name = specification["class_path"].rpartition(".")
-        try:
-            made.append(getattr(importlib.import_module(module), name)(**specification.get("init_args", {})))
-        except (ImportError, AttributeError, TypeError, ValueError) as error:
-            raise ConfigError(f"{path}: {specification['class_path']} cannot be made: {error}") from error
-    return made
-
-
-def _steps_in(checkpoint: Path | None) -> int:
-    return int(checkpoint.stem.removeprefix("step-")) if checkpoint is not None else 0

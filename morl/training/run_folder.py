@@ -25,10 +25,21 @@ import yaml
 from attrs import frozen
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
+from morl.config import yaml12
 from morl.errors import ConfigError
 from morl.training.exchange import is_first_rank
 
 _LIBRARIES = ("torch", "transformers", "lightning")
+_RESTORED = {
+    "policy": ("gradient_checkpointing", "attention"),
+    "optimizer": ("max_grad_norm", "schedule", "warmup_steps"),
+}
+"""Sections that a checkpoint brings with it, so that other values would have no effect -> keys that have one."""
+
+
+def steps_in(checkpoint: Path | None) -> int:
+    """Finished steps of a checkpoint, by its name; 0 for none."""
+    return int(checkpoint.stem.removeprefix("step-")) if checkpoint is not None else 0
 
 
 @frozen
@@ -89,6 +100,29 @@ class RunFolder:
         }
         (self.path / "environment.json").write_text(json.dumps(environment, indent=2) + "\n", encoding="utf-8")
 
+    def check_resumable(self, config: Mapping[str, Any]) -> Path:
+        """The newest checkpoint, if a run with this config can go on from it.
+
+        Raises:
+            ConfigError: no checkpoint, no steps left, or settings changed that a checkpoint brings with it.
+        """
+        checkpoint = self.latest_checkpoint()
+        done, steps = steps_in(checkpoint), config["training"]["steps"]
+        if done >= steps:
+            raise ConfigError(
+                f"{self.path} has finished its {done} steps; to go on, give it more: --training.steps={2 * done}"
+            )
+        before = yaml12.load(self.config.read_text(encoding="utf-8")) if self.config.is_file() else {}
+        for section, free in _RESTORED.items():
+            old, new = before.get(section) or {}, config[section]
+            changed = [key for key in new if key in old and old[key] != new[key] and key not in free]
+            if changed:
+                raise ConfigError(
+                    f"{section}.{changed[0]} cannot change from {old[changed[0]]!r} to {new[changed[0]]!r} in a resumed"
+                    f" run, whose checkpoint restores it; start a new run from its weights: --policy.path={self.model}"
+                )
+        return checkpoint
+
     def latest_checkpoint(self) -> Path:
         """The newest checkpoint.
 
@@ -113,6 +147,7 @@ class RunFolder:
             # Lightning announces that it deletes the file of the earlier part; its rows are written again here.
             warnings.filterwarnings("ignore", ".*exists and is not empty.*")
             table = CSVLogger(self.path, name="logs", version="", flush_logs_every_n_steps=1)
-            if is_first_rank():
+            if kept and is_first_rank():
                 table.experiment.metrics.extend(kept)
+                table.save()
         return [table, TensorBoardLogger(self.path, name="tensorboard", version="", purge_step=first_step)]

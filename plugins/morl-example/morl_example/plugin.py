@@ -39,8 +39,4 @@ def morl_register_prompt_sources() -> Mapping[str, Factory]:
 def morl_advantages_ready(step: int, rewards: RewardMatrix, advantages: Advantages) -> None:
     """Says why, when a step has nothing to learn from; called on every rank."""
     if not advantages.values_B.any():
-        _log.warning(
-            "step %d: every advantage is 0; %s",
-            step,
-            "the rewards cancel each other" if advantages.contributions_BK.any() else "no reward differs in any group",
-        )
+        _log.warning("step %d: every advantage is 0: no reward differs within a group, or the rewards cancel", step)

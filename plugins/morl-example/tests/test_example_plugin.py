@@ -54,15 +54,15 @@ def test_there_are_only_so_many_words():
 
 
 @pytest.mark.parametrize(
-    ("values", "said"),
+    ("values", "warns"),
     [
-        ([[[1.0, 0.0], [1.0, 0.0]]], "step 3: every advantage is 0; no reward differs in any group"),
-        ([[[1.0, 0.0], [0.0, 1.0]]], "step 3: every advantage is 0; the rewards cancel each other"),
-        ([[[1.0, 0.0], [0.0, 0.0]]], None),
+        ([[[1.0, 0.0], [1.0, 0.0]]], True),  # no reward differs
+        ([[[1.0, 0.0], [0.0, 1.0]]], True),  # the two cancel
+        ([[[1.0, 0.0], [0.0, 0.0]]], False),
     ],
 )
-def test_a_step_with_nothing_to_learn_from_says_why(values, said, caplog):
+def test_a_step_with_nothing_to_learn_from_is_told(values, warns, caplog):
     rewards = RewardMatrix.from_groups(torch.tensor(values))
     with caplog.at_level(logging.WARNING):
         plugin.morl_advantages_ready(step=3, rewards=rewards, advantages=RLOO()(rewards))
-    assert caplog.messages == ([said] if said else [])
+    assert [message.startswith("step 3: every advantage is 0") for message in caplog.messages] == [True] * warns

@@ -1,0 +1,83 @@
+"""The Lightning trainer of a run, from the config's section `trainer` and the callbacks of both sides."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import lightning.pytorch as L
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.strategies import ModelParallelStrategy, Strategy
+
+from morl.config.schema import Config, TrainerConfig
+from morl.errors import ConfigError
+from morl.training.callbacks import Checkpoints, Evaluations, ExportModel, LiveDisplay, SampleFiles
+from morl.training.run_folder import RunFolder
+
+
+def build_trainer(
+    config: Config,
+    folder: RunFolder,
+    evaluations: Evaluations | None,
+    callbacks: Sequence[L.Callback],
+    loggers: Sequence[Logger],
+    first_step: int,
+) -> L.Trainer:
+    """The trainer of a run, with morl's callbacks around the user's.
+
+    Raises:
+        ConfigError: what Lightning refuses, such as devices that are not there.
+    """
+    training, options = config.training, config.trainer
+    own: list[L.Callback] = [LiveDisplay()] if options.progress else []
+    own.append(SampleFiles(folder.samples, training.samples_every))
+    if evaluations is not None:
+        own.append(evaluations)
+    # The last to be called, so that what a checkpoint counts as done has been written down.
+    last = [
+        Checkpoints(folder.checkpoints, training.checkpoint_every, training.keep_checkpoints),
+        ExportModel(folder.model),
+    ]
+    try:
+        return L.Trainer(
+            accelerator=options.accelerator,
+            devices=options.devices,
+            num_nodes=options.num_nodes,
+            strategy=_strategy(options),
+            precision=options.precision,  # type: ignore[arg-type]
+            deterministic=options.deterministic,
+            max_epochs=1,
+            logger=[*folder.loggers(first_step), *loggers],
+            callbacks=[*own, *callbacks, *last],
+            log_every_n_steps=1,
+            num_sanity_val_steps=0,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            # Lightning adds a ModelCheckpoint of its own where it is allowed to; morl's Checkpoints takes its place.
+            enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in callbacks),
+            use_distributed_sampler=False,
+        )
+    except (ValueError, TypeError, RuntimeError, MisconfigurationException) as error:
+        raise ConfigError(f"trainer: {error}") from error
+
+
+def _strategy(options: TrainerConfig) -> str | Strategy:
+    return ModelParallelStrategy() if options.strategy == "fsdp2" else options.strategy
+
+
+def build_objects(specifications: Sequence[Mapping[str, Any]], path: str) -> list[Any]:
+    """Instances of `{class_path: module.Class, init_args: {...}}`."""
+    made = []
+    for specification in specifications:
+        unknown = set(specification) - {"class_path", "init_args"}
+        if unknown or "class_path" not in specification:
+            raise ConfigError(f"{path}: an entry has the keys class_path and init_args; got {dict(specification)}")
+        module, _, name = specification["class_path"].rpartition(".")
+        try:
+            made.append(getattr(importlib.import_module(module), name)(**specification.get("init_args", {})))
+        except (ImportError, AttributeError, TypeError, ValueError) as error:
+            raise ConfigError(f"{path}: {specification['class_path']} cannot be made: {error}") from error
+    return made
