@@ -68,7 +68,7 @@ def _dispatch(arguments: list[str]) -> int:
 
 
 def _train(arguments: list[str]) -> int:
-    from morl.config.load import help_text, merge, parse, read_yaml, to_yaml
+    from morl.config import help_text, merge, parse, read_yaml, to_yaml
     from morl.plugins import Registry
 
     wants_help = any(argument in ("--help", "-h") for argument in arguments)
@@ -90,7 +90,7 @@ def _train(arguments: list[str]) -> int:
 
 
 def _resume(arguments: list[str]) -> int:
-    from morl.config.load import merge, read_yaml
+    from morl.config import merge, read_yaml
 
     if not arguments or arguments[0].startswith("--"):
         raise ConfigError("morl resume needs the folder of a run: morl resume FOLDER [--section.key=value ...]")
@@ -104,7 +104,7 @@ def _resume(arguments: list[str]) -> int:
 
 
 def _run(tree: dict[str, object], *, resume: bool) -> int:
-    from morl.config.load import parse
+    from morl.config import parse
     from morl.plugins import Registry
 
     # Before Lightning and transformers are imported: a mistyped key should not take seconds to be told.

@@ -1,6 +1,7 @@
 """The config: its schema, and how YAML files and command-line overrides become one."""
 
-from morl.config.load import build_parser, merge, parse, to_mapping
+from morl.config.load import merge, parse, read_yaml, to_mapping, to_yaml
+from morl.config.parser import build_parser, help_text
 from morl.config.schema import (
     Config,
     EstimatorConfig,
@@ -30,7 +31,10 @@ __all__ = [
     "TrainerConfig",
     "TrainingConfig",
     "build_parser",
+    "help_text",
     "merge",
     "parse",
+    "read_yaml",
     "to_mapping",
+    "to_yaml",
 ]

@@ -1,0 +1,120 @@
+"""The command-line parser of one config, with the options of exactly the parts that it names.
+
+Which options a section takes depends on the part that it names, so the parser is built after the names are known, from
+the merged config: jsonargparse gets one group of arguments per section, with the fields of the section and the
+parameters of the part's factory side by side.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from argparse import SUPPRESS
+from collections.abc import Mapping
+
+from attrs import fields_dict
+from jsonargparse import ArgumentParser
+from jsonargparse.typing import NonNegativeInt
+
+from morl.config import schema
+from morl.config.sections import Section, Tree, leaf_at, name_of, node_at, part_of, sections
+from morl.errors import ConfigError, suggest
+from morl.plugins import Registered, Registry
+
+_OUTPUT = fields_dict(schema.Config)["output"].default
+
+
+def build_parser(tree: Tree, registry: Registry, given: frozenset[str] = frozenset()) -> ArgumentParser:
+    """A parser for the sections of `tree`, each with the options of the part that it names.
+
+    Args:
+        tree: as read from YAML.
+        registry: where names are looked up.
+        given: paths of sections whose part is passed as an object, so that they name none.
+
+    Raises:
+        ConfigError, PluginError: a part that does not exist, a reward without a name, options that clash with morl's.
+    """
+    # Defaults are filled in from the schema, never from files or the environment of the machine.
+    parser = ArgumentParser(
+        prog="morl train",
+        usage="morl train CONFIG [--section.key=value ...] [--print_config] [--help]",
+        description="Train a policy on several rewards.  Options below are those of the parts that CONFIG names.",
+        exit_on_error=False,
+        default_env=False,
+    )
+    parser.add_argument("--seed", type=NonNegativeInt, default=0, help="of everything random; same seed, same run")
+    parser.add_argument("--output", type=str, default=_OUTPUT, help="run folder; must be new or empty")
+    for section in sections(tree):
+        if not isinstance(node_at(tree, section.path), Mapping):
+            what = "a `name` and its options" if section.kind else "its settings"
+            raise ConfigError(f"{section.path} must be a mapping with {what}; got {node_at(tree, section.path)!r}")
+        parser.add_class_arguments(section.own, section.path, skip={"options", *section.nested})
+        if section.kind is not None and section.path not in given:
+            _add_options(parser, section, part_of(section, tree, registry))
+    return parser
+
+
+def _add_options(parser: ArgumentParser, section: Section, part: Registered) -> None:
+    factory = part.load()
+    clash = set(fields_dict(section.own)) & set(inspect.signature(factory).parameters)
+    if clash:
+        raise ConfigError(
+            f"{section.kind} {part.name!r} of {part.plugin.label} has options that morl itself uses in"
+            f" {section.path}: {', '.join(sorted(clash))}; its author has to rename them"
+        )
+    group = parser.add_argument_group(f"Options of {section.kind} {part.name} ({part.plugin.label})")
+    if inspect.isclass(factory):
+        group.add_class_arguments(factory, section.path, as_group=False)
+    else:
+        group.add_function_arguments(factory, section.path, as_group=False)
+
+
+def help_text(tree: Tree, registry: Registry, given: frozenset[str] = frozenset()) -> str:
+    """Every setting, with the values of `tree` as defaults."""
+    parser = build_parser(tree, registry, given)
+    paths = {section.path for section in sections(tree)}
+    for action in parser._actions:
+        # What jsonargparse offers beyond morl's own way of merging: sections from files, appending to lists.
+        if action.dest in paths or action.dest.endswith(".help"):
+            action.help = SUPPRESS
+        action.option_strings = [option for option in action.option_strings if not option.endswith("+")]
+    values = {action.dest: leaf_at(tree, action.dest) for action in parser._actions}
+    parser.set_defaults({dest: value for dest, value in values.items() if value is not None and dest not in paths})
+    return str(parser.format_help())
+
+
+def refuse_unknown(tree: Tree, parser: ArgumentParser) -> None:
+    """Every key must be an argument, or lie inside the value of one.
+
+    Raises:
+        ConfigError: the first that is not, with near matches and what its section takes.
+    """
+    known = {action.dest for action in parser._actions if not action.dest.endswith(".help")}
+    prefixes = {".".join(dest.split(".")[:depth]) for dest in known for depth in range(1, dest.count(".") + 1)}
+    paths = {section.path: section for section in sections(tree)}
+
+    def walk(node: Tree, at: str) -> None:
+        for key, value in node.items():
+            path = f"{at}.{key}" if at else str(key)
+            if path in prefixes and (isinstance(value, Mapping) or value is None):
+                walk(value or {}, path)
+            elif path not in known and path not in ("rewards", "evaluation"):
+                inside = f"{at}." if at else ""
+                siblings = sorted({d.removeprefix(inside).split(".")[0] for d in known if d.startswith(inside)})
+                siblings = [name for name in siblings if name != "help"]
+                where = f"{at} takes" if at else "the config has the sections"
+                if at in paths and paths[at].kind:
+                    where = f"{at} with name={name_of(tree, paths[at])} takes"
+                raise ConfigError(
+                    f"unknown key {path!r}{suggest(str(key), siblings)}\n  {where}: {', '.join(siblings)}"
+                )
+
+    walk(tree, "")
+
+
+def readable(error: Exception) -> str:
+    """jsonargparse's message without its own vocabulary."""
+    text = re.sub(r'Parser key "([^"]+)":\s*', r"\1: ", str(error))
+    text = re.sub(r"the following arguments are required: (.*)", r"missing: \1", text)
+    return re.sub(r"\s*\n\s*", "\n  ", text)
