@@ -116,8 +116,12 @@ def _run(tree: dict[str, object], *, resume: bool) -> int:
     console = Console(stderr=True)
     try:
         result = train(config, resume=resume)
-    except (KeyboardInterrupt, SystemExit):
-        console.print(f"stopped; go on from the newest checkpoint with: morl resume {config.output}", soft_wrap=True)
+    except (KeyboardInterrupt, SystemExit) as stop:
+        if isinstance(stop, SystemExit) and stop.code != 1:  # Lightning turns an interrupt into exit(1)
+            raise
+        whole = any(Path(config.output, "checkpoints").glob("step-*.ckpt"))
+        hint = f"go on from the newest checkpoint with: morl resume {config.output}" if whole else "no checkpoint yet"
+        console.print(f"stopped; {hint}", soft_wrap=True)
         return 130
     if result.is_first_rank:
         if result.evaluations:

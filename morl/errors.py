@@ -34,6 +34,10 @@ class RolloutError(MorlError, RuntimeError):
     """A rollout backend that could not generate, or whose weights could not be brought up to date."""
 
 
+class TrainingError(MorlError, RuntimeError):
+    """A run whose numbers stopped making sense."""
+
+
 def suggest(name: str, known: Iterable[str]) -> str:
     """`"; did you mean 'x'?"` for a name near one of `known`, else an empty string."""
     near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)

@@ -2,6 +2,6 @@
 
 from morl.loss.aggregation import token_weights
 from morl.loss.clipped import ClippedLoss
-from morl.loss.kl import KL_ESTIMATORS, KLEstimator, kl_divergence
+from morl.loss.kl import KLEstimator, kl_divergence
 
-__all__ = ["KL_ESTIMATORS", "ClippedLoss", "KLEstimator", "kl_divergence", "token_weights"]
+__all__ = ["ClippedLoss", "KLEstimator", "kl_divergence", "token_weights"]

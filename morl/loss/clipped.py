@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from attrs import Attribute, field, frozen
 
 from morl.errors import ConfigError
-from morl.loss.kl import KL_ESTIMATORS, KLEstimator, kl_divergence
+from morl.loss.kl import kl_divergence
 from morl.types import Aggregation, TokenBatch, TokenLosses
 
 
@@ -37,7 +37,7 @@ class ClippedLoss:
         clip_high: how far it may rise above 1 before a positive advantage stops pushing.
         aggregation: `token-mean`, `sequence-mean` or `dr-grpo`; see `morl.loss.aggregation`.
         kl_coef: strength of the pull to the initial policy; 0 loads no reference model.
-        kl_estimator: `k1`, `k2` (squared difference) or `k3`; see `morl.loss.kl`.
+        kl_estimator: `k2` (squared difference) or `k3`; see `morl.loss.kl`.  Not `k1`, whose gradient is 0 on average.
 
     Raises:
         ConfigError: an option outside its range, or a `kl_estimator` chosen while `kl_coef` is 0.
@@ -47,7 +47,7 @@ class ClippedLoss:
     clip_high: float = field(default=0.2, validator=_not_negative)
     aggregation: Aggregation = field(default="token-mean", validator=_one_of(*get_args(Aggregation)))
     kl_coef: float = field(default=0.0, validator=_not_negative)
-    kl_estimator: KLEstimator = field(default="k3", validator=_one_of(*KL_ESTIMATORS))
+    kl_estimator: Literal["k2", "k3"] = field(default="k3", validator=_one_of("k2", "k3"))
 
     def __attrs_post_init__(self) -> None:
         if self.clip_low > 1:

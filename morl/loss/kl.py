@@ -5,12 +5,11 @@ Schulman, "Approximating KL divergence" (2020), http://joschu.net/blog/kl-approx
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias, get_args
+from typing import Literal, TypeAlias
 
 from torch import Tensor
 
 KLEstimator: TypeAlias = Literal["k1", "k2", "k3"]
-KL_ESTIMATORS: tuple[str, ...] = get_args(KLEstimator)
 
 
 def kl_divergence(policy_logprobs_T: Tensor, other_logprobs_T: Tensor, estimator: KLEstimator) -> Tensor:
@@ -19,8 +18,9 @@ def kl_divergence(policy_logprobs_T: Tensor, other_logprobs_T: Tensor, estimator
     Args:
         policy_logprobs_T: log-probabilities of tokens that were sampled from the policy.
         other_logprobs_T: of the same tokens under the other policy.
-        estimator: `k1` = d (unbiased, may be negative), `k2` = d^2 / 2 (squared difference; its gradient is that of
-            the true KL), `k3` = exp(-d) - 1 + d (unbiased, never negative; GRPO, arXiv 2402.03300, eq. 4).
+        estimator: `k1` = d (unbiased, may be negative; as a loss its gradient is 0 on average), `k2` = d^2 / 2 (squared
+            difference; its gradient is that of the true KL), `k3` = exp(-d) - 1 + d (unbiased, never negative; GRPO,
+            arXiv 2402.03300, eq. 4).
     """
     difference = policy_logprobs_T - other_logprobs_T
     match estimator:

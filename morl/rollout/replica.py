@@ -28,7 +28,8 @@ def build_replica(model: nn.Module, packed: bool) -> nn.Module:
     attention = ATTENTION if packed else config._attn_implementation
     parameter = next(model.parameters())
     # Making a model draws its initial weights, and the global random state is not ours to advance.
-    with torch.random.fork_rng(), torch.device(parameter.device):
+    devices = [parameter.device] if parameter.device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices), torch.device(parameter.device):
         replica: nn.Module = AutoModelForCausalLM.from_config(
             config, attn_implementation=attention, dtype=parameter.dtype
         )

@@ -25,32 +25,37 @@ def mini_batches(groups: int, count: int, seed: int, step: int, epoch: int) -> l
 
 
 def micro_batches(
-    prompt_lengths: Sequence[int], groups: Sequence[int], lengths: Sequence[int], budget: int
+    prompt_lengths: Sequence[int], groups: Sequence[int], lengths: Sequence[int], budget: int, *, packed: bool = True
 ) -> list[list[int]]:
-    """Cuts rows into runs of at most `budget` tokens, a prompt counted once per run; at least one row each.
+    """Cuts rows into runs of at most `budget` tokens, as the policy will compute them; at least one row each.
 
     Args:
         prompt_lengths: tokens of each prompt.
         groups: prompt of each row; rows of one prompt should stand side by side.
         lengths: completion tokens of each row.
         budget: tokens per run.
+        packed: prompts are computed once per run and without padding; else every row bears its prompt and is padded
+            to the longest.
 
     >>> micro_batches([4], [0, 0, 0], [3, 3, 3], 10)
     [[0, 1], [2]]
+    >>> micro_batches([4], [0, 0, 0], [3, 3, 3], 10, packed=False)
+    [[0], [1], [2]]
     """
     runs: list[list[int]] = []
-    current: list[int] = []
-    present: set[int] = set()
-    used = 0
+    prompts: dict[int, int] = {}
+    completions = longest = 0
     for row, (group, length) in enumerate(zip(groups, lengths, strict=True)):
-        cost = length + (0 if group in present else prompt_lengths[group])
-        if current and used + cost > budget:
-            runs.append(current)
-            current, present, used = [], set(), 0
-            cost = length + prompt_lengths[group]
-        current.append(row)
-        present.add(group)
-        used += cost
-    if current:
-        runs.append(current)
+        fresh = not runs
+        if runs:
+            packed_cost = sum(prompts.values()) + (group not in prompts) * prompt_lengths[group] + completions + length
+            padded_cost = (len(runs[-1]) + 1) * max(longest, prompt_lengths[group] + length)
+            fresh = (packed_cost if packed else padded_cost) > budget
+        if fresh:
+            runs.append([])
+            prompts, completions, longest = {}, 0, 0
+        runs[-1].append(row)
+        prompts[group] = prompt_lengths[group]
+        completions += length
+        longest = max(longest, prompt_lengths[group] + length)
     return runs

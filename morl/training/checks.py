@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import math
 import warnings
+from typing import get_args
 
 from morl.config.schema import Config
-from morl.errors import ConfigError
+from morl.errors import ConfigError, PluginError, suggest
 from morl.training.parts import Parts
+from morl.types import Aggregation
+
+_STRATEGIES = (
+    "auto",
+    "ddp",
+    "ddp_find_unused_parameters_false",
+    "ddp_find_unused_parameters_true",
+    "fsdp2",
+)
 
 
 def check_settings(config: Config, parts: Parts) -> None:
@@ -42,10 +53,37 @@ def check_settings(config: Config, parts: Parts) -> None:
             f"optimizer.warmup_steps={config.optimizer.warmup_steps} leaves no step at the full learning rate;"
             f" training.steps is {training.steps}"
         )
+    options = config.optimizer
+    for name in ("lr", "eps", "weight_decay", "max_grad_norm"):
+        if not math.isfinite(getattr(options, name)):
+            raise ConfigError(f"optimizer.{name} must be finite; got {getattr(options, name)}")
+    if not all(0 <= beta < 1 for beta in options.betas):
+        raise ConfigError(f"optimizer.betas must be at least 0 and below 1; got {list(options.betas)}")
+    evaluation = config.evaluation
+    if evaluation is not None and evaluation.samples > 1 and evaluation.temperature == 0:
+        raise ConfigError(
+            f"evaluation.temperature=0 makes all evaluation.samples={evaluation.samples} completions of a prompt the"
+            " same; set samples to 1, or a temperature"
+        )
+    if config.trainer.strategy not in _STRATEGIES:
+        raise ConfigError(
+            f"trainer.strategy: unknown strategy {config.trainer.strategy!r}"
+            f"{suggest(config.trainer.strategy, _STRATEGIES)}; available: {', '.join(_STRATEGIES)}"
+        )
+    if parts.loss.aggregation not in get_args(Aggregation):
+        raise PluginError(
+            f"policy loss {config.loss.name!r} asks for the unknown aggregation {parts.loss.aggregation!r}; known:"
+            f" {', '.join(get_args(Aggregation))}"
+        )
+    if config.trainer.precision.startswith("bf16-true"):
+        raise ConfigError(
+            "trainer.precision=bf16-true also rounds the model's position table, which takes long completions apart;"
+            " for weights in bfloat16 set policy.dtype=bfloat16 and leave the precision at 32-true"
+        )
     if config.trainer.precision.startswith("16"):
         raise ConfigError(
             f"trainer.precision={config.trainer.precision} needs gradient scaling, which morl does not do;"
-            " use bf16-mixed, bf16-true or 32-true"
+            " use bf16-mixed or 32-true"
         )
     batch_norm = getattr(parts.estimator, "batch_norm", False)
     if batch_norm and training.prompts_per_step == 1 and training.group_size == 2:

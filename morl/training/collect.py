@@ -10,6 +10,7 @@ import torch
 from attrs import define, field, frozen
 from torch import Tensor
 
+from morl.errors import PluginError
 from morl.hookspecs import AdvantageEstimator, RolloutBackend
 from morl.plugins import Registry
 from morl.prompts.order import rows
@@ -70,7 +71,7 @@ class Experience:
         advantages: its answer.
         consumed_prompts: how far the stream of prompts advanced.
         kept_groups: share of the sampled groups that dynamic sampling kept; 1 when it is off.
-        seconds: spent in `rollout`, `reward` and `advantage` on this rank, and by reward entry.
+        seconds: spent in `rollout`, `reward`, `reward/<entry>` and `advantage` on this rank.
     """
 
     rollouts: RolloutBatch
@@ -125,33 +126,30 @@ class Collector:
         watch = Stopwatch()
         parts: list[RolloutBatch] = []
         gathered: list[BatchScores] = []
-        wanted, sampled, kept, start = self.prompts_per_step, 0, 0, position
+        sampled = kept = 0
         for _ in range(max(self.rounds, 1)):
-            # Every rank takes part in every round, so a round has at least one prompt per rank.
-            count = max(wanted - kept, exchange.size)
-            rollouts, scores = self._round(step, position, count, exchange, watch)
-            position, sampled = position + count, sampled + count
+            missing = self.prompts_per_step - kept
+            # Every rank takes part in every round.  Where fewer prompts are missing than there are ranks, the surplus
+            # only keeps the others company: it is neither used nor counted, for one rank would not have drawn it.
+            count = max(missing, exchange.size)
+            rollouts, scores = self._round(step, position + sampled, count, exchange, watch)
+            sampled += missing
+            wanted_P = torch.arange(count) < missing
             with watch.measure("advantage"):
-                signal = self._with_signal(scores) if self.rounds else torch.ones(count, dtype=torch.bool)
-            # Groups beyond those wanted are left out, the last ones first.
-            signal &= signal.cumsum(0) <= wanted - kept
-            kept += int(signal.sum())
-            mask_B = signal.repeat_interleave(self.group_size)
-            gathered.append(scores.select(mask_B))
-            mine = exchange.share(count)
-            local = mask_B[mine.start * self.group_size : mine.stop * self.group_size]
-            parts.append(rollouts.select(local.nonzero()[:, 0].tolist()))
-            if kept >= wanted:
+                kept_P = wanted_P & self._with_signal(scores) if self.rounds else wanted_P
+            kept += int(kept_P.sum())
+            parts.append(self._local(rollouts, kept_P, exchange))
+            gathered.append(self._global(scores, kept_P))
+            if kept == self.prompts_per_step:
                 break
-
         if kept == 0:
             # Nothing to learn from: the last round stands in, so that every rank still makes the same steps.
-            parts, gathered = [rollouts], [scores]
+            parts, gathered = [self._local(rollouts, wanted_P, exchange)], [self._global(scores, wanted_P)]
 
         scores = BatchScores.concatenate(gathered)
         with watch.measure("advantage"):
             rewards = self._matrix(scores)
-            advantages = self.estimator(rewards)
+            advantages = self._advantages(rewards)
         self.registry.observe("morl_advantages_ready", step=step, rewards=rewards, advantages=advantages)
         return Experience(
             rollouts=RolloutBatch.concatenate(parts),
@@ -160,7 +158,7 @@ class Collector:
             scores=scores,
             rewards=rewards,
             advantages=advantages,
-            consumed_prompts=position - start,
+            consumed_prompts=sampled,
             kept_groups=kept / sampled,
             seconds=watch.seconds,
         )
@@ -181,6 +179,8 @@ class Collector:
         self.registry.observe("morl_rollouts_ready", step=step, rollouts=rollouts)
         with watch.measure("reward"):
             scores = self.scorer.score(rollouts.completions())
+        for entry, seconds in scores.seconds.items():
+            watch.seconds[f"reward/{entry}"] = watch.seconds.get(f"reward/{entry}", 0.0) + seconds
         self.registry.observe("morl_rewards_ready", step=step, rollouts=rollouts, scores=scores)
         return rollouts, _gather(torch.tensor(places, dtype=torch.int64), rollouts, scores, exchange)
 
@@ -194,12 +194,36 @@ class Collector:
             lengths_B=scores.lengths_B,
         )
 
+    def _advantages(self, rewards: RewardMatrix) -> Advantages:
+        """The estimator's answer, if it is one: anybody's estimator may stand here."""
+        advantages = self.estimator(rewards)
+        for name, expected in (("values_B", rewards.values_BK[:, 0]), ("contributions_BK", rewards.values_BK)):
+            answer = getattr(advantages, name)
+            if answer.shape != expected.shape or not torch.isfinite(answer).all():
+                raise PluginError(
+                    f"the advantage estimator {type(self.estimator).__name__} returned {name} of shape"
+                    f" {tuple(answer.shape)} with {int((~torch.isfinite(answer)).sum())} values that are not finite;"
+                    f" expected {tuple(expected.shape)} finite numbers (check it with"
+                    " morl.testing.check_advantage_estimator)"
+                )
+        return advantages
+
+    def _local(self, rollouts: RolloutBatch, groups_P: Tensor, exchange: Exchange) -> RolloutBatch:
+        """This rank's completions of the chosen groups of one round."""
+        mine = exchange.share(len(groups_P))
+        rows = groups_P[mine.start : mine.stop].repeat_interleave(self.group_size)
+        return rollouts.select(rows.nonzero()[:, 0].tolist())
+
+    def _global(self, scores: BatchScores, groups_P: Tensor) -> BatchScores:
+        """All ranks' scores of the chosen groups of one round."""
+        return scores.select(groups_P.repeat_interleave(self.group_size))
+
     def _with_signal(self, scores: BatchScores) -> Tensor:
         """For each group, whether any weighted, normalised reward in it tells its completions apart.
 
         Asked of the contributions, not of the advantages: rewards that cancel in the sum are signal all the same.
         """
-        contributions = self.estimator(self._matrix(scores)).contributions_BK
+        contributions = self._advantages(self._matrix(scores)).contributions_BK
         return (contributions != 0).any(1).view(-1, self.group_size).any(1)
 
     def _local_rows(self, gathered: list[BatchScores], parts: list[RolloutBatch], exchange: Exchange) -> Tensor:

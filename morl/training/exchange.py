@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import TypeVar
 
@@ -14,7 +15,9 @@ T = TypeVar("T")
 
 def is_first_rank() -> bool:
     """Whether this process speaks for the run; known from the environment, before the ranks have met."""
-    return getattr(rank_zero_only, "rank", None) in (None, 0)
+    # With Lightning's own launcher on several nodes, the first process of each knows no rank but its node's.
+    first_node = os.environ.get("NODE_RANK", os.environ.get("GROUP_RANK", "0")) == "0"
+    return first_node and getattr(rank_zero_only, "rank", None) in (None, 0)
 
 
 @frozen

@@ -31,6 +31,7 @@ from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerBase
 
 from morl.config.schema import Config, OptimizerConfig
+from morl.errors import TrainingError
 from morl.policy.model import PolicyModel
 from morl.training import seeds
 from morl.training.batching import mini_batches
@@ -168,8 +169,9 @@ class RLModule(L.LightningModule):
 
     def evaluate(self) -> Metrics:
         """Mean of every reward on the held-out prompts, under the present weights.  Every rank must call."""
-        self.parts.backend.sync_weights(int(self.finished_steps))
-        return evaluate(self.config, self.evaluation_prompts, self.parts.backend, self.parts.scorer, self.exchange)
+        with self.trainer.precision_plugin.forward_context():
+            self.parts.backend.sync_weights(int(self.finished_steps))
+            return evaluate(self.config, self.evaluation_prompts, self.parts.backend, self.parts.scorer, self.exchange)
 
     # What Lightning asks for ----------------------------------------------------------------------------------------
 
@@ -212,7 +214,12 @@ class RLModule(L.LightningModule):
             reference.to(self.device)
         self.parts.backend.start(self.policy, self.tokenizer, self.model_path)
 
-    def teardown(self, stage: str) -> None:
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> int | None:
+        """-1, which ends the epoch, where a resumed run has no step left but its model still to be written."""
+        return -1 if int(self.finished_steps) >= self.config.training.steps else None
+
+    def close(self) -> None:
+        """Ends what runs beside the loop.  Not in `teardown`, which Lightning leaves out after an error."""
         self.parts.backend.close()
         self.parts.scorer.close()
 
@@ -237,7 +244,14 @@ class RLModule(L.LightningModule):
         """Scales gradients down to the configured norm; returns the norm they had."""
         limit = self.config.optimizer.max_grad_norm or math.inf
         norm = torch.nn.utils.clip_grad_norm_(self.policy.parameters(), limit)
-        return float(norm.full_tensor() if isinstance(norm, DTensor) else norm)
+        size = float(norm.full_tensor() if isinstance(norm, DTensor) else norm)
+        if not math.isfinite(size):
+            raise TrainingError(
+                f"the gradient of step {int(self.finished_steps)} is not finite, so the run ends before it spoils the"
+                " weights; go on from the last checkpoint with a smaller optimizer.lr or more warm-up, and look at the"
+                " samples of the last steps"
+            )
+        return size
 
     def _logprobs(self, policy: PolicyModel, experience: Experience) -> Tensor:
         return completion_logprobs(

@@ -48,7 +48,8 @@ class Given:
     def sections(self) -> frozenset[str]:
         """Paths of the config sections that need not name a part."""
         names = ("prompts", "estimator", "rollout", "loss", "policy")
-        return frozenset(name for name in names if getattr(self, name) is not None)
+        given = {name for name in names if getattr(self, name) is not None}
+        return frozenset(given | ({"evaluation.prompts"} if self.evaluation_prompts is not None else set()))
 
 
 @define(eq=False)

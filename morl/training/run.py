@@ -28,7 +28,7 @@ from morl.training.parts import Given, Parts, build_parts
 from morl.training.quiet import quiet_libraries
 from morl.training.run_folder import RunFolder, steps_in
 from morl.training.seeds import private_torch_rng
-from morl.training.threads import torch_threads
+from morl.training.torch_settings import torch_settings
 from morl.training.trainer import build_objects, build_trainer
 from morl.types import EncodedPrompt, Prompt
 
@@ -100,7 +100,10 @@ def train(
     registry = Registry(plugins)
     if isinstance(config, str | Path):
         config = read_yaml(config)
-    config = parse(to_mapping(config) if isinstance(config, Config) else config, registry, given.sections)
+    tree = to_mapping(config) if isinstance(config, Config) else dict(config)
+    if evaluation_prompts is not None and tree.get("evaluation") is None:
+        tree["evaluation"] = {}
+    config = parse(tree, registry, given.sections)
     parts = build_parts(config, registry, given)
     check_settings(config, parts)
     folder = RunFolder(Path(config.output))
@@ -113,11 +116,14 @@ def train(
     callbacks = [*build_objects(config.trainer.callbacks, "trainer.callbacks"), *callbacks]
     loggers = [*build_objects(config.trainer.loggers, "trainer.loggers"), *loggers]
     evaluations = Evaluations(folder.evaluation, config.evaluation.every) if config.evaluation else None
-    with quiet_libraries(), private_torch_rng(config.seed), torch_threads(config.trainer.threads):
+    with quiet_libraries(), private_torch_rng(config.seed), torch_settings(config.trainer.threads):
         trainer = build_trainer(config, folder, evaluations, callbacks, loggers, first_step=steps_in(checkpoint))
         module = _module(config, parts)
         folder.create(resolved, registry.versions())
-        trainer.fit(module, ckpt_path=checkpoint, weights_only=False)
+        try:
+            trainer.fit(module, ckpt_path=checkpoint, weights_only=False)
+        finally:
+            module.close()
     results = evaluations.results if evaluations else {}
     return RunResult(folder.path, folder.model, parts.scorer.names, results, trainer.is_global_zero)
 

@@ -42,6 +42,18 @@ def steps_in(checkpoint: Path | None) -> int:
     return int(checkpoint.stem.removeprefix("step-")) if checkpoint is not None else 0
 
 
+def write_text(path: Path, text: str) -> None:
+    """Writes a file that another process, or the next after a kill, never sees half-written."""
+    draft = path.with_name(f".{path.name}.draft")
+    draft.write_text(text, encoding="utf-8")
+    draft.replace(path)
+
+
+def _is_whole(checkpoint: Path) -> bool:
+    """Sharded checkpoints are folders, and whole when Lightning has written their metadata, which it does last."""
+    return checkpoint.is_file() or (checkpoint / "meta.pt").is_file()
+
+
 @frozen
 class RunFolder:
     """Paths of a run."""
@@ -92,13 +104,13 @@ class RunFolder:
         if not is_first_rank():
             return
         self.path.mkdir(parents=True, exist_ok=True)
-        self.config.write_text(yaml.safe_dump(dict(config), sort_keys=False), encoding="utf-8")
+        write_text(self.config, yaml.safe_dump(dict(config), sort_keys=False))
         environment = {
             "python": platform.python_version(),
             "plugins": dict(plugins),
             "libraries": {name: version(name) for name in _LIBRARIES},
         }
-        (self.path / "environment.json").write_text(json.dumps(environment, indent=2) + "\n", encoding="utf-8")
+        write_text(self.path / "environment.json", json.dumps(environment, indent=2) + "\n")
 
     def check_resumable(self, config: Mapping[str, Any]) -> Path:
         """The newest checkpoint, if a run with this config can go on from it.
@@ -108,7 +120,7 @@ class RunFolder:
         """
         checkpoint = self.latest_checkpoint()
         done, steps = steps_in(checkpoint), config["training"]["steps"]
-        if done >= steps:
+        if done > steps or (done == steps and self.model.is_dir()):
             raise ConfigError(
                 f"{self.path} has finished its {done} steps; to go on, give it more: --training.steps={2 * done}"
             )
@@ -129,17 +141,18 @@ class RunFolder:
         Raises:
             ConfigError: there is none.
         """
-        found = sorted(self.checkpoints.glob("step-*.ckpt"))
+        found = [path for path in sorted(self.checkpoints.glob("step-*.ckpt")) if _is_whole(path)]
         if not found:
             raise ConfigError(
-                f"{self.path} has no checkpoint to go on from; start anew with `morl train {self.config}`"
+                f"{self.path} has no checkpoint to go on from; start anew in another folder:"
+                f" morl train {self.config} --output=FOLDER"
             )
         return found[-1]
 
     def loggers(self, first_step: int) -> list[Logger]:
         """CSV and TensorBoard; of an earlier part of the run, the rows before `first_step` are kept."""
         kept = []
-        if self.metrics.is_file():
+        if self.metrics.is_file() and is_first_rank():
             with self.metrics.open(newline="") as file:
                 rows = csv.DictReader(file)
                 kept = [{k: v for k, v in row.items() if v} for row in rows if int(row["step"]) < first_step]
@@ -147,7 +160,7 @@ class RunFolder:
             # Lightning announces that it deletes the file of the earlier part; its rows are written again here.
             warnings.filterwarnings("ignore", ".*exists and is not empty.*")
             table = CSVLogger(self.path, name="logs", version="", flush_logs_every_n_steps=1)
-            if kept and is_first_rank():
+            if kept:
                 table.experiment.metrics.extend(kept)
                 table.save()
         return [table, TensorBoardLogger(self.path, name="tensorboard", version="", purge_step=first_step)]

@@ -31,6 +31,8 @@ def private_torch_rng(seed: int) -> Iterator[None]:
 
     For the little that draws from them: the initial weights of LoRA adapters, and their dropout.
     """
-    with torch.random.fork_rng():
+    # Asking for the state of a GPU would start a context on it, before Lightning has chosen this rank's.
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else []
+    with torch.random.fork_rng(devices=devices):
         torch.manual_seed(derive(seed, INITIALISATION))
         yield

@@ -8,7 +8,7 @@ from typing import Any
 
 import lightning.pytorch as L
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.callbacks import Checkpoint, EarlyStopping
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies import ModelParallelStrategy, Strategy
 
@@ -32,6 +32,11 @@ def build_trainer(
         ConfigError: what Lightning refuses, such as devices that are not there.
     """
     training, options = config.training, config.trainer
+    if any(isinstance(callback, EarlyStopping) for callback in callbacks):
+        raise ConfigError(
+            "EarlyStopping would have no effect: it decides at the end of an epoch, and a run is one epoch; use a"
+            " callback that sets trainer.should_stop in on_train_batch_end"
+        )
     own: list[L.Callback] = [LiveDisplay()] if options.progress else []
     own.append(SampleFiles(folder.samples, training.samples_every))
     if evaluations is not None:

@@ -31,7 +31,7 @@ class TokenSums:
     def add_tokens(self, values: dict[str, Tensor]) -> None:
         """Sums of per-token figures, read from the device in one go."""
         names = list(values)
-        totals = torch.stack([values[name].double().sum() for name in names]).tolist()
+        totals = torch.stack([values[name].float().sum() for name in names]).tolist()
         for name, total in zip(names, totals, strict=True):
             self.add(name, total)
 
@@ -87,7 +87,7 @@ class Updater:
             on_policy: no optimizer step since the rollout, so that its log-probabilities can be compared.
         """
         rows = weights_B[experience.local_rows].nonzero()[:, 0]
-        runs = _runs(experience.rollouts, rows, self.budget)
+        runs = _runs(self.policy, experience.rollouts, rows, self.budget)
         passes = _common_number(len(runs), exchange)
         for number in range(passes):
             with sync(number + 1 == passes):
@@ -155,7 +155,7 @@ def completion_logprobs(
     """
     rollouts = experience.rollouts
     logprobs_BT = torch.zeros_like(rollouts.rollout_logprobs_BT)
-    runs = _runs(rollouts, torch.arange(len(rollouts)), budget)
+    runs = _runs(policy, rollouts, torch.arange(len(rollouts)), budget)
     for number in range(_common_number(len(runs), exchange)):
         if number >= len(runs):
             _idle_pass(policy, experience)
@@ -182,11 +182,12 @@ def _idle_pass(policy: PolicyModel, experience: Experience) -> Tensor:
     return logprobs_T
 
 
-def _runs(rollouts: RolloutBatch, rows: Tensor, budget: int) -> list[Tensor]:
+def _runs(policy: PolicyModel, rollouts: RolloutBatch, rows: Tensor, budget: int) -> list[Tensor]:
     """Micro-batches of these rows."""
     prompt_lengths = [len(prompt.token_ids) for prompt in rollouts.prompts]
     groups, lengths = rollouts.group_ids_B[rows].tolist(), rollouts.lengths_B[rows].tolist()
-    return [rows[run] for run in micro_batches(prompt_lengths, groups, lengths, budget)]
+    runs = micro_batches(prompt_lengths, groups, lengths, budget, packed=policy.packed)
+    return [rows[run] for run in runs]
 
 
 def _plan(policy: PolicyModel, rollouts: RolloutBatch, rows: Tensor, temperature: float) -> TrainingPlan:

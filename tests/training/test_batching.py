@@ -38,6 +38,16 @@ def test_micro_batches_keep_order_and_budget(rows, budget):
         assert tokens <= budget or len(run) == 1
 
 
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 20)), min_size=1, max_size=30), st.integers(1, 60))
+def test_padded_micro_batches_count_every_row_at_the_longest(rows, budget):
+    groups, lengths = sorted(group for group, _ in rows), [length for _, length in rows]
+    prompts = [5, 1, 9, 3]
+    runs = micro_batches(prompts, groups, lengths, budget, packed=False)
+    assert [row for run in runs for row in run] == list(range(len(rows)))
+    for run in runs:
+        assert len(run) * max(prompts[groups[row]] + lengths[row] for row in run) <= budget or len(run) == 1
+
+
 @given(st.integers(0, 50), st.integers(1, 8))
 def test_shares_of_all_ranks_are_the_whole_in_order(count, size):
     shares = [Exchange(rank, size).share(count) for rank in range(size)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import os
@@ -10,14 +11,21 @@ import subprocess
 import sys
 from pathlib import Path
 
+import lightning.pytorch as L
 import pytest
 import torch
 import yaml
-from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
+from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import morl
-from morl import Prompt, train
+from morl import Advantages, ConfigError, PluginError, Prompt, RolloutError, train
+from morl.errors import TrainingError
+from morl.loss import ClippedLoss
+from morl.rollout.transformers import TransformersBackend
+from morl.training.exchange import is_first_rank
+from morl.training.run_folder import RunFolder
+from morl.types import TokenLosses
 
 # Adam divides a gradient by its own size, which turns the rounding of a zero gradient into a full step; a large eps
 # keeps rounding as small in the weights as it is in the gradients.
@@ -164,7 +172,8 @@ def run_cli(config, folder: Path, command=(), **environment: str) -> subprocess.
 @pytest.mark.parametrize(
     "changes",
     [
-        {"training.dynamic_sampling_rounds": 2},
+        # One prompt for two ranks, and rounds that miss fewer groups than there are ranks.
+        {"training.dynamic_sampling_rounds": 3, "training.prompts_per_step": 1, "training.mini_batches": 1},
         {"training.micro_batch_tokens": 40, "training.recompute_logprobs": True},  # ranks cut into different numbers
     ],
     ids=["dynamic", "micro-batches"],
@@ -199,7 +208,7 @@ def test_a_killed_process_resumes_bit_identical(settings, weights_of, tmp_path):
     "changes",
     [
         {"trainer.precision": "bf16-mixed"},
-        {"trainer.precision": "bf16-true", "policy.dtype": "bfloat16"},
+        {"policy.dtype": "bfloat16"},
         {"policy.attention": "padded"},
         {"policy.gradient_checkpointing": True},
         {"training.recompute_logprobs": True},
@@ -276,3 +285,118 @@ def test_two_processes_resume_bit_identical(settings, weights_of, tmp_path, stra
     assert done.returncode == 0, done.stderr
     whole, half = (weights_of(tmp_path / name / "model") for name in ("whole", "half"))
     assert same_bits(whole, half)
+
+
+class EndsAfterOneStep(L.Callback):
+    def on_train_batch_end(self, trainer, module, outputs, batch, index):
+        trainer.should_stop = True
+
+
+def test_a_run_that_a_callback_ends_early_is_whole_and_goes_on(settings, prompt_file):
+    changes = {
+        "evaluation": {"prompts": {"path": str(prompt_file), "limit": 4}},
+        "training.checkpoint_every": 0,
+        "training.samples_every": 2,
+    }
+    result = train(settings(changes), callbacks=[EndsAfterOneStep()])
+    assert sorted(result.evaluations) == [0, 1]
+    assert [path.name for path in (result.folder / "checkpoints").iterdir()] == ["step-000001.ckpt"]
+    assert AutoModelForCausalLM.from_pretrained(result.model)
+    result = train(settings(changes), resume=True)
+    assert sorted(result.evaluations) == [0, 1, 4]
+    assert sorted(path.name for path in (result.folder / "samples").iterdir()) == [
+        "step-000001.jsonl",
+        "step-000003.jsonl",
+        "step-000004.jsonl",
+    ]
+
+
+def test_a_run_killed_before_its_model_was_written_can_be_finished(settings, weights_of):
+    result = train(settings())
+    expected = weights_of(result.model)
+    shutil.rmtree(result.model)
+    again = train(settings(), resume=True)
+    assert same_bits(weights_of(again.model), expected)
+    assert [row["step"] for row in rows_of(again)] == ["0", "1", "2", "3"]
+
+
+def test_half_written_sharded_checkpoints_are_passed_over(tmp_path):
+    folder = RunFolder(tmp_path)
+    for step in (1, 2):
+        (folder.checkpoints / f"step-{step:06d}.ckpt").mkdir(parents=True)
+    (folder.checkpoints / "step-000001.ckpt" / "meta.pt").touch()
+    assert folder.latest_checkpoint().name == "step-000001.ckpt"
+
+
+class Backend(TransformersBackend):
+    """Notes when it is closed and under which precision it samples; fails when told to."""
+
+    def __init__(self, fails=False):
+        super().__init__()
+        self.fails, self.closed, self.autocast = fails, False, []
+
+    def generate(self, *arguments):
+        self.autocast.append(torch.is_autocast_enabled("cpu"))
+        if self.fails:
+            raise RolloutError("the engine died")
+        return super().generate(*arguments)
+
+    def close(self):
+        self.closed = True
+
+
+@pytest.mark.parametrize("fails", [True, False])
+def test_the_backend_is_closed_whatever_happens(settings, fails):
+    backend = Backend(fails)
+    with pytest.raises(RolloutError, match="the engine died") if fails else contextlib.nullcontext():
+        train(settings({"training.steps": 1}), rollout=backend)
+    assert backend.closed
+
+
+def test_evaluation_samples_under_the_precision_of_training(settings):
+    backend = Backend()
+    prompts = [Prompt("say one"), Prompt("say two")]
+    result = train(
+        settings({"training.steps": 1, "trainer.precision": "bf16-mixed"}), rollout=backend, evaluation_prompts=prompts
+    )
+    assert backend.autocast == [True, True, True]
+    assert sorted(result.evaluations) == [0, 1], "held-out prompts as objects need no section in the config"
+
+
+def test_an_estimator_that_returns_no_numbers_is_named(settings):
+    class Broken:
+        def __call__(self, rewards):
+            return Advantages(rewards.values_BK[:, 0] / 0, rewards.values_BK)
+
+    with pytest.raises(PluginError, match="the advantage estimator Broken returned values_B"):
+        train(settings(), estimator=Broken())
+
+
+def test_a_gradient_that_is_not_finite_ends_the_run_before_it_spoils_the_weights(settings):
+    class Explodes(ClippedLoss):
+        def __call__(self, batch):
+            return TokenLosses(batch.policy_logprobs_T * float("inf"))
+
+    with pytest.raises(TrainingError, match="the gradient of step 0 is not finite"):
+        train(settings(), loss=Explodes())
+
+
+def test_early_stopping_is_refused_for_it_would_do_nothing(settings):
+    with pytest.raises(ConfigError, match="EarlyStopping would have no effect"):
+        train(settings(), callbacks=[EarlyStopping("loss")])
+
+
+def test_torch_is_left_as_it_was(settings):
+    train(settings({"training.steps": 1, "trainer.deterministic": True, "trainer.threads": 2}))
+    assert not torch.are_deterministic_algorithms_enabled()
+    assert torch.get_num_threads() == 1
+
+
+@pytest.mark.parametrize(
+    ("environment", "first"),
+    [({}, True), ({"NODE_RANK": "0"}, True), ({"NODE_RANK": "1"}, False), ({"GROUP_RANK": "1"}, False)],
+)
+def test_the_first_process_of_another_node_is_not_the_first(monkeypatch, environment, first):
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert is_first_rank() is first

@@ -30,7 +30,8 @@ class Checkpoints(L.Callback):
     ) -> None:
         assert isinstance(pl_module, RLModule)
         step = int(pl_module.finished_steps)
-        last = step >= pl_module.config.training.steps
+        # A callback may have asked for the end: Lightning's Timer, or one of the user's, all of which come before.
+        last = step >= pl_module.config.training.steps or trainer.should_stop
         if not last and (self.every == 0 or step % self.every):
             return
         trainer.save_checkpoint(self.folder / f"step-{step:06d}.ckpt")

@@ -12,6 +12,7 @@ from lightning_utilities.core.rank_zero import rank_zero_only
 
 from morl.training.metrics import Metrics
 from morl.training.module import RLModule
+from morl.training.run_folder import write_text
 
 
 @define(eq=False, slots=False)
@@ -32,7 +33,8 @@ class Evaluations(L.Callback):
             recorded = json.loads(self.path.read_text(encoding="utf-8"))
             done = int(pl_module.finished_steps)
             self.results = {row["step"]: row["metrics"] for row in recorded if row["step"] <= done}
-        self._evaluate(pl_module)
+        if int(pl_module.finished_steps) == 0:
+            self._evaluate(pl_module)
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -41,6 +43,10 @@ class Evaluations(L.Callback):
         step = int(pl_module.finished_steps)
         if step >= pl_module.config.training.steps or (self.every and step % self.every == 0):
             self._evaluate(pl_module)
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        assert isinstance(pl_module, RLModule)
+        self._evaluate(pl_module)  # of a run that was stopped early
 
     def _evaluate(self, module: RLModule) -> None:
         step = int(module.finished_steps)
@@ -55,4 +61,4 @@ class Evaluations(L.Callback):
     @rank_zero_only
     def _write(self) -> None:
         rows = [{"step": step, "metrics": metrics} for step, metrics in sorted(self.results.items())]
-        self.path.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+        write_text(self.path, json.dumps(rows, indent=2) + "\n")

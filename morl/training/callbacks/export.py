@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -28,4 +29,9 @@ class ExportModel(L.Callback):
             options = StateDictOptions(full_state_dict=True, cpu_offload=True)
             state = get_model_state_dict(pl_module.policy, options=options)
         if trainer.is_global_zero:
-            save_policy(pl_module.policy, pl_module.tokenizer, self.folder, state)
+            draft = self.folder.with_name(f".{self.folder.name}.draft")
+            shutil.rmtree(draft, ignore_errors=True)
+            save_policy(pl_module.policy, pl_module.tokenizer, draft, state)
+            # A folder that is there is a whole model, also where the process was killed meanwhile.
+            shutil.rmtree(self.folder, ignore_errors=True)
+            draft.rename(self.folder)

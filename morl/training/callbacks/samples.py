@@ -28,13 +28,21 @@ class SampleFiles(L.Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         assert isinstance(pl_module, RLModule)
-        step = int(pl_module.finished_steps)
-        last = step >= pl_module.config.training.steps
-        if not self.every or not trainer.is_global_zero or not (last or (step - 1) % self.every == 0):
+        if self.every and (int(pl_module.finished_steps) - 1) % self.every == 0:
+            self._write(trainer, pl_module)
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        assert isinstance(pl_module, RLModule)
+        if self.every and pl_module.experience is not None:
+            self._write(trainer, pl_module)
+
+    def _write(self, trainer: L.Trainer, module: RLModule) -> None:
+        if not trainer.is_global_zero:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
-        lines = (json.dumps(row, ensure_ascii=False) for row in sample_rows(pl_module))
-        (self.folder / f"step-{step:06d}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        lines = (json.dumps(row, ensure_ascii=False) for row in sample_rows(module))
+        path = self.folder / f"step-{int(module.finished_steps):06d}.jsonl"
+        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def sample_rows(module: RLModule) -> Iterator[dict[str, Any]]:

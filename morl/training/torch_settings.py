@@ -1,0 +1,24 @@
+"""Torch's process-wide settings, for as long as a run lasts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+
+@contextmanager
+def torch_settings(threads: int | None) -> Iterator[None]:
+    """Within it torch computes with `threads` CPU threads (None: as many as before); afterwards all is as it was.
+
+    More threads than idle cores make small models many times slower, for they wait for each other at every operation.
+    """
+    before, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    if threads is not None:
+        torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+        torch.use_deterministic_algorithms(deterministic)  # Lightning sets it and leaves it
