@@ -214,8 +214,8 @@ class TrainerConfig:
         accelerator: `auto`, `cpu`, `gpu`, ...
         devices: how many, which, or `auto`.
         num_nodes: machines.
-        strategy: `auto`, `ddp`, ...; `fsdp2` shards the model over all ranks.
-        precision: `32-true`, `bf16-true`, `bf16-mixed`, ...
+        strategy: `auto`, `ddp`, `ddp_find_unused_parameters_true`, or `fsdp2`, which shards the model over all ranks.
+        precision: `32-true` or `bf16-mixed`; for weights in bfloat16 see `policy.dtype`.
         deterministic: ask torch for deterministic algorithms.
         callbacks: Lightning callbacks as `{class_path: module.Class, init_args: {...}}`.
         loggers: further Lightning loggers in the same form; CSV and TensorBoard are always written.

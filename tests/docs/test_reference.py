@@ -54,7 +54,9 @@ def test_every_metric_of_a_run_is_explained_and_no_other(run):
     with (run.folder / "logs" / "metrics.csv").open(newline="") as file:
         columns = csv.DictReader(file).fieldnames or []
     general = {
-        re.sub(r"^(reward|evaluation)/(brief|digit)\b", r"\1/<reward>", name).replace("brief~digit", "<a>~<b>")
+        re.sub(r"^(reward|evaluation|time/reward)/(brief|digit)\b", r"\1/<reward>", name).replace(
+            "brief~digit", "<a>~<b>"
+        )
         for name in columns
     }
     assert listed("metrics.md") == general
