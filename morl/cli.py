@@ -46,7 +46,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except MorlError as error:
         if traceback:
             raise
-        Console(stderr=True).print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True, highlight=False)
+        text = "\n".join([str(error), *getattr(error, "__notes__", ())])
+        Console(stderr=True).print(f"[bold red]error:[/] {escape(text)}", soft_wrap=True, highlight=False)
         return 2
     except KeyboardInterrupt:
         Console(stderr=True).print("interrupted")
@@ -119,10 +120,13 @@ def _run(tree: dict[str, object], *, resume: bool) -> int:
     except (KeyboardInterrupt, SystemExit) as stop:
         if isinstance(stop, SystemExit) and stop.code != 1:  # Lightning turns an interrupt into exit(1)
             raise
-        whole = any(Path(config.output, "checkpoints").glob("step-*.ckpt"))
-        hint = f"go on from the newest checkpoint with: morl resume {config.output}" if whole else "no checkpoint yet"
-        console.print(f"stopped; {hint}", soft_wrap=True)
+        console.print(f"stopped; {_way_on(config.output) or 'no step was finished'}", soft_wrap=True)
         return 130
+    except MorlError as error:
+        way_on = _way_on(config.output)
+        if way_on and not isinstance(error, ConfigError):
+            error.add_note(way_on)
+        raise
     if result.is_first_rank:
         if result.evaluations:
             first, last = min(result.evaluations), max(result.evaluations)
@@ -130,6 +134,12 @@ def _run(tree: dict[str, object], *, resume: bool) -> int:
             console.print(results_table(evaluations[first], evaluations[last], result.rewards, last))
         console.print(f"run folder: {result.folder}\nmodel:      {result.model}", soft_wrap=True, highlight=False)
     return 0
+
+
+def _way_on(output: str) -> str:
+    """How to go on with a run that ended too soon; empty where it left no checkpoint."""
+    kept = any(Path(output, "checkpoints").glob("step-*.ckpt"))
+    return f"go on from the newest checkpoint with: morl resume {output}" if kept else ""
 
 
 def _plugins(arguments: list[str]) -> int:

@@ -51,6 +51,7 @@ class RLModule(L.LightningModule):
         finished_steps: rollout batches that were collected and learned from.
         consumed_prompts: position in the endless stream of training prompts.
         experience: the last step's, for callbacks; None before the first.
+        updating: weights and counters are on their way from one finished step to the next.
     """
 
     finished_steps: Tensor
@@ -75,6 +76,7 @@ class RLModule(L.LightningModule):
         self.model_path = model_path
         self.evaluation_prompts = evaluation_prompts
         self.experience: Experience | None = None
+        self.updating = False
         self.exchange = Exchange()
         self.register_buffer("finished_steps", torch.zeros((), dtype=torch.int64))
         self.register_buffer("consumed_prompts", torch.zeros((), dtype=torch.int64))
@@ -111,10 +113,12 @@ class RLModule(L.LightningModule):
         collected = time.perf_counter()
         # Dropout of LoRA adapters is all that draws from torch's own generator.
         torch.manual_seed(seeds.derive(self.config.seed, seeds.DROPOUT, step, self.exchange.rank))
+        self.updating = True
         metrics = self.update(step, experience)
         self.finished_steps += 1
         self.consumed_prompts += experience.consumed_prompts
         self.experience = experience
+        self.updating = False
 
         seconds = {**experience.seconds, "update": time.perf_counter() - collected, "step": time.perf_counter() - start}
         metrics |= {f"time/{name}": value for name, value in seconds.items()}

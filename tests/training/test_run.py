@@ -7,8 +7,10 @@ import csv
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import lightning.pytorch as L
@@ -19,7 +21,7 @@ from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, Mode
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import morl
-from morl import Advantages, ConfigError, PluginError, Prompt, RolloutError, train
+from morl import Advantages, ConfigError, PluginError, Prompt, RewardEntry, RewardError, RolloutError, train
 from morl.errors import TrainingError
 from morl.loss import ClippedLoss
 from morl.rollout.transformers import TransformersBackend
@@ -285,6 +287,34 @@ def test_two_processes_resume_bit_identical(settings, weights_of, tmp_path, stra
     assert done.returncode == 0, done.stderr
     whole, half = (weights_of(tmp_path / name / "model") for name in ("whole", "half"))
     assert same_bits(whole, half)
+
+
+@pytest.mark.parametrize("stop", [RewardError("judge is gone"), KeyboardInterrupt()], ids=["error", "interrupt"])
+def test_finished_steps_outlive_a_failure_between_updates(settings, weights_of, tmp_path, stop):
+    changes = {"training.checkpoint_every": 0}
+    expected = weights_of(train(settings(changes), rewards={"judge": Judge()}).model)
+    stopped = settings({**changes, "output": str(tmp_path / "stopped")})
+    with pytest.raises((RewardError, SystemExit, KeyboardInterrupt)):
+        train(stopped, rewards={"judge": RewardEntry(Judge(at_call=3, raises=stop), on_failure="raise")})
+    assert [path.name for path in (tmp_path / "stopped" / "checkpoints").iterdir()] == ["step-000002.ckpt"]
+    resumed = train(stopped, rewards={"judge": Judge()}, resume=True)
+    assert same_bits(weights_of(resumed.model), expected)
+
+
+class Judge:
+    """Scores by length; raises something at one of its calls."""
+
+    def __init__(self, at_call=None, raises=None):
+        self.calls, self.at_call, self.raises = 0, at_call, raises
+
+    def score(self, completions):
+        self.calls += 1
+        if self.calls == self.at_call:
+            if isinstance(self.raises, KeyboardInterrupt):
+                signal.raise_signal(signal.SIGINT)
+                time.sleep(5)
+            raise self.raises
+        return [float(completion.length) for completion in completions]
 
 
 class EndsAfterOneStep(L.Callback):

@@ -15,7 +15,7 @@ from morl.training.module import RLModule
 
 @define(eq=False, slots=False)
 class Checkpoints(L.Callback):
-    """Writes `step-<n>.ckpt` after every `every` steps and after the last, and keeps the newest `keep`.
+    """Writes `step-<n>.ckpt` after every `every` steps and when the run ends, and keeps the newest `keep`.
 
     Lightning's own `ModelCheckpoint` counts optimizer steps, several of which make one rollout batch; it may be used
     beside this one.
@@ -34,7 +34,23 @@ class Checkpoints(L.Callback):
         last = step >= pl_module.config.training.steps or trainer.should_stop
         if not last and (self.every == 0 or step % self.every):
             return
-        trainer.save_checkpoint(self.folder / f"step-{step:06d}.ckpt")
+        self._save(trainer, step)
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        """Keeps the finished steps of a run that a reward, a backend or Ctrl-C ends.
+
+        Not in the middle of an update, and not with several ranks, of which the others may never come to write theirs.
+        """
+        assert isinstance(pl_module, RLModule)
+        step = int(pl_module.finished_steps)
+        if step > 0 and not pl_module.updating and trainer.world_size == 1 and not self._path(step).exists():
+            self._save(trainer, step)
+
+    def _path(self, step: int) -> Path:
+        return self.folder / f"step-{step:06d}.ckpt"
+
+    def _save(self, trainer: L.Trainer, step: int) -> None:
+        trainer.save_checkpoint(self._path(step))
         self._forget_old()
 
     @rank_zero_only
