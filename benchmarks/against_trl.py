@@ -13,7 +13,7 @@ Every run is a process of its own, and the frameworks take turns; medians over t
 run.  `rollout` is sampling and decoding of the completions, `update` all the rest of the step.  Peak memory is the
 resident set of the process until the last measured step ends.
 
-`fixed`: the model never ends before 64 tokens.  `natural`: lengths have a heavy tail, a mean of about 35 tokens and a
+`fixed`: the model never ends before 64 tokens.  `natural`: lengths have a heavy tail, a mean of about 34 tokens and a
 limit of 256.  At each token the model ends with probability 1/27; with 1/400 it turns to rambling, in which it ends
 with 1/250 only, and with 1/400 it turns back.  So a completion or two of a batch reach the limit.  All this is in the
 model's weights; neither framework is told.
@@ -44,7 +44,7 @@ FRAMEWORKS = {"trl": run_trl, "morl": run_morl}
 PARTS = {"rollout": "CPU s", "update": "CPU s", "step": "CPU s", "tokens": "count", "peak": "MB"}
 
 
-def child(task: str, case: str, folder: Path, steps: int, answer: Path) -> None:
+def child(task: str, case: str, folder: Path, steps: int, seed: int, answer: Path) -> None:
     """One process's work; the parent loads none of the libraries, so that their memory is the child's own."""
     import torch
 
@@ -55,16 +55,16 @@ def child(task: str, case: str, folder: Path, steps: int, answer: Path) -> None:
         save_model(CASES[case], folder)
     else:
         record = Record(steps)
-        FRAMEWORKS[task](CASES[case], folder, record)
+        FRAMEWORKS[task](CASES[case], folder, record, seed)
         answer.write_text(
             json.dumps(asdict(record, filter=lambda a, _: a.name in ("rollout", "step", "tokens", "peak")))
         )
 
 
-def spawn(task: str, case: str, folder: Path, steps: int = 0) -> Any:
+def spawn(task: str, case: str, folder: Path, steps: int = 0, seed: int = 0) -> Any:
     """Runs `child` in a process of its own and returns its answer."""
     answer = folder.with_suffix(".json")
-    task_options = f"--child {task} --cases {case} --steps {steps} --folder".split()
+    task_options = f"--child {task} --cases {case} --steps {steps} --seed {seed} --folder".split()
     command = [sys.executable, __file__, *task_options, str(folder)]
     quiet = {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(command, env=os.environ | quiet, capture_output=True, text=True, check=False)
@@ -79,9 +79,9 @@ def compare(case: str, steps: int, repeats: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "model"
         spawn("model", case, folder)
-        for _ in range(repeats):
+        for seed in range(repeats):  # a repeat with the same seed would only sample the same completions again
             for name in FRAMEWORKS:
-                run = spawn(name, case, folder, steps)
+                run = spawn(name, case, folder, steps, seed)
                 update = [whole - part for whole, part in zip(run["step"], run["rollout"], strict=True)]
                 for key in ("rollout", "step", "tokens"):
                     found[name][key] += run[key]
@@ -122,9 +122,17 @@ def main() -> None:
     parser.add_argument("--check", action="store_true", help="compare results in place of times")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--seed", type=int, default=0, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
-        child(options.child, options.cases[0], options.folder, options.steps, options.folder.with_suffix(".json"))
+        child(
+            options.child,
+            options.cases[0],
+            options.folder,
+            options.steps,
+            options.seed,
+            options.folder.with_suffix(".json"),
+        )
         return
 
     console, results = Console(width=110), {}

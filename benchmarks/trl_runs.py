@@ -54,7 +54,7 @@ class Record:
             raise EnoughError
 
 
-def trl_arguments(case: Case, output: Path) -> Any:
+def trl_arguments(case: Case, output: Path, seed: int = 0) -> Any:
     """GRPOConfig; whatever costs time and is not asked for is off."""
     from trl import GRPOConfig
 
@@ -67,7 +67,7 @@ def trl_arguments(case: Case, output: Path) -> Any:
         disable_tqdm=True,
         save_strategy="no",
         logging_steps=1,
-        seed=1,
+        seed=seed,
         shuffle_dataset=False,
         per_device_train_batch_size=MICRO_BATCH,
         gradient_accumulation_steps=PROMPTS * GROUP // MICRO_BATCH,
@@ -88,7 +88,7 @@ def trl_arguments(case: Case, output: Path) -> Any:
     )
 
 
-def run_trl(case: Case, folder: Path, record: Record) -> None:
+def run_trl(case: Case, folder: Path, record: Record, seed: int) -> None:
     from datasets import Dataset
     from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
     from trl import GRPOTrainer
@@ -109,7 +109,7 @@ def run_trl(case: Case, folder: Path, record: Record) -> None:
     trainer = Timed(
         model=AutoModelForCausalLM.from_pretrained(folder),
         processing_class=AutoTokenizer.from_pretrained(folder),
-        args=trl_arguments(case, folder / "trl"),
+        args=trl_arguments(case, folder / "trl", seed),
         train_dataset=Dataset.from_list([{"prompt": prompt} for prompt in prompts]),
         reward_funcs=list(REWARDS.values()),
         callbacks=[Steps()],
@@ -118,9 +118,10 @@ def run_trl(case: Case, folder: Path, record: Record) -> None:
         trainer.train()
 
 
-def morl_config(case: Case, output: str) -> dict[str, Any]:
+def morl_config(case: Case, output: str, seed: int = 0) -> dict[str, Any]:
     return {
         "output": output,
+        "seed": seed,
         "prompts": {"shuffle": False},
         "estimator": {"name": "grpo", "eps": 1e-4},
         "sampling": {"max_tokens": case.max_tokens},
@@ -139,7 +140,7 @@ def morl_config(case: Case, output: str) -> dict[str, Any]:
     }
 
 
-def run_morl(case: Case, folder: Path, record: Record) -> None:
+def run_morl(case: Case, folder: Path, record: Record, seed: int) -> None:
     import lightning.pytorch as L
 
     import morl
@@ -158,7 +159,7 @@ def run_morl(case: Case, folder: Path, record: Record) -> None:
 
     with tempfile.TemporaryDirectory() as output, suppress(EnoughError):
         morl.train(
-            morl_config(case, output),
+            morl_config(case, output, seed),
             policy=str(folder),
             prompts=[morl.Prompt(text) for text in make_prompts(case, PROMPTS * (WARM_UP + record.wanted + 1))],
             rewards=REWARDS,
