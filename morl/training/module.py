@@ -43,6 +43,9 @@ from morl.training.parts import Parts
 from morl.training.update import TokenSums, Updater, completion_logprobs
 from morl.types import EncodedPrompt
 
+CPU_MICRO_BATCH_TOKENS, MICRO_BATCH_TOKENS = 2048, 16384
+"""What `training.micro_batch_tokens: null` means: such a pass fills the device, a larger one only its memory."""
+
 
 class RLModule(L.LightningModule):
     """Trains `policy` with the parts of a run.
@@ -98,9 +101,7 @@ class RLModule(L.LightningModule):
             shuffle=config.prompts.shuffle,
             seed=config.seed,
         )
-        self.updater = Updater(
-            policy, parts.loss, config.sampling.temperature, config.sampling.max_tokens, training.micro_batch_tokens
-        )
+        self.updater = Updater(policy, parts.loss, config.sampling.temperature, config.sampling.max_tokens)
 
     # The journey ----------------------------------------------------------------------------------------------------
 
@@ -214,6 +215,8 @@ class RLModule(L.LightningModule):
 
     def on_fit_start(self) -> None:
         self.exchange = Exchange.current()
+        by_device = CPU_MICRO_BATCH_TOKENS if self.device.type == "cpu" else MICRO_BATCH_TOKENS
+        self.updater.budget = self.config.training.micro_batch_tokens or by_device
         for reference in self._reference:
             reference.to(self.device)
         self.parts.backend.start(self.policy, self.tokenizer, self.model_path)
@@ -262,7 +265,7 @@ class RLModule(L.LightningModule):
             policy,
             experience,
             self.config.sampling.temperature,
-            self.config.training.micro_batch_tokens,
+            self.updater.budget,
             self.exchange,
         )
 

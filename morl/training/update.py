@@ -52,7 +52,7 @@ class Updater:
     loss: PolicyLoss
     temperature: float
     max_tokens: int
-    budget: int
+    budget: int = 2048
 
     def weights(self, experience: Experience, groups: Tensor) -> Tensor:
         """Weight of the tokens of every completion of the whole batch, 0 outside the mini-batch `groups`."""
