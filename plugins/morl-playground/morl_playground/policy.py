@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
-import shutil
-import tempfile
 from collections.abc import Mapping
-from importlib.metadata import version
 from pathlib import Path
+from random import Random
 from typing import Any
 
 from attrs import asdict, field, frozen, validators
 from rich.console import Console
 
 from morl.errors import ConfigError
+from morl_playground.cache import fingerprint, kept_in, made_once
 from morl_playground.tasks import find_task
-
-_MADE_WITH = ("morl-playground", "tokenizers", "torch", "transformers")
 
 
 @frozen
@@ -62,60 +56,30 @@ class PlaygroundPolicy:
 
     def resolve(self) -> str:
         """The model's folder, made now if need be."""
-        folder = self.folder
-        if not folder.is_dir():
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            unfinished = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=folder.parent))
-            try:
-                self._make(unfinished)
-                _publish(unfinished, folder)
-            finally:
-                shutil.rmtree(unfinished, ignore_errors=True)
-        return str(folder)
+        return made_once(self.folder, self._make)
 
     @property
     def folder(self) -> Path:
         """Where in the cache it is, or will be; the name changes with every option and library version."""
-        made_from = {
-            "options": asdict(self, filter=lambda option, _: option.name != "cache"),
-            "versions": {name: version(name) for name in _MADE_WITH},
-        }
-        key = hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()[:16]
-        return self._cache() / f"{self.task}-{key}"
-
-    def _cache(self) -> Path:
-        if self.cache is not None:
-            return Path(self.cache)
-        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "morl-playground"
+        options = asdict(self, filter=lambda option, _: option.name != "cache")
+        return kept_in(self.cache) / f"{self.task}-{fingerprint(options)}"
 
     def _make(self, folder: Path) -> None:
         from morl_playground.tokenizer import build_tokenizer
-        from morl_playground.warmup import small_llama, warmed_up
+        from morl_playground.warmup import demonstrations, small_llama, warmed_up
 
         task = find_task(self.task, self.task_options)
         tokenizer = build_tokenizer(task.texts())
         console = Console(stderr=True)
-        console.print(f"playground: warming up a policy for {self.task!r}, once; it will be kept in {self._cache()}")
+        console.print(f"playground: warming up a policy for {self.task!r}, once; it will be kept in {folder.parent}")
         with console.status("warming up") as status:
             model = warmed_up(
-                task,
-                tokenizer,
                 small_llama(tokenizer, self.hidden_size, self.layers, self.heads),
+                demonstrations(task, tokenizer, self.warmup_batch_size, Random(self.seed)),
                 steps=self.warmup_steps,
-                batch_size=self.warmup_batch_size,
                 learning_rate=self.warmup_learning_rate,
                 seed=self.seed,
                 report=lambda step, loss: status.update(f"step {step} of {self.warmup_steps}, loss {loss:.2f}"),
             )
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
-
-
-def _publish(unfinished: Path, folder: Path) -> None:
-    """Renames, which is atomic: a folder of the final name is always complete."""
-    os.chmod(unfinished, 0o755)
-    try:
-        unfinished.rename(folder)
-    except OSError:
-        if not folder.is_dir():  # otherwise another process made the very same policy meanwhile
-            raise

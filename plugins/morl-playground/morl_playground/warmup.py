@@ -1,8 +1,8 @@
-"""Makes the policy: a small Llama of random weights, warmed up on a task's demonstrations."""
+"""Makes a policy: a small Llama of random weights, warmed up by supervised steps."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from random import Random
@@ -14,16 +14,14 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from morl_playground.tasks import Task
 
-_IGNORED = -100
+IGNORED = -100
 
 
 def warmed_up(
-    task: Task,
-    tokenizer: PreTrainedTokenizerFast,
     config: LlamaConfig,
+    batches: Iterable[tuple[Tensor, Tensor]],
     *,
     steps: int,
-    batch_size: int,
     learning_rate: float,
     seed: int,
     report: Callable[[int, float], None] = lambda step, loss: None,
@@ -31,22 +29,19 @@ def warmed_up(
     """A policy that depends on the arguments alone, bit by bit on one machine; torch's global state is left as it was.
 
     Args:
-        task: where the demonstrations come from.
-        tokenizer: made for the task.
         config: of the model, see `small_llama`.
-        steps: of AdamW on demonstrations.
-        batch_size: demonstrations per step.
+        batches: input ids and labels, see `padded`.
+        steps: of AdamW, one per batch.
         learning_rate: constant.
-        seed: of the initial weights and the demonstrations.
+        seed: of the initial weights.
         report: called after each step with the number of steps done and the loss, in nats per token.
     """
     with _reproducible(seed):
         model: LlamaForCausalLM = LlamaForCausalLM(config)
         optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=0.0)
-        batches = _batches(task, tokenizer, batch_size, Random(seed))
         for step, (input_ids_BT, labels_BT) in enumerate(islice(batches, steps), start=1):
             logits_BTV = model(input_ids=input_ids_BT).logits
-            loss = cross_entropy(logits_BTV[:, :-1].flatten(0, 1), labels_BT[:, 1:].flatten(), ignore_index=_IGNORED)
+            loss = cross_entropy(logits_BTV[:, :-1].flatten(0, 1), labels_BT[:, 1:].flatten(), ignore_index=IGNORED)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -54,7 +49,16 @@ def warmed_up(
     return model
 
 
-def small_llama(tokenizer: PreTrainedTokenizerFast, hidden_size: int, layers: int, heads: int) -> LlamaConfig:
+def small_llama(
+    tokenizer: PreTrainedTokenizerFast,
+    hidden_size: int,
+    layers: int,
+    heads: int,
+    *,
+    positions: int = 256,
+    rope_theta: float = 1000.0,
+    initializer_range: float = 0.05,
+) -> LlamaConfig:
     """A Llama of this size; width 64, 2 layers and 4 heads make about 0.13 million parameters.
 
     Not a Qwen: for those, `AutoTokenizer` puts a byte-level tokenizer of its own in place of the one in the folder.
@@ -66,9 +70,9 @@ def small_llama(tokenizer: PreTrainedTokenizerFast, hidden_size: int, layers: in
         num_hidden_layers=layers,
         num_attention_heads=heads,
         num_key_value_heads=heads,
-        max_position_embeddings=256,
-        initializer_range=0.05,
-        rope_parameters={"rope_type": "default", "rope_theta": 1000.0},
+        max_position_embeddings=positions,
+        initializer_range=initializer_range,
+        rope_parameters={"rope_type": "default", "rope_theta": rope_theta},
         tie_word_embeddings=True,
         bos_token_id=None,
         eos_token_id=tokenizer.eos_token_id,
@@ -76,10 +80,10 @@ def small_llama(tokenizer: PreTrainedTokenizerFast, hidden_size: int, layers: in
     )
 
 
-def _batches(
+def demonstrations(
     task: Task, tokenizer: PreTrainedTokenizerFast, batch_size: int, random: Random
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Input ids and labels of right-padded demonstrations, without end; the prompt's tokens are not learned."""
+    """Batches of a task's demonstrations, without end; the prompt's tokens are not learned."""
     prompts = task.prompts("train")
     while True:
         rows = []
@@ -87,12 +91,17 @@ def _batches(
             assert isinstance(prompt.content, str)
             question = tokenizer(prompt.content)["input_ids"]
             answer = tokenizer(task.demonstration(prompt, random) + tokenizer.eos_token)["input_ids"]
-            rows.append((question + answer, [_IGNORED] * len(question) + answer))
-        longest = max(len(ids) for ids, _ in rows)
-        yield (
-            torch.tensor([ids + [tokenizer.pad_token_id] * (longest - len(ids)) for ids, _ in rows]),
-            torch.tensor([labels + [_IGNORED] * (longest - len(labels)) for _, labels in rows]),
-        )
+            rows.append((question + answer, [IGNORED] * len(question) + answer))
+        yield padded(rows, tokenizer.pad_token_id)
+
+
+def padded(rows: Sequence[tuple[list[int], list[int]]], pad_token_id: int) -> tuple[Tensor, Tensor]:
+    """Input ids and labels of one batch, right-padded."""
+    longest = max(len(ids) for ids, _ in rows)
+    return (
+        torch.tensor([ids + [pad_token_id] * (longest - len(ids)) for ids, _ in rows]),
+        torch.tensor([labels + [IGNORED] * (longest - len(labels)) for _, labels in rows]),
+    )
 
 
 @contextmanager

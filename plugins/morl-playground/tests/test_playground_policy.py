@@ -15,7 +15,8 @@ from morl.errors import ConfigError
 from morl.hookspecs import PolicySource, PromptSource
 from morl.plugins import Registry
 from morl_playground import plugin
-from morl_playground.policy import PlaygroundPolicy, _publish
+from morl_playground.cache import publish
+from morl_playground.policy import PlaygroundPolicy
 from morl_playground.tool_calling import CLOSE, OPEN, call
 
 QUICK = PlaygroundPolicy(warmup_steps=3, warmup_batch_size=4, hidden_size=16)
@@ -138,7 +139,7 @@ def test_a_policy_that_another_process_made_meanwhile_is_taken(tmp_path: Path) -
     for folder in (ours, theirs):
         folder.mkdir()
         (folder / "model").write_text(folder.name)
-    _publish(ours, theirs)
+    publish(ours, theirs)
     assert (theirs / "model").read_text() == "theirs"
 
 

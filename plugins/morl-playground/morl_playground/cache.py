@@ -1,0 +1,52 @@
+"""Where made policies are kept: a folder per combination of options and library versions."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+_MADE_WITH = ("morl-playground", "tokenizers", "torch", "transformers")
+
+
+def kept_in(cache: str | None) -> Path:
+    """The folder of made policies: `cache`, else `$XDG_CACHE_HOME/morl-playground` or `~/.cache/morl-playground`."""
+    if cache is not None:
+        return Path(cache)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "morl-playground"
+
+
+def fingerprint(made_from: Mapping[str, Any]) -> str:
+    """16 digits that change with everything a policy is made from, as JSON, and with the libraries that make it."""
+    versions = {name: version(name) for name in _MADE_WITH}
+    text = json.dumps({"options": made_from, "versions": versions}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def made_once(folder: Path, make: Callable[[Path], None]) -> str:
+    """`folder`, which `make` fills if it is not there yet; nothing half made ever stands under its name."""
+    if not folder.is_dir():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=folder.parent))
+        try:
+            make(unfinished)
+            publish(unfinished, folder)
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
+    return str(folder)
+
+
+def publish(unfinished: Path, folder: Path) -> None:
+    """Renames, which is atomic: a folder of the final name is always complete."""
+    os.chmod(unfinished, 0o755)
+    try:
+        unfinished.rename(folder)
+    except OSError:
+        if not folder.is_dir():  # otherwise another process made the very same policy meanwhile
+            raise
