@@ -1,0 +1,18 @@
+"""Runs generated programs against tests, apart from everything else, and says case by case what became of them.
+
+`Judge` is the way in; `ISOLATION.md` says what it protects against, and by what means.
+"""
+
+from morl_code.judge.pool import Judge
+from morl_code.judge.types import (
+    FunctionTest,
+    Isolation,
+    Limits,
+    Program,
+    StdioTest,
+    Test,
+    Verdict,
+    same_output,
+)
+
+__all__ = ["FunctionTest", "Isolation", "Judge", "Limits", "Program", "StdioTest", "Test", "Verdict", "same_output"]

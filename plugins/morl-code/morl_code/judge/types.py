@@ -1,0 +1,170 @@
+"""What a judge is asked, and what it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal, TypeAlias
+
+from attrs import Attribute, field, frozen
+from attrs.validators import instance_of
+
+from morl.errors import ConfigError, DataError
+
+Isolation: TypeAlias = Literal["auto", "namespaces", "landlock", "none"]
+"""What stands between a generated program and the machine; `ISOLATION.md` says what each level holds."""
+
+
+@frozen
+class FunctionTest:
+    """One test case that calls what the program defines.
+
+    `code` runs in a process of its own, which never executes the program: functions and classes of the program are
+    stand-ins there, whose calls are carried out in the program's process and whose results come back as plain values.
+    So `assert f(2) == 4` compares two plain integers, and no object of the program's making takes part.  What has no
+    plain form (instances, generators, functions) comes back as a stand-in, too: it can be passed on, called, indexed
+    and iterated, its attributes read and set, and it equals only itself.
+
+    The case passes when the code ends without an exception.
+
+    Attributes:
+        code: statements.  Helpers and imports that the asserts need belong here, as far as the program is not supposed
+            to bring them: what is looked up in the program is under the program's control.
+
+    >>> FunctionTest("assert add(2, 3) == 5").code
+    'assert add(2, 3) == 5'
+    """
+
+    code: str = field(validator=instance_of(str))
+
+
+@frozen
+class StdioTest:
+    """One test case for a program that reads standard input and writes standard output.
+
+    The program runs as `__main__` in a process of its own.  The case passes when it ends with exit code 0 and its
+    output equals `stdout`, white space at line ends and empty lines before and after aside (`same_output`).
+    """
+
+    stdin: str = field(validator=instance_of(str))
+    stdout: str = field(validator=instance_of(str))
+
+
+Test: TypeAlias = FunctionTest | StdioTest
+
+
+def same_output(actual: str, expected: str) -> bool:
+    r"""Whether two outputs are equal, white space at line ends and empty lines before and after aside.
+
+    >>> same_output("1 2 \r\n3\n\n", "1 2\n3"), same_output("\n1", "1")
+    (True, True)
+    >>> same_output("1  2", "1 2"), same_output("1\n\n2", "1\n2"), same_output(" 1", "1")
+    (False, False, False)
+    """
+    return _lines(actual) == _lines(expected)
+
+
+def _lines(text: str) -> list[str]:
+    return "\n".join(line.rstrip() for line in text.split("\n")).strip("\n").split("\n")
+
+
+def _names(names: Iterable[str] | None) -> tuple[str, ...] | None:
+    if isinstance(names, str):
+        raise DataError(f"expected a sequence of names, got {names!r}; write ({names!r},)")
+    return None if names is None else tuple(names)
+
+
+@frozen
+class Program:
+    """What is run for one completion.
+
+    Attributes:
+        source: the program's text.
+        tests: at least one case.  Each runs the program anew, in a process of its own.
+        setup: code that runs before every `FunctionTest`, after the program, and sees what the test sees.
+        names: what `FunctionTest`s take from the program; they see nothing else of it.  None: every name that the
+            program defines, except builtins and modules of the standard library: for `math` the tests get the true
+            module even if the program defines one.  Name what the tests are meant to call where you know it: a helper
+            that is looked up in the program (`isclose`) would be the program's to redefine.
+
+    Raises:
+        DataError: no tests.
+    """
+
+    source: str = field(validator=instance_of(str))
+    tests: tuple[Test, ...] = field(converter=tuple)
+    setup: str = field(default="", validator=instance_of(str))
+    names: tuple[str, ...] | None = field(default=None, converter=_names)
+
+    @tests.validator
+    def _some(self, _: object, tests: tuple[Test, ...]) -> None:
+        if not tests:
+            raise DataError(
+                "expected at least one test case per program, got none; a program without tests is unjudged"
+            )
+        for test in tests:
+            if not isinstance(test, FunctionTest | StdioTest):
+                raise DataError(f"expected FunctionTest or StdioTest, got {type(test).__name__}")
+
+
+@frozen
+class Verdict:
+    """What became of one program.
+
+    Attributes:
+        passed: case by case, in the order of the tests.
+        ran: no case met a compile or runtime error, a time-out or another limit.  A wrong answer is none of these.
+        errors: per case what went wrong, None where it passed.
+    """
+
+    passed: tuple[bool, ...]
+    ran: bool
+    errors: tuple[str | None, ...]
+
+    @property
+    def share(self) -> float:
+        """The share of cases that passed.
+
+        >>> Verdict((True, False), True, (None, "wrong answer")).share
+        0.5
+        """
+        return sum(self.passed) / len(self.passed)
+
+
+def _whole(limits: Limits, attribute: Attribute[int], value: int) -> None:
+    if type(value) is not int or value < 1:
+        raise ConfigError(f"limits: {attribute.name} must be a whole number of at least 1, got {value!r}")
+
+
+def _seconds(limits: Limits, attribute: Attribute[float], value: float) -> None:
+    if type(value) not in (int, float) or not 0 < value < float("inf"):
+        raise ConfigError(f"limits: {attribute.name} must be a positive number of seconds, got {value!r}")
+
+
+@frozen
+class Limits:
+    """What one program may use.
+
+    Attributes:
+        wall: seconds that one case may last.
+        total: seconds that all cases of a program may last together; those left over fail.
+        cpu: seconds of processor time of one case; the kernel counts whole seconds.
+        memory: MiB of address space of each process.
+        output: MiB that a case may print, and the largest file that it may write.
+        folder: MiB that fit into its temporary folder.
+        threads: how many threads it may have.  It may have no other process.
+
+    Raises:
+        ConfigError: a limit that is not positive.
+    """
+
+    wall: float = field(default=5.0, validator=_seconds)
+    total: float = field(default=20.0, validator=_seconds)
+    cpu: int = field(default=5, validator=_whole)
+    memory: int = field(default=1024, validator=_whole)
+    output: int = field(default=8, validator=_whole)
+    folder: int = field(default=32, validator=_whole)
+    threads: int = field(default=32, validator=_whole)
+
+    def __attrs_post_init__(self) -> None:
+        if self.total < self.wall:
+            raise ConfigError(f"limits: total ({self.total} s) is below wall ({self.wall} s), the limit of one case")
