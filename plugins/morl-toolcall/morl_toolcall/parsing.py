@@ -70,6 +70,16 @@ def parse(text: str) -> Fields | None:
     return Fields(thinking is not None, calls, response is not None)
 
 
+def replace_thinking(text: str, thinking: str) -> str:
+    """`text` with this thinking in place of its own, or in front where it has none.
+
+    >>> replace_thinking("<think> a long thought </think> <response> Hi. </response>", "short")
+    '<think> short </think>\\n<response> Hi. </response>'
+    """
+    own = _THINK.match(text)
+    return f"<think> {thinking} </think>\n{text[own.end() if own else 0 :].lstrip()}"
+
+
 def _block(text: str, position: int) -> tuple[tuple[ToolCall, ...], int] | None:
     """Calls from behind `<tool_call>`, and the position behind `</tool_call>`."""
     calls: list[ToolCall] = []
