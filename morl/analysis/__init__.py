@@ -1,10 +1,10 @@
 """From finished runs to a report: what differs between the lines of a study, and what cannot be told apart.
 
-Data goes one way: run folders -> `Run` (`runs`) -> `Results` (`summary`, with `statistics`, `collapse` and `configs`) ->
-figures and page.  Figures and page are drawn from `Results` alone, so that `results.json` is enough to draw them again.
+Data goes one way: run folders -> `Run` (`runs`) -> `Results` (`summary`, with `statistics`, `collapse`, `configs`)
+-> figures and page.  These are drawn from `Results` alone, so that `results.json` is enough to draw them again.
 """
 
-from morl.analysis.report import write_report
+from morl.analysis.report import require_matplotlib, write_report
 from morl.analysis.runs import FailedRun, LabelledRun
 
-__all__ = ["FailedRun", "LabelledRun", "write_report"]
+__all__ = ["FailedRun", "LabelledRun", "require_matplotlib", "write_report"]

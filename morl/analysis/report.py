@@ -3,9 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 
-from morl.analysis.runs import FailedRun, LabelledRun
+from morl.analysis import tables
+from morl.analysis.results import Results
+from morl.analysis.runs import FailedRun, LabelledRun, read_run
+from morl.analysis.summary import summarise
+from morl.errors import ConfigError
+
+PAGE = "report.html"
+RESULTS = "results.json"
+_MOST_SENTENCES = 30
+"""Comparisons that are told in sentences; more than that only a table can hold."""
 
 
 def write_report(
@@ -14,10 +25,53 @@ def write_report(
     """Writes `report.html` and `results.json` into a folder; returns the path of the page.
 
     Args:
-        folder: made if need be; earlier reports in it are overwritten.
+        folder: made if need be; an earlier report in it is overwritten.
         runs: the finished runs of the study.
         failed: those that are to be reported as failed.
         title: heading of the page.
         command: what somebody types to make the study again.
+
+    Raises:
+        ConfigError: matplotlib is not installed, there is nothing to report, or runs of a line differ in settings.
+        DataError: a run folder lacks a file that finished runs have.
     """
-    raise NotImplementedError
+    require_matplotlib()
+    results = summarise([read_run(run) for run in runs], failed, title, command)
+    page = render(results)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / RESULTS).write_text(results.to_json(), encoding="utf-8")
+    (folder / PAGE).write_text(page, encoding="utf-8")
+    return folder / PAGE
+
+
+def require_matplotlib() -> None:
+    """Fails early where figures could not be drawn.
+
+    Raises:
+        ConfigError: says what to install.
+    """
+    if find_spec("matplotlib") is None:
+        raise ConfigError("a report needs matplotlib; install it with: pip install 'morl[report]'")
+
+
+def render(results: Results) -> str:
+    """The page; needs matplotlib."""
+    from jinja2 import Environment, StrictUndefined
+    from markupsafe import Markup
+
+    from morl.analysis.figures import study_plots
+    from morl.analysis.svg import house_style, page_svg
+
+    with house_style():
+        figures = {plot.name: (Markup(page_svg(plot.figure, plot.title)), plot.title) for plot in study_plots(results)}
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    template = environment.from_string(files("morl.analysis").joinpath("report.html.jinja").read_text("utf-8"))
+    return template.render(
+        results=results,
+        figures=figures,
+        tables=tables,
+        measures=[measure for measure in tables.MEASURES if results.lines],
+        tell=len(results.comparisons) <= _MOST_SENTENCES,
+        seen=sum(found.difference.seen for found in results.comparisons),
+        fewest=min((found.difference.n for found in results.comparisons), default=0),
+    )

@@ -68,7 +68,7 @@ class Curve:
 
     @classmethod
     def of(cls, points: Mapping[int, float]) -> Curve:
-        """Without the points whose value is NaN or infinite: a reward that did not apply, a correlation of constants."""
+        """Without NaN and infinite values: a reward that did not apply has no mean."""
         kept = sorted((step, value) for step, value in points.items() if math.isfinite(value))
         array = np.array(kept, dtype=np.float64).reshape(-1, 2)
         return cls(array[:, 0], array[:, 1])
@@ -108,3 +108,70 @@ class Run:
     def steps(self) -> int:
         """Finished steps."""
         return int(max((curve.steps[-1] for curve in self.metrics.values() if len(curve)), default=0))
+
+
+def read_run(label: LabelledRun) -> Run:
+    """Reads a run folder (`docs/reference/run-folder.md`).
+
+    Raises:
+        DataError: the folder lacks its metrics or its config, or they hold something else.
+    """
+    folder = label.folder
+    metrics = _metrics(_present(folder / "logs" / "metrics.csv"))
+    trained = [match["name"] for match in map(_REWARD.match, metrics) if match]
+    if not trained:
+        raise DataError(f"{folder / 'logs' / 'metrics.csv'} has no column reward/<name>/mean: no step was finished")
+    held_out = _evaluations(folder / "evaluation.json")
+    evaluated = [name for name in held_out if name in trained]
+    # The evaluation keeps the order of the config, Lightning's table is sorted.
+    rewards = (*evaluated, *(name for name in trained if name not in evaluated))
+    # A resolved config is written by PyYAML, whose own loader reads it back exactly.
+    config = yaml.safe_load(_present(folder / "config.yaml").read_text(encoding="utf-8"))
+    if not isinstance(config, dict):
+        raise DataError(f"{folder / 'config.yaml'} is not a config: expected a mapping, got {type(config).__name__}")
+    return Run(label, metrics, held_out, rewards, config, _versions(folder / "environment.json"))
+
+
+def _present(path: Path) -> Path:
+    if not path.is_file():
+        raise DataError(f"{path.name} is missing: {path}; a finished run has one, so report this run as failed")
+    return path
+
+
+def _metrics(path: Path) -> dict[str, Curve]:
+    """Columns of the table; an empty cell is a gap, and of two rows of a step the later one counts."""
+    points: dict[str, dict[int, float]] = defaultdict(dict)
+    with path.open(newline="", encoding="utf-8") as file:
+        for number, row in enumerate(csv.DictReader(file), start=2):
+            try:
+                step = int(row["step"]) + 1
+                for name, cell in row.items():
+                    if cell:
+                        points[name][step] = float(cell)
+            except (KeyError, TypeError, ValueError) as error:
+                raise DataError(f"{path}, line {number}, is not a row of metrics: {error!r}") from error
+    return {name: Curve.of(column) for name, column in points.items()}
+
+
+def _evaluations(path: Path) -> dict[str, Curve]:
+    if not path.is_file():
+        return {}
+    points: dict[str, dict[int, float]] = defaultdict(dict)
+    try:
+        for entry in json.loads(path.read_text(encoding="utf-8")):
+            for name, value in entry["metrics"].items():
+                points[name][int(entry["step"])] = math.nan if value is None else float(value)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{path} is not a list of steps and metrics: {error!r}") from error
+    return {name: Curve.of(column) for name, column in points.items()}
+
+
+def _versions(path: Path) -> dict[str, str]:
+    if not path.is_file():
+        return {}
+    environment = json.loads(path.read_text(encoding="utf-8"))
+    return {
+        "python": environment.get("python", "unknown"),
+        **environment.get("plugins", {}),
+        **environment["libraries"],
+    }

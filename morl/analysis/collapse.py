@@ -1,0 +1,51 @@
+"""Collapse diagnostics: which of the logged metrics tell whether an estimator still tells completions apart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from attrs import frozen
+
+from morl.analysis.runs import Curve, Run
+
+
+@frozen
+class Diagnostic:
+    """A metric of `docs/reference/metrics.md` and the number that stands for a whole run.
+
+    Args:
+        metric: its column.
+        label: what readers see.
+        whole_run: from the values of all steps to one.
+    """
+
+    metric: str
+    label: str
+    whole_run: Callable[[Curve], float]
+
+
+def diagnostics(rewards: Sequence[str]) -> tuple[Diagnostic, ...]:
+    """The diagnostics of a study with these rewards."""
+    return (
+        Diagnostic("advantage/distinct", "distinct advantages", _mean),
+        Diagnostic("reward/distinct_combinations", "distinct reward combinations", _mean),
+        Diagnostic("groups/with_signal", "share of groups with signal", _mean),
+        Diagnostic("advantage/max_abs", "largest |advantage|", _largest),
+        *(Diagnostic(f"reward/{name}/dead_groups", f"{name}: share of dead groups", _mean) for name in rewards),
+        *(Diagnostic(f"reward/{name}/advantage_share", f"{name}: share in the advantage", _mean) for name in rewards),
+    )
+
+
+def of_run(diagnostic: Diagnostic, run: Run) -> float | None:
+    """The diagnostic over a whole run; None where it was never logged."""
+    curve = run.metrics.get(diagnostic.metric)
+    return diagnostic.whole_run(curve) if curve is not None and len(curve) else None
+
+
+def _mean(curve: Curve) -> float:
+    return float(np.mean(curve.values))
+
+
+def _largest(curve: Curve) -> float:
+    return float(np.max(curve.values))

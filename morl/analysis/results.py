@@ -1,0 +1,195 @@
+"""The numbers of a study: all that its tables and figures show, small enough to be committed."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+from attrs import frozen
+
+from morl.analysis.statistics import Difference, Spread
+from morl.errors import DataError
+
+FORMAT = 1
+"""Raised when a field changes its meaning, so that an older file is refused rather than misread."""
+
+Source = str
+"""`"held-out"` or `"training"`: which completions a number was measured on."""
+
+
+@frozen
+class Band:
+    """Median and quartiles over the runs of a line at some steps.
+
+    Args:
+        n: runs with a value there.
+    """
+
+    steps: tuple[float, ...]
+    median: tuple[float, ...]
+    q1: tuple[float, ...]
+    q3: tuple[float, ...]
+    n: tuple[int, ...]
+
+    @classmethod
+    def from_json(cls, tree: Mapping[str, Any]) -> Band:
+        return cls(**{name: tuple(values) for name, values in tree.items()})
+
+
+@frozen
+class Score:
+    """One number per run of a line, and their spread."""
+
+    by_seed: Mapping[int, float]
+    spread: Spread
+
+    @classmethod
+    def from_json(cls, tree: Mapping[str, Any]) -> Score:
+        return cls({int(seed): value for seed, value in tree["by_seed"].items()}, Spread(**tree["spread"]))
+
+
+@frozen
+class Line:
+    """The finished runs that differ by their seed alone.
+
+    Args:
+        curves: source -> reward -> curve.
+        scores: measure (`final`, `auc`) -> reward -> score.
+        collapse: metric -> curve.
+        diagnostics: metric -> score.
+        steps: finished steps by seed.
+    """
+
+    name: str
+    arm: str
+    settings: Mapping[str, Any]
+    steps: Mapping[int, int]
+    curves: Mapping[Source, Mapping[str, Band]]
+    scores: Mapping[str, Mapping[str, Score]]
+    collapse: Mapping[str, Band]
+    diagnostics: Mapping[str, Score]
+
+    @classmethod
+    def from_json(cls, tree: Mapping[str, Any]) -> Line:
+        return cls(
+            name=tree["name"],
+            arm=tree["arm"],
+            settings=tree["settings"],
+            steps={int(seed): steps for seed, steps in tree["steps"].items()},
+            curves={source: _each(Band, bands) for source, bands in tree["curves"].items()},
+            scores={measure: _each(Score, scores) for measure, scores in tree["scores"].items()},
+            collapse=_each(Band, tree["collapse"]),
+            diagnostics=_each(Score, tree["diagnostics"]),
+        )
+
+
+@frozen
+class Comparison:
+    """Two lines, one reward, one measure: `second` minus `first`, and what that allows to say."""
+
+    measure: str
+    reward: str
+    first: str
+    second: str
+    difference: Difference
+    verdict: str
+
+    @classmethod
+    def from_json(cls, tree: Mapping[str, Any]) -> Comparison:
+        return cls(**{**tree, "difference": Difference(**tree["difference"])})
+
+
+@frozen
+class Failure:
+    """A run that failed."""
+
+    line: str
+    seed: int
+    error: str
+    log: str | None
+
+
+@frozen
+class Results:
+    """A study.
+
+    Args:
+        command: what makes it again.
+        rewards: in the order of the config.
+        sources: measure -> source of its numbers.
+        smoothing: training curves are means over so many steps.
+        lines: in the order in which they were given.
+        best: lines whose median finals no other line reaches in all rewards and exceeds in one.
+        warnings: what limits the comparison.
+        common, different, of_run: as `morl.analysis.configs.Configs`.
+        versions: name -> the versions that occur.
+    """
+
+    title: str
+    command: str
+    rewards: tuple[str, ...]
+    sources: Mapping[str, Source]
+    smoothing: Mapping[str, int]
+    lines: tuple[Line, ...]
+    failures: tuple[Failure, ...]
+    comparisons: tuple[Comparison, ...]
+    best: tuple[str, ...]
+    warnings: tuple[str, ...]
+    common: Mapping[str, Any]
+    different: Mapping[str, Mapping[str, Any]]
+    of_run: tuple[str, ...]
+    versions: Mapping[str, Sequence[str]]
+
+    def to_json(self) -> str:
+        """Six significant digits, lists of numbers on one line."""
+        text = json.dumps(_plain({"format": FORMAT, **attrs.asdict(self)}), indent=1, allow_nan=False)
+        return re.sub(r"\[\n[^\"\[\]{}]*\]", lambda found: " ".join(found[0].split()), text) + "\n"
+
+    @classmethod
+    def load(cls, path: Path) -> Results:
+        """Reads `results.json`.
+
+        Raises:
+            DataError: the file is not one, or of another version of morl.
+        """
+        try:
+            tree = json.loads(path.read_text(encoding="utf-8"))
+            found = tree.pop("format")
+            if found != FORMAT:
+                raise DataError(f"{path} has format {found}, this morl reads {FORMAT}; make the report again")
+            lists = ("rewards", "best", "warnings", "of_run")
+            return cls(
+                **{
+                    **tree,
+                    **{name: tuple(tree[name]) for name in lists},
+                    "lines": tuple(map(Line.from_json, tree["lines"])),
+                    "failures": tuple(Failure(**failure) for failure in tree["failures"]),
+                    "comparisons": tuple(map(Comparison.from_json, tree["comparisons"])),
+                }
+            )
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            if isinstance(error, DataError):
+                raise
+            raise DataError(f"{path} is not the results.json of a report: {error!r}") from error
+
+
+def _each(kind: Any, trees: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: kind.from_json(tree) for name, tree in trees.items()}
+
+
+def _plain(value: Any) -> Any:
+    """What JSON can hold: an infinite setting becomes its name."""
+    match value:
+        case float():
+            return float(f"{value:.6g}") if abs(value) < float("inf") else str(value)
+        case Mapping():
+            return {str(key): _plain(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_plain(item) for item in value]
+        case bool() | int() | str() | None:
+            return value
+    return str(value)

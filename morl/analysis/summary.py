@@ -1,0 +1,243 @@
+"""From runs to the numbers of a study."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+
+from morl.analysis.collapse import diagnostics, of_run
+from morl.analysis.configs import compare_configs, unpaired_settings
+from morl.analysis.results import Band, Comparison, Failure, Line, Results, Score
+from morl.analysis.runs import Curve, FailedRun, Run
+from morl.analysis.statistics import (
+    FEWEST_PAIRS,
+    Difference,
+    area_under_curve,
+    non_dominated,
+    paired_difference,
+    spread,
+)
+from morl.errors import ConfigError
+
+POINTS = 50
+"""Most points of a curve of rewards."""
+COLLAPSE_POINTS = 20
+"""Most points of a curve of diagnostics, of which there are many."""
+FINAL_SHARE = 0.1
+"""Last part of the training whose mean stands for its end where there is no held-out evaluation."""
+MEASURES = ("final", "auc")
+_FEWEST_FOR_AREA = 3
+"""Evaluations on held-out prompts; the area between two points says nothing about the way from one to the other."""
+
+
+def summarise(runs: Sequence[Run], failed: Sequence[FailedRun], title: str, command: str) -> Results:
+    """The numbers of a study.
+
+    Raises:
+        ConfigError: no run at all, two runs of one line and seed, or runs of a line whose settings differ.
+    """
+    _check_cells(runs, failed)
+    by_line: dict[str, list[Run]] = {}
+    for run in runs:
+        by_line.setdefault(run.line, []).append(run)
+    configs = compare_configs(by_line)
+    rewards = tuple(dict.fromkeys(name for run in runs for name in run.rewards))
+    sources = {measure: _source(measure, runs) for measure in MEASURES}
+    total = max((run.steps for run in runs), default=0)
+    smoothing = {"rewards": -(-total // POINTS), "collapse": -(-total // COLLAPSE_POINTS)}
+    lines = tuple(_line(members, rewards, sources, smoothing) for members in by_line.values())
+    return Results(
+        title=title,
+        command=command,
+        rewards=rewards,
+        sources=sources,
+        smoothing=smoothing,
+        lines=lines,
+        failures=tuple(Failure(f.line, f.seed, f.error, str(f.log) if f.log else None) for f in failed),
+        comparisons=tuple(_comparisons(lines, rewards)),
+        best=_best(lines, rewards),
+        warnings=tuple(_warnings(by_line, rewards, sources)),
+        common=configs.common,
+        different=configs.different,
+        of_run=configs.of_run,
+        versions=_versions(runs),
+    )
+
+
+def final_value(run: Run, reward: str, source: str) -> float | None:
+    """The last held-out evaluation, or the mean over the last tenth of the training's steps; None where not logged."""
+    curve = reward_curve(run, reward, source)
+    last = curve.values[curve.steps > run.steps * (1 - FINAL_SHARE)] if source == "training" else curve.values[-1:]
+    return float(last.mean()) if len(last) else None
+
+
+def verdict(difference: Difference, first: str, second: str) -> str:
+    """What a paired difference allows to say."""
+    if difference.mean is None:
+        return "no seed in common"
+    if difference.low is None:
+        return "one pair, no interval"
+    if not difference.seen:
+        return "no difference seen"
+    higher = f"{second if difference.mean > 0 else first} higher"
+    return higher if difference.n >= FEWEST_PAIRS else f"{higher}, but {difference.n} pairs are too few to be sure"
+
+
+def reward_curve(run: Run, reward: str, source: str) -> Curve:
+    """The curve of a reward, empty where there is none."""
+    curve = run.held_out.get(reward) if source == "held-out" else run.metrics.get(f"reward/{reward}/mean")
+    return curve if curve is not None else Curve.of({})
+
+
+def band(curves: Sequence[Curve], width: int, points: int = POINTS) -> Band:
+    """Median and quartiles over runs.
+
+    Args:
+        curves: one per run.
+        width: means over so many steps are taken of each run before anything else; 0 takes the points as they are.
+        points: most that are kept, the first and the last among them.
+    """
+    binned = [_bins(curve, width) for curve in curves]
+    steps = sorted(set().union(*binned))
+    if len(steps) > points:
+        steps = [steps[k] for k in np.linspace(0, len(steps) - 1, points).round().astype(int)]
+    spreads = [spread(values[step] for values in binned if step in values) for step in steps]
+    return Band(
+        tuple(steps),
+        tuple(s.median for s in spreads),
+        tuple(s.q1 for s in spreads),
+        tuple(s.q3 for s in spreads),
+        tuple(s.n for s in spreads),
+    )
+
+
+def _bins(curve: Curve, width: int) -> dict[float, float]:
+    """Centre of a bin of steps -> mean of the values in it.
+
+    Steps begin at 1, so that the bins of all runs are the same.
+    """
+    if width == 0:
+        return dict(zip(curve.steps.tolist(), curve.values.tolist(), strict=True))
+    which = (curve.steps - 1) // width
+    return {float(b * width + (width + 1) / 2): float(curve.values[which == b].mean()) for b in np.unique(which)}
+
+
+def _line(
+    runs: Sequence[Run], rewards: Sequence[str], sources: Mapping[str, str], smoothing: Mapping[str, int]
+) -> Line:
+    label = runs[0].label
+    kinds = diagnostics(rewards)
+    training = {name: [reward_curve(run, name, "training") for run in runs] for name in rewards}
+    held_out = {name: [reward_curve(run, name, "held-out") for run in runs] for name in rewards}
+    logged = {kind.metric: [run.metrics[kind.metric] for run in runs if kind.metric in run.metrics] for kind in kinds}
+    return Line(
+        name=label.line,
+        arm=label.arm or label.line,
+        settings=label.settings,
+        steps={run.seed: run.steps for run in runs},
+        curves={
+            "held-out": _bands(held_out, 0, POINTS),
+            "training": _bands(training, smoothing["rewards"], POINTS),
+        },
+        scores={
+            "final": _scores({n: {r.seed: final_value(r, n, sources["final"]) for r in runs} for n in rewards}),
+            "auc": _scores({n: {r.seed: _area(r, n, sources["auc"]) for r in runs} for n in rewards}),
+        },
+        collapse=_bands(logged, smoothing["collapse"], COLLAPSE_POINTS),
+        diagnostics=_scores({kind.metric: {run.seed: of_run(kind, run) for run in runs} for kind in kinds}),
+    )
+
+
+def _bands(curves: Mapping[str, Sequence[Curve]], width: int, points: int) -> dict[str, Band]:
+    return {name: band(some, width, points) for name, some in curves.items() if any(map(len, some))}
+
+
+def _scores(values: Mapping[str, Mapping[int, float | None]]) -> dict[str, Score]:
+    present = {
+        name: {seed: value for seed, value in by_seed.items() if value is not None} for name, by_seed in values.items()
+    }
+    return {name: Score(by_seed, spread(by_seed.values())) for name, by_seed in present.items() if by_seed}
+
+
+def _area(run: Run, reward: str, source: str) -> float | None:
+    curve = reward_curve(run, reward, source)
+    return area_under_curve(curve.steps, curve.values) if len(curve) else None
+
+
+def _source(measure: str, runs: Sequence[Run]) -> str:
+    """Held-out prompts where every reward of every run was evaluated often enough, training batches otherwise."""
+    enough = _FEWEST_FOR_AREA if measure == "auc" else 1
+    counts = [len(reward_curve(run, name, "held-out")) for run in runs for name in run.rewards]
+    return "held-out" if counts and min(counts) >= enough else "training"
+
+
+def _comparisons(lines: Sequence[Line], rewards: Sequence[str]) -> Iterator[Comparison]:
+    for measure in MEASURES:
+        for reward in rewards:
+            for first, second in itertools.combinations(lines, 2):
+                scores = [line.scores[measure].get(reward) for line in (first, second)]
+                if _are_neighbours(first, second) and scores[0] is not None and scores[1] is not None:
+                    difference = paired_difference(scores[0].by_seed, scores[1].by_seed)
+                    said = verdict(difference, first.name, second.name)
+                    yield Comparison(measure, reward, first.name, second.name, difference, said)
+
+
+def _are_neighbours(first: Line, second: Line) -> bool:
+    """Lines that differ by their arm or by their settings; where both differ, nothing would follow."""
+    return first.arm == second.arm or dict(first.settings) == dict(second.settings)
+
+
+def _best(lines: Sequence[Line], rewards: Sequence[str]) -> tuple[str, ...]:
+    """The non-dominated lines among those that have every reward."""
+    finals = {line.name: line.scores["final"] for line in lines}
+    return non_dominated(
+        {
+            name: [final[reward].spread.median for reward in rewards]
+            for name, final in finals.items()
+            if all(reward in final for reward in rewards)
+        }
+    )
+
+
+def _warnings(lines: Mapping[str, Sequence[Run]], rewards: Sequence[str], sources: Mapping[str, str]) -> Iterator[str]:
+    runs = [run for members in lines.values() for run in members]
+    if len({run.steps for run in runs}) > 1:
+        steps = ", ".join(f"{name} {' and '.join(_unique(run.steps for run in some))}" for name, some in lines.items())
+        yield f"The runs have different numbers of steps, so that their ends and areas differ by that too: {steps}."
+    if runs and sources["final"] == "training":
+        yield "Not every run has a held-out evaluation of every reward: the final values are of the training batches."
+    for reward in rewards:
+        without = [name for name, some in lines.items() if not any(reward in run.rewards for run in some)]
+        if without:
+            yield f"There is no reward {reward!r} in: {', '.join(without)}."
+    for (first, some), (second, others) in itertools.combinations(lines.items(), 2):
+        for seed, setting in itertools.islice(unpaired_settings(some, others), 1):
+            yield f"{first} and {second} are no pairs: {setting} differs between their runs of seed {seed}."
+        alone = {run.seed for run in some} ^ {run.seed for run in others}
+        if alone:
+            seeds = ", ".join(map(str, sorted(alone)))
+            yield f"Seeds that only one of {first} and {second} has are left out of their differences: {seeds}."
+    for name, found in _versions(runs).items():
+        if len(found) > 1:
+            yield f"Runs were made with different versions of {name}: {', '.join(found)}."
+
+
+def _versions(runs: Sequence[Run]) -> dict[str, tuple[str, ...]]:
+    names = dict.fromkeys(name for run in runs for name in run.versions)
+    return {name: _unique(run.versions[name] for run in runs if name in run.versions) for name in names}
+
+
+def _unique(values: Iterator[object]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(map(str, values)))
+
+
+def _check_cells(runs: Sequence[Run], failed: Sequence[FailedRun]) -> None:
+    if not runs and not failed:
+        raise ConfigError("there is nothing to report: no run finished and none failed")
+    seen: set[tuple[str, int]] = set()
+    for line, seed in [(run.line, run.seed) for run in runs] + [(run.line, run.seed) for run in failed]:
+        if (line, seed) in seen:
+            raise ConfigError(f"line {line!r} has two runs of seed {seed}; give one of them another line")
+        seen.add((line, seed))

@@ -1,0 +1,94 @@
+"""SVG that stands in a page: in the page's own ink, with a title for those who cannot see it."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from xml.etree import ElementTree
+
+import matplotlib
+from matplotlib.figure import Figure
+
+INK = "#010203"
+"""Colour of text and axes; nothing else has it, so that it can be replaced by the colour of the page's text."""
+_SVG = "http://www.w3.org/2000/svg"
+_XLINK = "http://www.w3.org/1999/xlink"
+_STYLE: dict[Any, Any] = {
+    "font.size": 9.0,
+    "axes.titlesize": 10.0,
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.15,
+    "grid.linewidth": 0.6,
+    "lines.linewidth": 1.6,
+    "lines.markersize": 4.0,
+    "legend.frameon": False,
+    **dict.fromkeys(
+        ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color", "grid.color"), INK
+    ),
+    **dict.fromkeys(("figure.facecolor", "axes.facecolor", "savefig.facecolor"), "none"),
+    # Names come from users, and a `$` in one is a dollar.
+    "text.parse_math": False,
+    "svg.fonttype": "none",
+    # The same figure is the same file.
+    "svg.hashsalt": "morl",
+}
+
+
+@contextmanager
+def house_style() -> Iterator[None]:
+    """Matplotlib's settings for everything that is drawn and rendered here, whatever the user's own are."""
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(_STYLE)
+        yield
+
+
+def page_svg(figure: Figure, title: str) -> str:
+    """An `<svg>` element for an HTML page: it takes the text's colour, and shrinks with its column.
+
+    Args:
+        figure: drawn in the house style.
+        title: says what there is to see; a screen reader reads it instead.
+    """
+    root = _render(figure)
+    width = root.attrib.pop("width")
+    root.attrib.pop("height")
+    root.attrib |= {"role": "img", "aria-label": title, "style": f"width: 100%; max-width: {width}; height: auto"}
+    return _text(root, title).replace(INK, "currentColor")
+
+
+def file_svg(figure: Figure, title: str) -> str:
+    """A whole SVG file, dark on white: what an `<img>` shows has no page to take a colour from."""
+    root = _render(figure)
+    paper = ElementTree.Element(f"{{{_SVG}}}rect", {"width": "100%", "height": "100%", "fill": "#ffffff"})
+    root.insert(0, paper)
+    return _text(root, title).replace(INK, "#202020") + "\n"
+
+
+def _render(figure: Figure) -> ElementTree.Element:
+    file = io.StringIO()
+    figure.savefig(file, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
+    root = ElementTree.fromstring(file.getvalue())
+    for metadata in root.findall(f"{{{_SVG}}}metadata"):
+        root.remove(metadata)
+    return root
+
+
+def _text(root: ElementTree.Element, title: str) -> str:
+    """Without the ids that nothing refers to: several figures share a page, and each has its `figure_1`."""
+    heading = ElementTree.Element(f"{{{_SVG}}}title")
+    heading.text = title
+    root.insert(0, heading)
+    referred = set(re.findall(r"#([\w-]+)", ElementTree.tostring(root, encoding="unicode")))
+    for element in root.iter():
+        if element.get("id") not in referred:
+            element.attrib.pop("id", None)
+    ElementTree.register_namespace("", _SVG)
+    ElementTree.register_namespace("xlink", _XLINK)
+    return ElementTree.tostring(root, encoding="unicode")

@@ -1,0 +1,167 @@
+"""The tables of a report, as text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from attrs import frozen
+
+from morl.analysis.collapse import diagnostics
+from morl.analysis.results import Comparison, Results, Score
+from morl.analysis.statistics import Spread
+
+MEASURES = {"final": "Final value", "auc": "Area under the curve"}
+_SOURCES = {"held-out": "on the held-out prompts", "training": "of the training batches"}
+_ABSENT = "–"
+
+
+@frozen
+class Table:
+    """A table; the first cell of a row is its heading."""
+
+    caption: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+def number(value: float | None) -> str:
+    """Three significant digits, without an exponent where none is needed.
+
+    >>> number(0.12345), number(1234.5), number(-2.0), number(0.00001234), number(None)
+    ('0.123', '1234', '-2', '1.23e-05', '–')
+    """
+    if value is None:
+        return _ABSENT
+    return f"{value:.0f}" if 1000 <= abs(value) < 1e6 else f"{value:.3g}"
+
+
+def median_and_quartiles(spread: Spread) -> str:
+    """`median [q1, q3]`; the value itself where there is but one."""
+    if spread.n == 1:
+        return number(spread.median)
+    return f"{number(spread.median)} [{number(spread.q1)}, {number(spread.q3)}]"
+
+
+def measured(results: Results, measure: str) -> str:
+    """What a measure is, and on what."""
+    return f"{MEASURES[measure]} {_SOURCES[results.sources[measure]]}"
+
+
+def runs_table(results: Results) -> Table:
+    """Which seeds of each line finished, and after how many steps."""
+    failed = {(failure.line, failure.seed) for failure in results.failures}
+    names = list(dict.fromkeys([*(line.name for line in results.lines), *(line for line, _ in failed)]))
+    steps = {(line.name, seed): count for line in results.lines for seed, count in line.steps.items()}
+    seeds = sorted({seed for _, seed in (*steps, *failed)})
+
+    def cell(line: str, seed: int) -> str:
+        if (line, seed) in failed:
+            return "failed"
+        return f"{steps[line, seed]} steps" if (line, seed) in steps else _ABSENT
+
+    rows = [[name, *(cell(name, seed) for seed in seeds)] for name in names]
+    return Table("Finished and failed runs by seed", ["line", *(f"seed {seed}" for seed in seeds)], rows)
+
+
+def scores_table(results: Results, measure: str) -> Table:
+    """Lines by rewards."""
+    return Table(
+        f"{measured(results, measure)}: median [quartiles] over seeds",
+        ["line", "runs", *results.rewards],
+        [[line.name, str(len(line.steps)), *_scores(line.scores[measure], results.rewards)] for line in results.lines],
+    )
+
+
+def diagnostics_table(results: Results) -> Table:
+    """Diagnostics by lines, for there are more of the former."""
+    logged = {metric for line in results.lines for metric in line.diagnostics}
+    kinds = [kind for kind in diagnostics(results.rewards) if kind.metric in logged]
+    return Table(
+        "Collapse diagnostics: mean over all steps, or the largest value of any step; median [quartiles] over seeds",
+        ["diagnostic", *(line.name for line in results.lines)],
+        [[kind.label, *(_score(line.diagnostics.get(kind.metric)) for line in results.lines)] for kind in kinds],
+    )
+
+
+def differences_table(results: Results, measure: str) -> Table:
+    """Every comparison of a measure."""
+    return Table(
+        f"{measured(results, measure)}: paired differences",
+        ["reward", "difference", "pairs", "mean", "95% interval", "p", "what it says"],
+        [_difference(found) for found in results.comparisons if found.measure == measure],
+    )
+
+
+def sentences(results: Results, measure: str) -> Iterator[str]:
+    """What is to be said about each reward."""
+    for reward in results.rewards:
+        found = [c for c in results.comparisons if (c.measure, c.reward) == (measure, reward)]
+        if found:
+            yield f"{reward}: {'; '.join(map(_sentence, found))}."
+
+
+def settings_table(results: Results) -> Table:
+    """Settings in which the lines differ."""
+    names = [line.name for line in results.lines]
+    rows = [
+        [setting, *(plain(values[name]) if name in values else _ABSENT for name in names)]
+        for setting, values in results.different.items()
+    ]
+    return Table("Settings in which the lines differ", ["setting", *names], rows)
+
+
+def common_table(results: Results) -> Table:
+    """Settings that all lines share."""
+    rows = [[name, plain(value)] for name, value in results.common.items()]
+    return Table("Common settings, resolved", ["setting", "value"], rows)
+
+
+def versions_table(results: Results) -> Table:
+    """Versions of everything that took part."""
+    rows = [[name, ", ".join(found)] for name, found in results.versions.items()]
+    return Table("Versions", ["name", "version"], rows)
+
+
+def plain(value: Any) -> str:
+    """A setting as YAML would show it."""
+    match value:
+        case None | True | False:
+            return str(value).lower().replace("none", "null")
+        case list() | tuple():
+            return f"[{', '.join(map(plain, value))}]"
+        case Mapping():
+            return "{" + ", ".join(f"{key}: {plain(item)}" for key, item in value.items()) + "}"
+    return str(value)
+
+
+def _score(score: Score | None) -> str:
+    return median_and_quartiles(score.spread) if score is not None else _ABSENT
+
+
+def _scores(scores: Mapping[str, Score], names: Sequence[str]) -> list[str]:
+    return [_score(scores.get(name)) for name in names]
+
+
+def _interval(found: Comparison) -> str:
+    difference = found.difference
+    return _ABSENT if difference.low is None else f"[{number(difference.low)}, {number(difference.high)}]"
+
+
+def _difference(found: Comparison) -> list[str]:
+    difference = found.difference
+    return [
+        found.reward,
+        f"{found.second} − {found.first}",
+        str(difference.n),
+        number(difference.mean),
+        _interval(found),
+        number(difference.p),
+        found.verdict,
+    ]
+
+
+def _sentence(found: Comparison) -> str:
+    if found.difference.seen:
+        return f"{found.second} − {found.first} is {number(found.difference.mean)} {_interval(found)}, {found.verdict}"
+    return f"{found.verdict} between {found.first} and {found.second}"
