@@ -8,10 +8,10 @@ from random import Random
 from typing import Any
 
 from attrs import asdict, field, frozen, validators
-from rich.console import Console
 
 from morl.errors import ConfigError
 from morl_playground.cache import fingerprint, kept_in, made_once
+from morl_playground.progress import announced
 from morl_playground.tasks import find_task
 
 
@@ -51,8 +51,7 @@ class PlaygroundPolicy:
 
     def __attrs_post_init__(self) -> None:
         find_task(self.task, self.task_options)
-        if self.hidden_size % (2 * self.heads):  # each head rotates pairs of dimensions
-            raise ConfigError(f"hidden_size must be a multiple of 2 * heads = {2 * self.heads}; got {self.hidden_size}")
+        check_width(self.hidden_size, self.heads)
 
     def resolve(self) -> str:
         """The model's folder, made now if need be."""
@@ -70,16 +69,20 @@ class PlaygroundPolicy:
 
         task = find_task(self.task, self.task_options)
         tokenizer = build_tokenizer(task.texts())
-        console = Console(stderr=True)
-        console.print(f"playground: warming up a policy for {self.task!r}, once; it will be kept in {folder.parent}")
-        with console.status("warming up") as status:
+        with announced(self.task, folder.parent, self.warmup_steps) as report:
             model = warmed_up(
                 small_llama(tokenizer, self.hidden_size, self.layers, self.heads),
                 demonstrations(task, tokenizer, self.warmup_batch_size, Random(self.seed)),
                 steps=self.warmup_steps,
                 learning_rate=self.warmup_learning_rate,
                 seed=self.seed,
-                report=lambda step, loss: status.update(f"step {step} of {self.warmup_steps}, loss {loss:.2f}"),
+                report=report,
             )
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
+
+
+def check_width(hidden_size: int, heads: int) -> None:
+    """Raises `ConfigError` for a width that the heads cannot share: each rotates pairs of dimensions."""
+    if hidden_size % (2 * heads):
+        raise ConfigError(f"hidden_size must be a multiple of 2 * heads = {2 * heads}; got {hidden_size}")

@@ -24,7 +24,8 @@ def warmed_up(
     steps: int,
     learning_rate: float,
     seed: int,
-    report: Callable[[int, float], None] = lambda step, loss: None,
+    schedule: Callable[[int], float] = lambda step: 1.0,
+    report: Callable[[int, float, LlamaForCausalLM], None] = lambda step, loss, model: None,
 ) -> LlamaForCausalLM:
     """A policy that depends on the arguments alone, bit by bit on one machine; torch's global state is left as it was.
 
@@ -32,21 +33,34 @@ def warmed_up(
         config: of the model, see `small_llama`.
         batches: input ids and labels, see `padded`.
         steps: of AdamW, one per batch.
-        learning_rate: constant.
+        learning_rate: at its highest.
         seed: of the initial weights.
-        report: called after each step with the number of steps done and the loss, in nats per token.
+        schedule: step, counted from 0 -> the part of the learning rate that it gets; default: constant.
+        report: called after each step with the number of steps done, the loss, in nats per token, and the model.
     """
     with _reproducible(seed):
         model: LlamaForCausalLM = LlamaForCausalLM(config)
         optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=0.0)
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, schedule)
         for step, (input_ids_BT, labels_BT) in enumerate(islice(batches, steps), start=1):
             logits_BTV = model(input_ids=input_ids_BT).logits
             loss = cross_entropy(logits_BTV[:, :-1].flatten(0, 1), labels_BT[:, 1:].flatten(), ignore_index=IGNORED)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-            report(step, loss.item())
+            scheduler.step()
+            report(step, loss.item(), model)
     return model
+
+
+def rise_and_fall(steps: int) -> Callable[[int], float]:
+    """A learning rate that rises over the first tenth of the steps and falls to 0 over the others.
+
+    >>> [round(rise_and_fall(20)(step), 2) for step in (0, 1, 2, 11, 19, 20)]
+    [0.5, 1.0, 1.0, 0.5, 0.06, 0.0]
+    """
+    rise = max(1, steps // 10)
+    return lambda step: min((step + 1) / rise, (steps - step) / max(1, steps - rise))
 
 
 def small_llama(
