@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attrs import asdict, field, frozen, validators
 
@@ -15,6 +15,9 @@ from morl.types import Prompt
 from morl_playground.cache import fingerprint, kept_in, made_once
 from morl_playground.policy import check_width
 from morl_playground.progress import announced
+
+if TYPE_CHECKING:
+    from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 POSITIONS = 4096
 
@@ -97,14 +100,13 @@ class ImitationPolicy:
                 )
         return prompts, answers
 
-    def _source(self) -> Any:
-        factory = Registry().find("prompt source", self.source).load()
-        try:
-            return factory(**self.source_options)
-        except TypeError as error:
-            raise ConfigError(f"source_options of {self.source!r}: {error}") from error
-
-    def _make(self, folder: Path, prompts: Sequence[Prompt], answers: Sequence[str]) -> None:
+    def imitate(
+        self,
+        prompts: Sequence[Prompt],
+        answers: Sequence[str],
+        report: Callable[[int, float, Any], None] = lambda step, loss, model: None,
+    ) -> tuple[PreTrainedTokenizerFast, LlamaForCausalLM]:
+        """Tokenizer and model made from these rows; `report` is that of `warmed_up`."""
         from morl_playground.bpe import train_bpe
         from morl_playground.examples import encode_examples, shuffled_batches
         from morl_playground.warmup import rise_and_fall, small_llama, warmed_up
@@ -122,15 +124,26 @@ class ImitationPolicy:
             rope_theta=10_000.0,
             initializer_range=0.02,
         )
+        model = warmed_up(
+            config,
+            shuffled_batches(examples, self.warmup_batch_size, Random(self.seed), tokenizer.pad_token_id),
+            steps=self.warmup_steps,
+            learning_rate=self.warmup_learning_rate,
+            schedule=rise_and_fall(self.warmup_steps),
+            seed=self.seed,
+            report=report,
+        )
+        return tokenizer, model
+
+    def _source(self) -> Any:
+        factory = Registry().find("prompt source", self.source).load()
+        try:
+            return factory(**self.source_options)
+        except TypeError as error:
+            raise ConfigError(f"source_options of {self.source!r}: {error}") from error
+
+    def _make(self, folder: Path, prompts: Sequence[Prompt], answers: Sequence[str]) -> None:
         with announced(self.source, folder.parent, self.warmup_steps) as report:
-            model = warmed_up(
-                config,
-                shuffled_batches(examples, self.warmup_batch_size, Random(self.seed), tokenizer.pad_token_id),
-                steps=self.warmup_steps,
-                learning_rate=self.warmup_learning_rate,
-                schedule=rise_and_fall(self.warmup_steps),
-                seed=self.seed,
-                report=report,
-            )
+            tokenizer, model = self.imitate(prompts, answers, report)
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
