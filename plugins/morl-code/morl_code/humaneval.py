@@ -1,0 +1,110 @@
+"""HumanEval (Chen et al., arXiv 2107.03374): complete a function from its signature and docstring."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from attrs import frozen
+
+from morl.errors import DataError
+from morl.types import Prompt
+from morl_code.rows import read_rows, text_of
+from morl_code.wording import PLEASE, Wording
+
+_CHAT = "Complete this Python function:\n\n```python\n{prompt}\n```\n\n" + PLEASE
+
+
+@frozen(eq=False)
+class HumanEval(Wording):
+    """Prompts of HumanEval, and of data sets in its layout.
+
+    Rows have `task_id`, `prompt`, `test` with a function `check(candidate)`, `entry_point` and `canonical_solution`.
+    The prompts have the columns `tests`, `setup`, `prefix` and `names`, which the reward `code` reads, and `task_id`,
+    `entry_point` and `reference`.
+
+    The template's field is `{prompt}`, the beginning of the function; with `chat: false` it stands by itself.
+
+    Attributes:
+        path: a file in the layout of `HumanEval.jsonl.gz`, or a hub data set.
+        split: of a hub data set.
+    """
+
+    fields: ClassVar[tuple[str, ...]] = ("prompt",)
+    path: str = "openai/openai_humaneval"
+    split: str = "test"
+
+    def load(self) -> list[Prompt]:
+        """All rows, in the order of the file.
+
+        Raises:
+            DataError: a row without one of the columns, or with a `check` that cannot be read.
+        """
+        rows = read_rows(self.path, self.split)
+        count = min(len(rows), self.limit or len(rows))
+        return [self._prompt(rows[index], f"row {index} of {self.path}") for index in range(count)]
+
+    def _prompt(self, row: Mapping[str, Any], where: str) -> Prompt:
+        prefix, test, entry_point = (text_of(row, [name], where) for name in ("prompt", "test", "entry_point"))
+        setup, cases = split_check(test, entry_point, where)
+        helpers = _helpers(prefix, entry_point, where)
+        return Prompt(
+            self.content(_CHAT if self.chat else "{prompt}", {"prompt": prefix.strip() if self.chat else prefix}),
+            {
+                "task_id": row.get("task_id"),
+                "entry_point": entry_point,
+                "prefix": prefix,
+                "setup": f"{helpers}\n{setup}".strip(),
+                "names": [entry_point],
+                "tests": [{"code": case} for case in cases],
+                "reference": row.get("canonical_solution"),
+            },
+        )
+
+
+def split_check(test: str, entry_point: str, where: str = "test") -> tuple[str, list[str]]:
+    """What runs before the cases, and the cases, of a test that defines `check(candidate)`.
+
+    A `check` that is nothing but asserts is split into them, so that each counts.  Those that do not look at the
+    candidate (`assert True` stands in many rows) hold for every program and are no cases.  Any other `check`, with
+    loops or values of its own, stays one case.
+
+    Raises:
+        DataError: no function `check` of one argument.
+
+    >>> split_check("def check(f):\\n    assert f(1) == 2\\n    assert True\\n    assert f(2) == 3", "add_one")
+    ('f = add_one', ['assert f(1) == 2', 'assert f(2) == 3'])
+    """
+    try:
+        module = ast.parse(test)
+    except SyntaxError as error:
+        raise DataError(f"{where}: the test does not compile: {error}") from error
+    check = next((n for n in module.body if isinstance(n, ast.FunctionDef) and n.name == "check"), None)
+    if check is None or len(check.args.args) != 1:
+        raise DataError(f"{where}: the test must define check(candidate); got {test.strip()!r:.80}")
+    candidate = check.args.args[0].arg
+    asserts = [node for node in check.body if isinstance(node, ast.Assert)]
+    cases = [ast.unparse(node) for node in asserts if _mentions(node, candidate)]
+    if not all(isinstance(node, ast.Assert) or _is_idle(node) for node in check.body) or not cases:
+        return test, [f"check({entry_point})"]
+    others = [ast.unparse(node) for node in module.body if node is not check]
+    return "\n".join([*others, f"{candidate} = {entry_point}"]), cases
+
+
+def _helpers(prefix: str, entry_point: str, where: str) -> str:
+    """What the prompt defines beside the function: tests take it from there, where no program can redefine it."""
+    try:
+        nodes = ast.parse(prefix).body
+    except SyntaxError as error:
+        raise DataError(f"{where}: the prompt is no beginning of a program: {error}") from error
+    return "\n".join(ast.unparse(node) for node in nodes if getattr(node, "name", None) != entry_point)
+
+
+def _is_idle(node: ast.stmt) -> bool:
+    """A text or a mere name, which does nothing."""
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant | ast.Name)
+
+
+def _mentions(node: ast.AST, name: str) -> bool:
+    return any(isinstance(each, ast.Name) and each.id == name for each in ast.walk(node))
