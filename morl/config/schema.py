@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any, Literal, TypeAlias
 
 from attrs import field, frozen
-from jsonargparse.typing import NonNegativeFloat, NonNegativeInt, PositiveInt
+from jsonargparse.typing import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from morl.policy.options import LoRA as LoRA
 from morl.types import Sampling as Sampling
@@ -100,10 +100,13 @@ class RolloutConfig:
     Args:
         name: rollout backend; see `morl plugins`.
         options: of the named backend.
+        lag: 0 samples, then learns; k >= 1 samples the batch of step t with the weights of step t - k, in the
+            background of the updates in between.  The backend then works on a copy of the policy.
     """
 
     name: str = "transformers"
     options: Options = field(factory=dict)
+    lag: NonNegativeInt = 0
 
 
 @frozen
@@ -130,6 +133,31 @@ class LossConfig:
 
     name: str = "clipped"
     options: Options = field(factory=dict)
+
+
+@frozen
+class ImportanceConfig:
+    """Importance sampling, where the policy that sampled is not the one that the update starts from.
+
+    Args:
+        correction: `truncated` bounds the ratio of the two, `masked` leaves out what is out of bounds, `none` takes the
+            clipped ratio to the sampling policy as it is; `auto` is `truncated` where `rollout.lag` is above 0, else
+            `none`.  Also for engines of other numerics.
+        level: ratio of each `token`, or of the whole `sequence`.
+        low: lower bound of `masked`.
+        high: upper bound.
+    """
+
+    correction: Literal["auto", "none", "truncated", "masked"] = "auto"
+    level: Literal["token", "sequence"] = "token"
+    low: NonNegativeFloat = 0.0
+    high: PositiveFloat = 2.0
+
+    def in_force(self, lag: int) -> Literal["truncated", "masked"] | None:
+        """The correction that a run with this lag makes."""
+        if self.correction == "auto":
+            return "truncated" if lag else None
+        return None if self.correction == "none" else self.correction
 
 
 @frozen
@@ -250,6 +278,7 @@ class Config:
         rollout: generation backend.
         sampling: how completions are drawn.
         loss: advantages to loss.
+        importance: correction for completions of another policy.
         optimizer: and schedule.
         training: the loop.
         evaluation: held-out prompts; null evaluates nothing.
@@ -265,6 +294,7 @@ class Config:
     rollout: RolloutConfig = field(factory=RolloutConfig)
     sampling: Sampling = field(factory=Sampling)
     loss: LossConfig = field(factory=LossConfig)
+    importance: ImportanceConfig = field(factory=ImportanceConfig)
     optimizer: OptimizerConfig = field(factory=OptimizerConfig)
     training: TrainingConfig = field(factory=TrainingConfig)
     evaluation: EvaluationConfig | None = None

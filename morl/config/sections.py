@@ -38,6 +38,7 @@ _SECTIONS = (
     Section("rollout", schema.RolloutConfig, "rollout backend"),
     Section("sampling", schema.Sampling),
     Section("loss", schema.LossConfig, "policy loss"),
+    Section("importance", schema.ImportanceConfig),
     Section("optimizer", schema.OptimizerConfig),
     Section("training", schema.TrainingConfig),
     Section("trainer", schema.TrainerConfig),

@@ -1,11 +1,12 @@
-"""A whole copy of a sharded policy, to sample from.
+"""A whole copy of the policy, to sample from.
 
-Decoding a sharded model would gather every layer for every token, and ranks whose completions end at different steps
-would wait for each other.
+Of a sharded one, because decoding would gather every layer for every token, and ranks whose completions end at
+different steps would wait for each other; of any, where the next batch is sampled while this one is learned from.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -44,23 +45,34 @@ def build_replica(model: nn.Module, packed: bool) -> nn.Module:
 
 
 @torch.no_grad()
-def copy_weights(source: nn.Module, target: nn.Module) -> None:
-    """Gathers the parameters and buffers of `source` into `target`; every rank has to call it.
+def whole_weights(source: nn.Module) -> dict[str, Tensor]:
+    """Parameters and buffers, unsharded, by name; a copy, which later updates leave alone.
+
+    Every rank of a sharded model has to call it.
+    """
+    tensors = [*source.named_parameters(), *source.named_buffers()]
+    return {name: tensor.full_tensor() if isinstance(tensor, DTensor) else tensor.clone() for name, tensor in tensors}
+
+
+@torch.no_grad()
+def copy_weights(source: nn.Module | Mapping[str, Tensor], target: nn.Module) -> None:
+    """Copies parameters and buffers into `target`, gathered if they are sharded; then every rank has to call it.
 
     Raises:
         RolloutError: a tensor of the copy has no counterpart of its shape.
     """
     # Not inference_mode: FSDP2's tensors cannot be detached there.
-    of_source: dict[str, Tensor] = {**dict(source.named_parameters()), **dict(source.named_buffers())}
+    of_source: Mapping[str, Tensor]
+    of_source = source if isinstance(source, Mapping) else dict([*source.named_parameters(), *source.named_buffers()])
     for name, tensor in [*target.named_parameters(), *target.named_buffers()]:
         if name not in of_source:
-            raise RolloutError(f"the sharded policy has no tensor {name!r}, which its unsharded copy has")
+            raise RolloutError(f"the policy has no tensor {name!r}, which its copy for rollouts has")
         whole = of_source[name]
         if isinstance(whole, DTensor):
             whole = whole.full_tensor()
         if whole.shape != tensor.shape:
             raise RolloutError(
-                f"tensor {name!r} has shape {tuple(whole.shape)} in the sharded policy and {tuple(tensor.shape)} in its"
-                " unsharded copy"
+                f"tensor {name!r} has shape {tuple(whole.shape)} in the policy and {tuple(tensor.shape)} in its copy"
+                " for rollouts"
             )
         tensor.copy_(whole)

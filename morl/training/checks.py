@@ -6,7 +6,7 @@ import math
 import warnings
 from typing import get_args
 
-from morl.config.schema import Config
+from morl.config.schema import Config, ImportanceConfig
 from morl.errors import ConfigError, PluginError, suggest
 from morl.training.parts import Parts
 from morl.types import Aggregation
@@ -48,6 +48,7 @@ def check_settings(config: Config, parts: Parts) -> None:
             f"training.mini_batches={training.mini_batches} deals out whole groups and there are only"
             f" training.prompts_per_step={training.prompts_per_step} of them per step"
         )
+    _check_lag(config)
     if config.optimizer.warmup_steps >= training.steps > 1:
         raise ConfigError(
             f"optimizer.warmup_steps={config.optimizer.warmup_steps} leaves no step at the full learning rate;"
@@ -92,3 +93,21 @@ def check_settings(config: Config, parts: Parts) -> None:
             " gives the advantages of grpo; take more prompts per step",
             stacklevel=2,
         )
+
+
+def _check_lag(config: Config) -> None:
+    importance, lag = config.importance, config.rollout.lag
+    if lag and config.training.dynamic_sampling_rounds > 1:
+        raise ConfigError(
+            f"rollout.lag={lag} samples batches before it is known how many groups of the earlier ones have signal;"
+            " set training.dynamic_sampling_rounds to 1, which drops groups without replacing them, or to 0"
+        )
+    correction = importance.in_force(lag)
+    for name, needed in (("level", ("truncated", "masked")), ("high", ("truncated", "masked")), ("low", ("masked",))):
+        if getattr(importance, name) != getattr(ImportanceConfig(), name) and correction not in needed:
+            raise ConfigError(
+                f"importance.{name}={getattr(importance, name)} has no effect with importance.correction="
+                f"{importance.correction} and rollout.lag={lag}; set correction to {' or '.join(needed)}, or drop it"
+            )
+    if importance.low >= importance.high:
+        raise ConfigError(f"importance.low={importance.low} must be below importance.high={importance.high}")

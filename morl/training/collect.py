@@ -11,13 +11,12 @@ from attrs import define, field, frozen
 from torch import Tensor
 
 from morl.errors import PluginError
-from morl.hookspecs import AdvantageEstimator, RolloutBackend
+from morl.hookspecs import AdvantageEstimator
 from morl.plugins import Registry
-from morl.prompts.order import rows
 from morl.reward.scorer import RewardScorer
-from morl.training import seeds
 from morl.training.exchange import Exchange
-from morl.types import Advantages, EncodedPrompt, RewardMatrix, RewardScores, RolloutBatch, Sampling
+from morl.training.rollouts import Rollouts
+from morl.types import Advantages, RewardMatrix, RewardScores, RolloutBatch
 
 
 @frozen(eq=False)
@@ -109,17 +108,13 @@ class Collector:
     of micro-batches can change an advantage.
     """
 
-    prompts: Sequence[EncodedPrompt]
-    backend: RolloutBackend
+    rollouts: Rollouts
     scorer: RewardScorer
     estimator: AdvantageEstimator
     registry: Registry
-    sampling: Sampling
     prompts_per_step: int
     group_size: int
     rounds: int
-    shuffle: bool
-    seed: int
 
     def collect(self, step: int, position: int, exchange: Exchange) -> Experience:
         """The experience of step `step`, from the prompts at `position` of the stream onwards."""
@@ -166,16 +161,9 @@ class Collector:
     def _round(
         self, step: int, position: int, count: int, exchange: Exchange, watch: Stopwatch
     ) -> tuple[RolloutBatch, BatchScores]:
-        mine = exchange.share(count)
-        places = [position + offset for offset in mine]
-        order = rows(self.seed, position, count, len(self.prompts), shuffle=self.shuffle)
+        places = [position + offset for offset in exchange.share(count)]
         with watch.measure("rollout"):
-            rollouts = self.backend.generate(
-                [self.prompts[order[offset]] for offset in mine],
-                self.group_size,
-                self.sampling,
-                [seeds.derive(self.seed, seeds.ROLLOUT, place) for place in places],
-            )
+            rollouts = self.rollouts.take(position, count, exchange)
         self.registry.observe("morl_rollouts_ready", step=step, rollouts=rollouts)
         with watch.measure("reward"):
             scores = self.scorer.score(rollouts.completions())

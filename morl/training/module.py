@@ -32,6 +32,7 @@ from transformers import PreTrainedTokenizerBase
 
 from morl.config.schema import Config, OptimizerConfig
 from morl.errors import TrainingError
+from morl.loss import importance_weights
 from morl.policy.model import PolicyModel
 from morl.training import seeds
 from morl.training.batching import mini_batches
@@ -40,8 +41,9 @@ from morl.training.evaluate import evaluate
 from morl.training.exchange import Exchange
 from morl.training.metrics import Metrics, experience_metrics
 from morl.training.parts import Parts
-from morl.training.update import TokenSums, Updater, completion_logprobs
-from morl.types import EncodedPrompt
+from morl.training.rollouts import Ahead, Draw, OnPolicy, Rollouts
+from morl.training.update import FrozenLogprobs, TokenSums, Updater, completion_logprobs
+from morl.types import EncodedPrompt, RolloutBatch
 
 CPU_MICRO_BATCH_TOKENS, MICRO_BATCH_TOKENS = 2048, 16384
 """What `training.micro_batch_tokens: null` means: such a pass fills the device, a larger one only its memory."""
@@ -87,19 +89,20 @@ class RLModule(L.LightningModule):
         self._reference: tuple[PolicyModel, ...] = ()
         if parts.loss.needs_reference and config.policy.lora is None:
             self._reference = (copy.deepcopy(policy).requires_grad_(False).eval(),)
-        training = config.training
+        training, lag = config.training, config.rollout.lag
+        draw = Draw(parts.backend, prompts, config.sampling, training.group_size, config.prompts.shuffle, config.seed)
+        self.rollouts: Rollouts = OnPolicy(draw)
+        if lag:
+            self.rollouts = Ahead(draw, lag, training.steps, training.prompts_per_step)
+        self._drawn_ahead: list[list[RolloutBatch]] = []
         self.collector = Collector(
-            prompts=prompts,
-            backend=parts.backend,
+            rollouts=self.rollouts,
             scorer=parts.scorer,
             estimator=parts.estimator,
             registry=parts.registry,
-            sampling=config.sampling,
             prompts_per_step=training.prompts_per_step,
             group_size=training.group_size,
             rounds=training.dynamic_sampling_rounds,
-            shuffle=config.prompts.shuffle,
-            seed=config.seed,
         )
         self.updater = Updater(policy, parts.loss, config.sampling.temperature, config.sampling.max_tokens)
 
@@ -109,8 +112,9 @@ class RLModule(L.LightningModule):
         """One rollout batch and every optimizer step on it."""
         start = time.perf_counter()
         step = int(self.finished_steps)
-        self.parts.backend.sync_weights(step)
-        experience = self.collector.collect(step, int(self.consumed_prompts), self.exchange)
+        position = int(self.consumed_prompts)
+        self.rollouts.begin(step, position, self.exchange)
+        experience = self.collector.collect(step, position, self.exchange)
         collected = time.perf_counter()
         # Dropout of LoRA adapters is all that draws from torch's own generator.
         torch.manual_seed(seeds.derive(self.config.seed, seeds.DROPOUT, step, self.exchange.rank))
@@ -129,10 +133,7 @@ class RLModule(L.LightningModule):
     def update(self, step: int, experience: Experience) -> Metrics:
         """All optimizer steps on one rollout batch."""
         optimizer, training = self._optimizer(), self.config.training
-        old_logprobs_BT = experience.rollouts.rollout_logprobs_BT
-        if training.recompute_logprobs:
-            old_logprobs_BT = self._logprobs(self.policy, experience)
-        ref_logprobs_BT = self._reference_logprobs(experience) if self.parts.loss.needs_reference else None
+        logprobs = self._frozen_logprobs(experience)
 
         sums = TokenSums()
         norms: list[float] = []
@@ -142,8 +143,7 @@ class RLModule(L.LightningModule):
                 self.updater.backward(
                     experience,
                     self.updater.weights(experience, chosen),
-                    old_logprobs_BT,
-                    ref_logprobs_BT,
+                    logprobs,
                     exchange=self.exchange,
                     sync=self._sync,
                     manual_backward=self.manual_backward,
@@ -167,6 +167,8 @@ class RLModule(L.LightningModule):
         return {
             "loss": loss,
             "rollout/logprob_difference": difference,
+            "rollout/logprob_difference_max": max(self.exchange.gather(sums.largest_difference)),
+            "rollout/lag": step - min(self.exchange.gather(experience.rollouts.weights_version)),
             **{name: total / tokens for name, total in totals.items()},
             "optimizer/grad_norm": sum(norms) / len(norms),
             "optimizer/lr": lr,
@@ -175,7 +177,7 @@ class RLModule(L.LightningModule):
     def evaluate(self) -> Metrics:
         """Mean of every reward on the held-out prompts, under the present weights.  Every rank must call."""
         with self.trainer.precision_plugin.forward_context():
-            self.parts.backend.sync_weights(int(self.finished_steps))
+            self.rollouts.settle(int(self.finished_steps))
             return evaluate(self.config, self.evaluation_prompts, self.parts.backend, self.parts.scorer, self.exchange)
 
     # What Lightning asks for ----------------------------------------------------------------------------------------
@@ -219,7 +221,13 @@ class RLModule(L.LightningModule):
         self.updater.budget = self.config.training.micro_batch_tokens or by_device
         for reference in self._reference:
             reference.to(self.device)
-        self.parts.backend.start(self.policy, self.tokenizer, self.model_path)
+        context = self.trainer.precision_plugin.forward_context
+        self.rollouts.start(self.policy, self.tokenizer, self.model_path, context)
+        if len(self._drawn_ahead) == self.exchange.size:
+            mine = self._drawn_ahead[self.exchange.rank]
+            self.rollouts.restore(int(self.finished_steps), int(self.consumed_prompts), mine, self.exchange)
+        # Otherwise the ranks have changed, and their batches are sampled anew, with weights that are newer only.
+        self._drawn_ahead = []
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> int | None:
         """-1, which ends the epoch, where a resumed run has no step left but its model still to be written."""
@@ -227,15 +235,20 @@ class RLModule(L.LightningModule):
 
     def close(self) -> None:
         """Ends what runs beside the loop.  Not in `teardown`, which Lightning leaves out after an error."""
-        self.parts.backend.close()
+        self.rollouts.close()
         self.parts.scorer.close()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Notes which plugins, in which versions, made these weights."""
+        """Notes which plugins, in which versions, made these weights, and what was sampled for the steps to come."""
         checkpoint["morl_plugins"] = self.parts.registry.versions()
+        checkpoint["morl_drawn_ahead"] = self.exchange.gather(self.rollouts.drawn_ahead(int(self.finished_steps)))
         # Whether the last step was reached follows from the counts.  Lightning's flag would also stop a run that is
         # resumed with more steps than it had.
         checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["is_last_batch"] = False
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keeps what was sampled ahead until the backend has started."""
+        self._drawn_ahead = checkpoint.get("morl_drawn_ahead", [])
 
     # Details --------------------------------------------------------------------------------------------------------
 
@@ -259,6 +272,26 @@ class RLModule(L.LightningModule):
                 " samples of the last steps"
             )
         return size
+
+    def _frozen_logprobs(self, experience: Experience) -> FrozenLogprobs:
+        """Those that the update compares the policy's with, and the weights that follow from them."""
+        rollouts, options, training = experience.rollouts, self.config.importance, self.config.training
+        correction = options.in_force(self.config.rollout.lag)
+        old_logprobs_BT, importance = rollouts.rollout_logprobs_BT, None
+        if training.recompute_logprobs or correction is not None:
+            old_logprobs_BT = self._logprobs(self.policy, experience)
+        if correction is not None:
+            importance = importance_weights(
+                old_logprobs_BT,
+                rollouts.rollout_logprobs_BT,
+                rollouts.completion_mask_BT,
+                correction=correction,
+                level=options.level,
+                low=options.low,
+                high=options.high,
+            )
+        reference = self._reference_logprobs(experience) if self.parts.loss.needs_reference else None
+        return FrozenLogprobs(old_logprobs_BT, reference, importance)
 
     def _logprobs(self, policy: PolicyModel, experience: Experience) -> Tensor:
         return completion_logprobs(

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 import torch
-from attrs import define, field
+from attrs import define, field, frozen
 from torch import Tensor
 
 from morl.hookspecs import PolicyLoss
-from morl.loss import token_weights
+from morl.loss import ImportanceWeights, token_weights
 from morl.policy.model import PolicyModel
 from morl.policy.plan import TrainingPlan
 from morl.training.batching import micro_batches
@@ -24,6 +24,7 @@ class TokenSums:
     """Sums over the tokens of an update, to be turned into means over all ranks' tokens at the end."""
 
     sums: dict[str, float] = field(factory=dict)
+    largest_difference: float = 0.0
 
     def add(self, name: str, value: float) -> None:
         self.sums[name] = self.sums.get(name, 0.0) + value
@@ -34,6 +35,21 @@ class TokenSums:
         totals = torch.stack([values[name].float().sum() for name in names]).tolist()
         for name, total in zip(names, totals, strict=True):
             self.add(name, total)
+
+
+@frozen(eq=False)
+class FrozenLogprobs:
+    """Log-probabilities of this rank's completion tokens that no gradient flows through, each (B, T).
+
+    Attributes:
+        old_BT: under the policy at the start of the update; the denominator of the importance ratio.
+        reference_BT: under the reference policy, or None where the loss does not ask for it.
+        importance: factors on the loss of each token; None = 1.
+    """
+
+    old_BT: Tensor
+    reference_BT: Tensor | None = None
+    importance: ImportanceWeights | None = None
 
 
 @define(eq=False)
@@ -66,8 +82,7 @@ class Updater:
         self,
         experience: Experience,
         weights_B: Tensor,
-        old_logprobs_BT: Tensor,
-        ref_logprobs_BT: Tensor | None,
+        logprobs: FrozenLogprobs,
         exchange: Exchange,
         sync: Callable[[bool], AbstractContextManager[object]],
         manual_backward: Callable[[Tensor], None],
@@ -78,8 +93,7 @@ class Updater:
 
         Args:
             weights_B: as `weights` gives them.
-            old_logprobs_BT: denominator of the importance ratio, for this rank's completions.
-            ref_logprobs_BT: under the reference policy, or None.
+            logprobs: what the policy's are compared with.
             exchange: the ranks; the strategy averages their gradients.
             sync: context in which a backward pass exchanges gradients (True) or only accumulates them (False).
             manual_backward: Lightning's.
@@ -92,9 +106,7 @@ class Updater:
         for number in range(passes):
             with sync(number + 1 == passes):
                 if number < len(runs):
-                    loss = self._loss(
-                        experience, runs[number], weights_B, old_logprobs_BT, ref_logprobs_BT, sums, on_policy
-                    )
+                    loss = self._loss(experience, runs[number], weights_B, logprobs, sums, on_policy)
                 else:
                     loss = _idle_pass(self.policy, experience).sum() * 0.0
                 manual_backward(loss * exchange.size)
@@ -104,8 +116,7 @@ class Updater:
         experience: Experience,
         run: Tensor,
         weights_B: Tensor,
-        old_logprobs_BT: Tensor,
-        ref_logprobs_BT: Tensor | None,
+        logprobs: FrozenLogprobs,
         sums: TokenSums,
         on_policy: bool,
     ) -> Tensor:
@@ -124,15 +135,20 @@ class Updater:
         out = self.policy(_plan(self.policy, rollouts, run, self.temperature), entropy=True)
         batch = TokenBatch(
             policy_logprobs_T=out.logprobs_T,
-            old_logprobs_T=flat(old_logprobs_BT),
+            old_logprobs_T=flat(logprobs.old_BT),
             rollout_logprobs_T=flat(rollouts.rollout_logprobs_BT),
             advantages_T=spread(experience.advantages.values_B[rows]),
             rows_T=torch.arange(len(run)).repeat_interleave(lengths).to(device),
-            ref_logprobs_T=None if ref_logprobs_BT is None else flat(ref_logprobs_BT),
+            ref_logprobs_T=None if logprobs.reference_BT is None else flat(logprobs.reference_BT),
         )
         losses = self.loss(batch)
         weighted = losses.values_T * spread(weights_B[rows])
-        figures = {
+        figures: dict[str, Tensor] = {}
+        if logprobs.importance is not None:
+            importance_T = flat(logprobs.importance.values_BT)
+            weighted = weighted * importance_T
+            figures = {"importance/mean": importance_T, "importance/bounded": flat(logprobs.importance.bounded_BT)}
+        figures |= {
             "loss": weighted.detach(),
             "tokens": torch.ones_like(batch.advantages_T),
             "policy/entropy": out.entropy_T,
@@ -141,6 +157,7 @@ class Updater:
         if on_policy:
             figures["on_policy_tokens"] = figures["tokens"]
             figures["on_policy_difference"] = (out.logprobs_T.detach() - batch.rollout_logprobs_T).abs()
+            sums.largest_difference = max(sums.largest_difference, float(figures["on_policy_difference"].max()))
         sums.add_tokens(figures)
         return weighted.sum()
 

@@ -30,6 +30,7 @@ def run(tmp_path_factory, tiny_model):
         "rewards": {"brief": {"name": "length", "limit": 4}, "digit": {"name": "regex", "pattern": "[0-9]"}},
         "sampling": {"max_tokens": 6},
         "loss": {"kl_coef": 0.01},
+        "importance": {"correction": "truncated"},
         "training": {"steps": 2, "prompts_per_step": 2, "group_size": 4},
         "evaluation": {"prompts": {"path": str(prompts), "limit": 2}},
         "trainer": {"accelerator": "cpu", "devices": 1, "progress": False},

@@ -90,7 +90,7 @@ def test_copy_follows_a_sync_and_not_before(tiny_model: Path, one_process: None)
 
 def test_a_copy_that_does_not_fit() -> None:
     source = torch.nn.Sequential(torch.nn.Linear(2, 3))
-    with pytest.raises(RolloutError, match=r"'0.weight' has shape \(3, 2\) in the sharded policy and \(4, 2\)"):
+    with pytest.raises(RolloutError, match=r"'0.weight' has shape \(3, 2\) in the policy and \(4, 2\)"):
         copy_weights(source, torch.nn.Sequential(torch.nn.Linear(2, 4)))
     with pytest.raises(RolloutError, match=r"has no tensor '1.weight'"):
         copy_weights(source, torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.Linear(3, 1)))

@@ -14,7 +14,7 @@ from morl import hookimpl, train
 from morl.hookspecs import RewardProvider
 from morl.training.collect import BatchScores
 from morl.training.exchange import Exchange
-from morl.training.update import Updater
+from morl.training.update import FrozenLogprobs, Updater
 
 
 def rows_of(result):
@@ -172,8 +172,8 @@ def test_a_rank_without_completions_makes_idle_passes_that_count_for_nothing(set
         synced.append(exchange_gradients)
         return contextlib.nullcontext()
 
-    empty = torch.zeros(0, 0)
-    updater.backward(experience, torch.zeros(24), empty, None, two, sync, lambda loss: loss.backward(), sums, True)
+    empty = FrozenLogprobs(torch.zeros(0, 0))
+    updater.backward(experience, torch.zeros(24), empty, two, sync, lambda loss: loss.backward(), sums, True)
     assert synced == [False, False, True]
     assert all(parameter.grad is None or not parameter.grad.any() for parameter in policy.parameters())
     assert sums.sums == {}

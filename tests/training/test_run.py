@@ -177,8 +177,9 @@ def run_cli(config, folder: Path, command=(), **environment: str) -> subprocess.
         # One prompt for two ranks, and rounds that miss fewer groups than there are ranks.
         {"training.dynamic_sampling_rounds": 3, "training.prompts_per_step": 1, "training.mini_batches": 1},
         {"training.micro_batch_tokens": 40, "training.recompute_logprobs": True},  # ranks cut into different numbers
+        {"rollout.lag": 1},
     ],
-    ids=["dynamic", "micro-batches"],
+    ids=["dynamic", "micro-batches", "lag"],
 )
 def test_two_processes_give_the_weights_of_one(settings, difference, tmp_path, strategy, changes):
     changes = {**changes, **DAMPED, "training.steps": 2, "training.samples_every": 0}
@@ -278,9 +279,9 @@ def test_failures_are_counted_apart_from_zeros(settings):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("strategy", ["ddp", "fsdp2"])
-def test_two_processes_resume_bit_identical(settings, weights_of, tmp_path, strategy):
-    changes = {"training.steps": 2, "trainer.devices": 2, "trainer.strategy": strategy}
+@pytest.mark.parametrize(("strategy", "lag"), [("ddp", 0), ("fsdp2", 0), ("ddp", 1)])
+def test_two_processes_resume_bit_identical(settings, weights_of, tmp_path, strategy, lag):
+    changes = {"training.steps": 2, "trainer.devices": 2, "trainer.strategy": strategy, "rollout.lag": lag}
     assert run_cli(settings(changes | {"output": str(tmp_path / "whole")}), tmp_path).returncode == 0
     shutil.copytree(tmp_path / "whole", tmp_path / "half", ignore=shutil.ignore_patterns("step-000002.ckpt", "model"))
     done = run_cli(None, tmp_path, command=("resume", str(tmp_path / "half")))

@@ -1,0 +1,246 @@
+"""Who samples when: a step's completions with its own weights, or ahead of time with those of an earlier step.
+
+    lag 0    sample 0 | update 0 | sample 1 | update 1 | ..
+    lag 1    sample 0 | update 0 | update 1 | update 2 | ..
+               sample 1 | sample 2 | sample 3 | ..
+
+Ahead of time, one thread samples from a copy of the policy while the policy itself is updated.  Batch t + lag is begun
+at the start of step t, with the weights of that moment.  So which weights draw which batch follows from the config
+alone, never from how long anything took, and a run can be repeated and resumed exactly.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import AbstractContextManager, nullcontext
+from itertools import takewhile
+from typing import Any, Protocol, TypeAlias
+
+import torch
+from attrs import define, evolve, field, frozen
+from torch import Tensor
+
+from morl.errors import RolloutError
+from morl.hookspecs import RolloutBackend
+from morl.policy.model import PolicyModel
+from morl.prompts.order import rows
+from morl.rollout.replica import build_replica, copy_weights, whole_weights
+from morl.training import seeds
+from morl.training.exchange import Exchange
+from morl.types import EncodedPrompt, RolloutBatch, Sampling
+
+Context: TypeAlias = Callable[[], AbstractContextManager[object]]
+Weights: TypeAlias = list[dict[str, Tensor]]
+"""One set of weights, or none; whoever takes it out of the list is the last to hold it."""
+
+
+@frozen(eq=False)
+class Draw:
+    """Samples the completions of any stretch of the stream of prompts, with the weights that the backend has."""
+
+    backend: RolloutBackend
+    prompts: Sequence[EncodedPrompt]
+    sampling: Sampling
+    group_size: int
+    shuffle: bool
+    seed: int
+
+    def __call__(self, position: int, count: int, exchange: Exchange) -> RolloutBatch:
+        """This rank's share of the prompts at `position` to `position + count`."""
+        prompts = self.share(position, count, exchange)
+        places = [position + offset for offset in exchange.share(count)]
+        draws = [seeds.derive(self.seed, seeds.ROLLOUT, place) for place in places]
+        return self.backend.generate(prompts, self.group_size, self.sampling, draws)
+
+    def share(self, position: int, count: int, exchange: Exchange) -> list[EncodedPrompt]:
+        """The prompts of this rank."""
+        order = rows(self.seed, position, count, len(self.prompts), shuffle=self.shuffle)
+        return [self.prompts[order[offset]] for offset in exchange.share(count)]
+
+
+class Rollouts(Protocol):
+    """What the loop asks for, in this order at every step."""
+
+    def start(self, policy: PolicyModel, tokenizer: Any, model_path: str, context: Context) -> None:
+        """Get the backend ready; sampling happens within `context`."""
+        ...
+
+    def begin(self, step: int, position: int, exchange: Exchange) -> None:
+        """Step `step` is about to take its first prompts, those at `position`.  Every rank must call."""
+        ...
+
+    def take(self, position: int, count: int, exchange: Exchange) -> RolloutBatch:
+        """The completions of this rank's share of these prompts.
+
+        Raises:
+            RolloutError: the backend drew them with older weights than it may.
+        """
+        ...
+
+    def settle(self, step: int) -> None:
+        """Bring the backend to the present weights, with nothing going on beside.  Every rank must call."""
+        ...
+
+    def drawn_ahead(self, step: int) -> list[RolloutBatch]:
+        """What was sampled for step `step` and later ones, without its prompts; waits for what is under way."""
+        ...
+
+    def restore(self, step: int, position: int, batches: Iterable[RolloutBatch], exchange: Exchange) -> None:
+        """Batches that `drawn_ahead` gave when the run had finished `step` steps."""
+        ...
+
+    def close(self) -> None:
+        """End the backend."""
+        ...
+
+
+@define(eq=False)
+class OnPolicy:
+    """Every batch is sampled when it is needed, with the weights that are about to be updated."""
+
+    draw: Draw
+    _step: int = field(init=False, default=0)
+
+    def start(self, policy: PolicyModel, tokenizer: Any, model_path: str, context: Context) -> None:
+        self.draw.backend.start(policy, tokenizer, model_path)
+
+    def begin(self, step: int, position: int, exchange: Exchange) -> None:
+        self.settle(step)
+
+    def take(self, position: int, count: int, exchange: Exchange) -> RolloutBatch:
+        return _not_older(self.draw(position, count, exchange), self._step)
+
+    def settle(self, step: int) -> None:
+        self._step = step
+        self.draw.backend.sync_weights(step)
+
+    def drawn_ahead(self, step: int) -> list[RolloutBatch]:
+        return []
+
+    def restore(self, step: int, position: int, batches: Iterable[RolloutBatch], exchange: Exchange) -> None:
+        assert not list(batches)
+
+    def close(self) -> None:
+        self.draw.backend.close()
+
+
+@frozen(eq=False)
+class Planned:
+    """The batch of a step, sampled or about to be."""
+
+    step: int
+    position: int
+    work: Future[RolloutBatch]
+
+
+@define(eq=False)
+class Ahead:
+    """The batch of step t is sampled in the background, with the weights of step t - lag.
+
+    The first `lag` batches have the initial weights.
+
+    Args:
+        draw: samples.
+        lag: steps, at least 1.
+        steps: of the run; nothing is sampled beyond.
+        prompts_per_step: of a batch.
+    """
+
+    draw: Draw
+    lag: int
+    steps: int
+    prompts_per_step: int
+    _policy: PolicyModel | None = field(init=False, default=None)
+    _copy: PolicyModel | None = field(init=False, default=None)
+    _context: Context = field(init=False, default=nullcontext)
+    _thread: ThreadPoolExecutor = field(init=False)
+    _planned: deque[Planned] = field(init=False, factory=deque)
+    _step: int = field(init=False, default=0)
+
+    @_thread.default
+    def _new_thread(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(max_workers=1, thread_name_prefix="morl-rollouts")
+
+    def start(self, policy: PolicyModel, tokenizer: Any, model_path: str, context: Context) -> None:
+        self._policy, self._context = policy, context
+        self._copy = PolicyModel(build_replica(policy.model, policy.packed), policy.packed)
+        # Once here, so that a model that cannot be copied is known before the first step.
+        copy_weights(policy.model, self._copy.model)
+        self.draw.backend.start(self._copy, tokenizer, model_path)
+
+    def begin(self, step: int, position: int, exchange: Exchange) -> None:
+        assert self._policy is not None
+        self._step = step
+        # Not when it is taken: until the step is finished, a checkpoint of the one before may need the batch.
+        while self._planned and self._planned[0].step < step:
+            self._planned.popleft()
+        first, end = step + len(self._planned), min(step + self.lag + 1, self.steps)
+        if first >= end:
+            return
+        weights: Weights = [whole_weights(self._policy.model)]
+        for ahead in range(first, end):
+            place = position + (ahead - step) * self.prompts_per_step
+            work = self._thread.submit(self._sample, weights, step, place, exchange)
+            self._planned.append(Planned(ahead, place, work))
+            weights = []  # the batches after the first have the same
+
+    def take(self, position: int, count: int, exchange: Exchange) -> RolloutBatch:
+        planned = self._planned[0]
+        assert (planned.step, planned.position) == (self._step, position), "a step takes the prompts planned for it"
+        return _not_older(planned.work.result(), self._step - self.lag)
+
+    def settle(self, step: int) -> None:
+        assert self._policy is not None
+        wait(planned.work for planned in self._planned)
+        self._load([whole_weights(self._policy.model)], step)
+
+    def drawn_ahead(self, step: int) -> list[RolloutBatch]:
+        works = [planned.work for planned in self._planned if planned.step >= step]
+        # One that failed ends the run in its turn; a checkpoint that is written meanwhile keeps those before it.
+        whole = takewhile(lambda work: work.exception() is None, works)
+        return [evolve(work.result(), prompts=()) for work in whole]
+
+    def restore(self, step: int, position: int, batches: Iterable[RolloutBatch], exchange: Exchange) -> None:
+        for number, batch in enumerate(batches):
+            place = position + number * self.prompts_per_step
+            prompts = self.draw.share(place, self._count(exchange), exchange)
+            done: Future[RolloutBatch] = Future()
+            done.set_result(evolve(batch, prompts=tuple(prompts)))
+            self._planned.append(Planned(step + number, place, done))
+
+    def close(self) -> None:
+        self._thread.shutdown(wait=True, cancel_futures=True)
+        self._planned.clear()
+        self.draw.backend.close()
+        self._copy = None
+
+    def _sample(
+        self, weights: list[dict[str, Tensor]], version: int, position: int, exchange: Exchange
+    ) -> RolloutBatch:
+        """In the thread, one batch after the other."""
+        assert self._copy is not None
+        device = next(self._copy.parameters()).device
+        with torch.cuda.device(device) if device.type == "cuda" else nullcontext(), self._context():
+            if weights:
+                self._load(weights, version)
+            return self.draw(position, self._count(exchange), exchange)
+
+    def _load(self, weights: Weights, version: int) -> None:
+        assert self._copy is not None
+        copy_weights(weights.pop(), self._copy.model)
+        self.draw.backend.sync_weights(version)
+
+    def _count(self, exchange: Exchange) -> int:
+        # As many as the collector asks for: every rank gets a prompt.
+        return max(self.prompts_per_step, exchange.size)
+
+
+def _not_older(batch: RolloutBatch, version: int) -> RolloutBatch:
+    if batch.weights_version < version:
+        raise RolloutError(
+            f"the rollout backend returned completions of weights version {batch.weights_version}, where version"
+            f" {version} or newer was due; its sync_weights must reach every engine, and its batches carry the version"
+        )
+    return batch
