@@ -27,6 +27,7 @@ commands:
   train CONFIG --print_config               print the resolved config and stop
   train CONFIG --help                       every setting, with the options of the parts that CONFIG names
   resume FOLDER [--section.key=value ...]   go on with the run in FOLDER from its newest checkpoint
+  compare CONFIG [options] [--section...]   train a grid of arms, settings and seeds, and report what differs
   plugins                                   what is installed, what it offers, what failed to load and why
 
 options:
@@ -55,7 +56,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _dispatch(arguments: list[str]) -> int:
-    commands: dict[str, Callable[[list[str]], int]] = {"train": _train, "resume": _resume, "plugins": _plugins}
+    commands: dict[str, Callable[[list[str]], int]] = {
+        "train": _train,
+        "resume": _resume,
+        "compare": _compare,
+        "plugins": _plugins,
+    }
     if not arguments or arguments[0] in ("--help", "-h", "help"):
         print(USAGE, end="")
         return 0
@@ -140,6 +146,12 @@ def _way_on(output: str) -> str:
     """How to go on with a run that ended too soon; empty where it left no checkpoint."""
     kept = any(Path(output, "checkpoints").glob("step-*.ckpt"))
     return f"go on from the newest checkpoint with: morl resume {output}" if kept else ""
+
+
+def _compare(arguments: list[str]) -> int:
+    from morl.compare.command import main as compare
+
+    return compare(arguments)
 
 
 def _plugins(arguments: list[str]) -> int:

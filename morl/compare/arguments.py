@@ -1,0 +1,151 @@
+"""The command line of `morl compare`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, NoReturn, TypeAlias
+
+from attrs import fields_dict, frozen
+
+from morl.config.schema import Config
+from morl.errors import ConfigError, suggest
+
+Keep: TypeAlias = Literal["nothing", "models", "checkpoints"]
+DEFAULT_SEEDS = (0, 1, 2, 3, 4)
+
+_DESCRIPTION = """\
+Trains CONFIG once for every combination of arms, varied settings and seeds, several at a time, each in a process and a
+run folder of its own, and writes a report. The same command goes on where it was stopped, and only runs what is new
+when seeds, arms or values were added.
+"""
+_EPILOG = """\
+Other arguments of the form --section.key=value override CONFIG in every cell. Values are read as YAML.
+"""
+
+
+@frozen
+class Arguments:
+    """What was asked for.
+
+    Attributes:
+        config: path of the YAML file that all cells share.
+        estimators: names; each is an arm that sets `estimator.name`.
+        arms: YAML file of further arms.
+        vary: `key=value,value,...`, one per varied setting.
+        seeds: of the cells.
+        seed_also: further keys that take the seed.
+        jobs: cells at a time; None takes as many as the machine has room for.
+        keep: what stays of finished cells, besides their metrics, evaluations and samples.
+        report_only: write the report of what is finished and run nothing.
+        output: folder of the study; None takes the config's.
+        overrides: of the config, as `morl train` takes them.
+    """
+
+    config: str
+    estimators: tuple[str, ...]
+    arms: Path | None
+    vary: tuple[str, ...]
+    seeds: tuple[int, ...]
+    seed_also: tuple[str, ...]
+    jobs: int | None
+    keep: Keep
+    report_only: bool
+    output: str | None
+    overrides: tuple[str, ...]
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong the way the other commands do."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"morl compare: {message}; see morl compare --help")
+
+
+def help_text() -> str:
+    """Every option of the command."""
+    return _parser().format_help()
+
+
+def read_arguments(arguments: Sequence[str]) -> Arguments:
+    """The command line after `morl compare`.
+
+    Raises:
+        ConfigError: no config, an unknown option, a value that is none.
+    """
+    rest = list(arguments)
+    if not rest or rest[0].startswith("-"):
+        raise ConfigError(
+            "morl compare needs a config first: morl compare CONFIG.yaml --estimators grpo gdpo --output FOLDER"
+        )
+    config = rest.pop(0)
+    options, overrides = _parser().parse_known_args(rest)
+    _check_overrides(overrides)
+    if options.jobs is not None and options.jobs < 1:
+        raise ConfigError(f"--jobs is the number of cells at a time, at least 1; got {options.jobs}")
+    return Arguments(
+        config=config,
+        estimators=tuple(options.estimators),
+        arms=options.arms,
+        vary=tuple(options.vary),
+        seeds=tuple(options.seeds),
+        seed_also=tuple(options.seed_also),
+        jobs=options.jobs,
+        keep=options.keep,
+        report_only=options.report_only,
+        output=options.output,
+        overrides=tuple(overrides),
+    )
+
+
+def _parser() -> _Parser:
+    parser = _Parser(
+        prog="morl compare",
+        usage="morl compare CONFIG [options] [--section.key=value ...]",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        add_help=False,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("--estimators", nargs="+", default=[], metavar="NAME", help="one arm per estimator, named after it")
+    add("--arms", type=Path, metavar="FILE", help="YAML mapping from the label of an arm to the settings it changes")
+    add(
+        "--vary",
+        action="append",
+        default=[],
+        metavar="KEY=V1,V2",
+        help="run every arm with each of these values; given several times, with every combination",
+    )
+    add("--seeds", nargs="+", type=int, default=list(DEFAULT_SEEDS), metavar="N", help="default: 0 1 2 3 4")
+    add(
+        "--seed_also",
+        nargs="+",
+        default=[],
+        metavar="KEY",
+        help="further keys that take the seed, such as policy.seed of a policy that is made per seed",
+    )
+    add("--jobs", type=int, metavar="N", help="cells at a time; default: as many as there are cores or GPUs for")
+    add(
+        "--keep",
+        choices=("nothing", "models", "checkpoints"),
+        default="models",
+        help="what stays of a finished cell besides metrics, evaluations and samples: nothing, the model (default), or"
+        " model and checkpoints",
+    )
+    add("--report_only", action="store_true", help="write the report of the cells that are finished; run nothing")
+    add("--output", metavar="FOLDER", help="folder of the study; default: `output` of CONFIG")
+    return parser
+
+
+def _check_overrides(overrides: Sequence[str]) -> None:
+    """A mistyped option of `morl compare` must not pass for a key of the config."""
+    options = [option for action in _parser()._actions for option in action.option_strings]
+    for argument in overrides:
+        name = argument.partition("=")[0]
+        key = name.removeprefix("--")
+        if key == "seed":
+            raise ConfigError("--seed: a study has several; give --seeds 0 1 2 ...")
+        if argument.startswith("--") and "." not in key and key not in fields_dict(Config):
+            raise ConfigError(f"unknown option {name}{suggest(name, options)}; see morl compare --help")

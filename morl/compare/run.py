@@ -1,0 +1,154 @@
+"""Runs the cells that are not done, several at a time, and writes down how each of them fares."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+from attrs import define, evolve, field, frozen
+
+from morl.compare.arguments import Keep
+from morl.compare.check import CheckedCell
+from morl.compare.display import Display
+from morl.compare.folder import Record, StudyFolder, ended, finished_steps, has_checkpoint
+from morl.compare.launch import Commands, Forks, Launcher, Process, stop, sweep
+from morl.compare.slots import Slots
+
+TICK = 0.2
+_LOG_LINES = 12
+
+
+@frozen(eq=False)
+class Running:
+    """A cell at work."""
+
+    cell: CheckedCell
+    process: Process
+    place: int
+    began: float
+    log_began: int
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self.began
+
+
+@define(eq=False)
+class Runner:
+    """One call of `morl compare`.
+
+    Attributes:
+        folder: of the study.
+        records: of all its cells, kept up to date in `cells.json`.
+        slots: where cells run.
+        keep: what stays of a finished cell.
+        display: told of everything that happens.
+    """
+
+    folder: StudyFolder
+    records: dict[str, Record]
+    slots: Slots
+    keep: Keep
+    display: Display
+    _running: list[Running] = field(factory=list)
+
+    def run(self, cells: Sequence[CheckedCell]) -> None:
+        """Runs cells to their ends, good or bad; Ctrl-C ends them all, with their checkpoints, and is raised again."""
+        waiting = list(cells)
+        launcher = self._launcher(cells)
+        with _interruptible(), self.display:
+            try:
+                while waiting or self._running:
+                    while waiting and len(self._running) < len(self.slots):
+                        self._start(waiting.pop(0), launcher)
+                    time.sleep(TICK)
+                    self._reap()
+                    running = [(one, self._steps(one)) for one in self._running]
+                    self.display.update(self.records, running, len(waiting))
+            finally:
+                self._stop()
+
+    def _launcher(self, cells: Sequence[CheckedCell]) -> Launcher:
+        if not self.slots.forked:
+            return Commands(self.slots.threads)
+        return Forks({module for cell in cells for module in cell.modules}, self.slots.threads)
+
+    def _start(self, cell: CheckedCell, launcher: Launcher) -> None:
+        run, log = self.folder.run(cell.slug), self.folder.log(cell.slug)
+        if has_checkpoint(run):
+            arguments = ["resume", str(run.path)]
+        else:
+            self.folder.clear(cell.slug)
+            arguments = ["train", str(self.folder.config(cell.slug))]
+        with log.open("a", encoding="utf-8") as file:
+            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  morl {' '.join(arguments)}\n")
+        place = min(set(range(len(self.slots))) - {running.place for running in self._running})
+        process = launcher.start(arguments, log, self.slots.environments[place])
+        self._running.append(Running(cell, process, place, time.monotonic(), log.stat().st_size))
+        self._write(cell.slug, evolve(self.records[cell.slug], state="running", error=None))
+
+    def _reap(self) -> None:
+        for running in list(self._running):
+            code = running.process.exit_code()
+            if code is None:
+                continue
+            sweep(running.process)
+            self._running.remove(running)
+            slug, record = running.cell.slug, self.records[running.cell.slug]
+            if code == 0:
+                self.folder.tidy(slug, self.keep)
+                self._write(slug, ended(record, "finished", running.seconds))
+            else:
+                log = self.folder.log(slug)
+                self._write(slug, ended(record, "failed", running.seconds, _error(code, log, running.log_began)))
+            self.display.tell_end(running, self.records[slug], self.folder.log(slug))
+
+    def _stop(self) -> None:
+        """Ends what still runs when something ends this command."""
+        if self._running:
+            self.display.tell(f"stopping {len(self._running)} cells; once more to kill them")
+        try:
+            stop([running.process for running in self._running])
+        finally:
+            for running in self._running:
+                # One that had finished meanwhile is known by its model.
+                self.records[running.cell.slug] = ended(self.records[running.cell.slug], "interrupted", running.seconds)
+            self.folder.write_records(self.records)
+            self._running.clear()
+
+    def _steps(self, running: Running) -> tuple[int, int]:
+        return finished_steps(self.folder.run(running.cell.slug)), running.cell.config.training.steps
+
+    def _write(self, slug: str, record: Record) -> None:
+        self.records[slug] = record
+        self.folder.write_records(self.records)
+
+
+def _error(code: int, log: Path, start: int) -> str:
+    """How a cell ended, and the last that it printed."""
+    with log.open("rb") as file:
+        file.seek(start)
+        lines = [line.rstrip() for line in file.read().decode("utf-8", "replace").splitlines() if line.strip()]
+    how = f"exit code {code}" if code > 0 else f"killed by {signal.Signals(-code).name}"
+    return "\n".join([how, *lines[-_LOG_LINES:]])
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Within it the signals of a batch system and of a closed terminal do what Ctrl-C does."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    # One that is ignored, as by nohup, stays so.
+    numbers = [n for n in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, interrupt) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
