@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +98,7 @@ def looks(lines: Sequence[Line]) -> dict[str, Look]:
     if len(arms) * len(settings) > max(len(arms), len(settings)):
         places = [(arms.index(line.arm), settings.index(repr(sorted(line.settings.items())))) for line in lines]
         return {line.name: _look(arm, setting, setting) for line, (arm, setting) in zip(lines, places, strict=True)}
-    return {line.name: _look(k, k // len(PALETTE), k) for k, line in enumerate(lines)}
+    return {line.name: _look(k, k, k) for k, line in enumerate(lines)}
 
 
 def _look(colour: int, dash: int, marker: int) -> Look:
@@ -111,8 +111,9 @@ def _curves(results: Results, source: str) -> Figure:
     for axes, reward in zip(panels, results.rewards, strict=False):
         axes.set_title(reward)
         _bands(axes, {line.name: line.curves[source].get(reward) for line in results.lines}, look)
+    bands = [band for line in results.lines for band in line.curves[source].values()]
     _label_bottom(panels, "step")
-    _legend(figure, look)
+    _legend(figure, look, marks=any(map(_is_few, bands)))
     return figure
 
 
@@ -125,15 +126,16 @@ def _collapse(results: Results) -> Figure:
     for axes, kind in zip(panels, shown, strict=False):
         axes.set_title(kind.label)
         _bands(axes, {line.name: line.collapse.get(kind.metric) for line in results.lines}, look)
+    bands = [band for line in results.lines for band in line.collapse.values()]
     _label_bottom(panels, "step")
-    _legend(figure, look)
+    _legend(figure, look, marks=any(map(_is_few, bands)))
     return figure
 
 
 def _pareto(results: Results) -> Figure:
     look = looks(results.lines)
     pairs = list(itertools.combinations(results.rewards, 2))
-    figure, panels = _panels(len(pairs), width=3.6, height=3.2)
+    figure, panels = _panels(len(pairs), width=3.2, height=3.0)
     for axes, (across, up) in zip(panels, pairs, strict=False):
         axes.set(xlabel=across, ylabel=up)
         for line in results.lines:
@@ -143,12 +145,12 @@ def _pareto(results: Results) -> Figure:
             one, two = scores[across], scores[up]
             style: dict[str, Any] = {"marker": look[line.name].marker, "color": look[line.name].colour, "linestyle": ""}
             seeds = sorted(one.by_seed.keys() & two.by_seed.keys())
-            axes.plot([one.by_seed[s] for s in seeds], [two.by_seed[s] for s in seeds], alpha=0.45, **style)
+            axes.plot([one.by_seed[s] for s in seeds], [two.by_seed[s] for s in seeds], alpha=0.6, **style)
             best = line.name in results.best
             style |= {"markersize": 9, "markeredgecolor": INK, "markeredgewidth": 1.4 if best else 0.4}
             axes.plot(one.spread.median, two.spread.median, **style)
         axes.margins(0.08)
-    _legend(figure, look, marks_only=True)
+    _legend(figure, look, dashes=False)
     return figure
 
 
@@ -158,12 +160,12 @@ def _setting(results: Results, setting: str) -> Figure:
     for line in results.lines:
         others = [f"{key}={value}" for key, value in line.settings.items() if key != setting]
         families.setdefault(", ".join([line.arm, *others]), []).append(line)
-    look = {name: _look(k, k // len(PALETTE), k) for k, name in enumerate(families)}
+    look = {name: _look(k, k, k) for k, name in enumerate(families)}
     place, ticks = _axis([line.settings.get(setting) for line in results.lines])
     figure, panels = _panels(len(results.rewards))
     for axes, reward in zip(panels, results.rewards, strict=False):
         axes.set(title=reward, xlabel=setting)
-        for name, lines in families.items():
+        for k, (name, lines) in enumerate(families.items()):
             spreads = [
                 (place(line.settings.get(setting)), line.scores["final"][reward].spread)
                 for line in lines
@@ -180,6 +182,7 @@ def _setting(results: Results, setting: str) -> Figure:
                     tuple(s.n for _, s in spreads),
                 ),
                 look[name],
+                shift=_side_by_side(k, len(families), ticks.values()),
             )
         axes.set_xticks(list(ticks.values()), list(ticks))
     _legend(figure, look)
@@ -196,15 +199,22 @@ def _axis(values: Sequence[Any]) -> tuple[Callable[[Any], float], dict[str, floa
 
 def _bands(axes: Axes, bands: Mapping[str, Band | None], look: Mapping[str, Look]) -> None:
     present = {name: band for name, band in bands.items() if band is not None}
-    few = all(len(band.steps) <= _FEW for band in present.values())
     for k, (name, band) in enumerate(present.items()):
-        if few:
-            # Side by side rather than on top of each other.
-            width = (band.steps[-1] - band.steps[0]) * 0.02
-            _marks(axes, band, look[name], shift=(k - (len(present) - 1) / 2) * width)
+        if _is_few(band):
+            _marks(axes, band, look[name], shift=_side_by_side(k, len(present), band.steps))
             continue
         axes.plot(band.steps, band.median, color=look[name].colour, linestyle=look[name].dash)
         axes.fill_between(band.steps, band.q1, band.q3, color=look[name].colour, alpha=0.18, linewidth=0)
+
+
+def _side_by_side(place: int, count: int, values: Iterable[float]) -> float:
+    """How far the marks of one line are moved along the axis, so that they do not lie on those of another."""
+    values = list(values)
+    return (place - (count - 1) / 2) * (max(values) - min(values)) * 0.015
+
+
+def _is_few(band: Band) -> bool:
+    return len(band.steps) <= _FEW
 
 
 def _marks(axes: Axes, band: Band, look: Look, shift: float = 0.0) -> None:
@@ -219,7 +229,7 @@ def _marks(axes: Axes, band: Band, look: Look, shift: float = 0.0) -> None:
 def _panels(count: int, width: float = 3.2, height: float = 2.4) -> tuple[Figure, list[Axes]]:
     columns = min(count, _COLUMNS)
     rows = -(-count // columns)
-    figure = Figure(figsize=(width * max(columns, 2), height * rows + 0.4), layout="constrained")
+    figure = Figure(figsize=(width * max(columns, 1.5), height * rows + 0.4), layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False)
     axes = list(grid.flat)
     for unused in axes[count:]:
@@ -233,10 +243,10 @@ def _label_bottom(panels: Sequence[Axes], label: str) -> None:
         axes.set_xlabel(label)
 
 
-def _legend(figure: Figure, look: Mapping[str, Look], *, marks_only: bool = False) -> None:
+def _legend(figure: Figure, look: Mapping[str, Look], *, dashes: bool = True, marks: bool = True) -> None:
     """Once for all panels, in rows above them."""
     handles = [
-        Line2D([], [], color=one.colour, linestyle="" if marks_only else one.dash, marker=one.marker)
+        Line2D([], [], color=one.colour, linestyle=one.dash if dashes else "", marker=one.marker if marks else "")
         for one in look.values()
     ]
     # A name that begins with an underscore would be left out.

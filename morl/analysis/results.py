@@ -145,9 +145,9 @@ class Results:
     versions: Mapping[str, Sequence[str]]
 
     def to_json(self) -> str:
-        """Six significant digits, lists of numbers on one line."""
+        """Six significant digits; innermost lists and objects on a line each."""
         text = json.dumps(_plain({"format": FORMAT, **attrs.asdict(self)}), indent=1, allow_nan=False)
-        return re.sub(r"\[\n[^\"\[\]{}]*\]", lambda found: " ".join(found[0].split()), text) + "\n"
+        return re.sub(r"\[\n[^\"\[\]{}]*\]|{\n[^\[\]{}]*}", lambda found: re.sub(r"\n *", " ", found[0]), text) + "\n"
 
     @classmethod
     def load(cls, path: Path) -> Results:

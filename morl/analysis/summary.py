@@ -22,9 +22,10 @@ from morl.analysis.statistics import (
 from morl.errors import ConfigError
 
 POINTS = 50
-"""Most points of a curve of rewards."""
+"""Most points of a curve of rewards; half as many in a study of many lines, whose results are to stay small."""
 COLLAPSE_POINTS = 20
-"""Most points of a curve of diagnostics, of which there are many."""
+"""The same for diagnostics, of which there are more than rewards."""
+MANY_LINES = 5
 FINAL_SHARE = 0.1
 """Last part of the training whose mean stands for its end where there is no held-out evaluation."""
 MEASURES = ("final", "auc")
@@ -45,8 +46,7 @@ def summarise(runs: Sequence[Run], failed: Sequence[FailedRun], title: str, comm
     configs = compare_configs(by_line)
     rewards = tuple(dict.fromkeys(name for run in runs for name in run.rewards))
     sources = {measure: _source(measure, runs) for measure in MEASURES}
-    total = max((run.steps for run in runs), default=0)
-    smoothing = {"rewards": -(-total // POINTS), "collapse": -(-total // COLLAPSE_POINTS)}
+    smoothing = _smoothing(by_line)
     lines = tuple(_line(members, rewards, sources, smoothing) for members in by_line.values())
     return Results(
         title=title,
@@ -91,26 +91,31 @@ def reward_curve(run: Run, reward: str, source: str) -> Curve:
     return curve if curve is not None else Curve.of({})
 
 
-def band(curves: Sequence[Curve], width: int, points: int = POINTS) -> Band:
+def band(curves: Sequence[Curve], width: int) -> Band:
     """Median and quartiles over runs.
 
     Args:
         curves: one per run.
-        width: means over so many steps are taken of each run before anything else; 0 takes the points as they are.
-        points: most that are kept, the first and the last among them.
+        width: means over so many steps are taken of each run before anything else; 0 takes the points as they are, or
+            50 of them, the first and the last among them.
     """
     binned = [_bins(curve, width) for curve in curves]
     steps = sorted(set().union(*binned))
-    if len(steps) > points:
-        steps = [steps[k] for k in np.linspace(0, len(steps) - 1, points).round().astype(int)]
+    if width == 0 and len(steps) > POINTS:
+        steps = [steps[k] for k in np.linspace(0, len(steps) - 1, POINTS).round().astype(int)]
     spreads = [spread(values[step] for values in binned if step in values) for step in steps]
     return Band(
         tuple(steps),
-        tuple(s.median for s in spreads),
-        tuple(s.q1 for s in spreads),
-        tuple(s.q3 for s in spreads),
+        tuple(_as_drawn(s.median) for s in spreads),
+        tuple(_as_drawn(s.q1) for s in spreads),
+        tuple(_as_drawn(s.q3) for s in spreads),
         tuple(s.n for s in spreads),
     )
+
+
+def _as_drawn(value: float) -> float:
+    """Four digits: no eye sees more."""
+    return float(f"{value:.4g}")
 
 
 def _bins(curve: Curve, width: int) -> dict[float, float]:
@@ -138,20 +143,27 @@ def _line(
         settings=label.settings,
         steps={run.seed: run.steps for run in runs},
         curves={
-            "held-out": _bands(held_out, 0, POINTS),
-            "training": _bands(training, smoothing["rewards"], POINTS),
+            "held-out": _bands(held_out, 0),
+            "training": _bands(training, smoothing["rewards"]),
         },
         scores={
             "final": _scores({n: {r.seed: final_value(r, n, sources["final"]) for r in runs} for n in rewards}),
             "auc": _scores({n: {r.seed: _area(r, n, sources["auc"]) for r in runs} for n in rewards}),
         },
-        collapse=_bands(logged, smoothing["collapse"], COLLAPSE_POINTS),
+        collapse=_bands(logged, smoothing["collapse"]),
         diagnostics=_scores({kind.metric: {run.seed: of_run(kind, run) for run in runs} for kind in kinds}),
     )
 
 
-def _bands(curves: Mapping[str, Sequence[Curve]], width: int, points: int) -> dict[str, Band]:
-    return {name: band(some, width, points) for name, some in curves.items() if any(map(len, some))}
+def _bands(curves: Mapping[str, Sequence[Curve]], width: int) -> dict[str, Band]:
+    return {name: band(some, width) for name, some in curves.items() if any(map(len, some))}
+
+
+def _smoothing(lines: Mapping[str, Sequence[Run]]) -> dict[str, int]:
+    """Steps per point of a training curve."""
+    total = max((run.steps for runs in lines.values() for run in runs), default=0)
+    divisor = 2 if len(lines) >= MANY_LINES else 1
+    return {"rewards": -(-total * divisor // POINTS), "collapse": -(-total * divisor // COLLAPSE_POINTS)}
 
 
 def _scores(values: Mapping[str, Mapping[int, float | None]]) -> dict[str, Score]:
@@ -204,14 +216,14 @@ def _best(lines: Sequence[Line], rewards: Sequence[str]) -> tuple[str, ...]:
 def _warnings(lines: Mapping[str, Sequence[Run]], rewards: Sequence[str], sources: Mapping[str, str]) -> Iterator[str]:
     runs = [run for members in lines.values() for run in members]
     if len({run.steps for run in runs}) > 1:
-        steps = ", ".join(f"{name} {' and '.join(_unique(run.steps for run in some))}" for name, some in lines.items())
+        steps = "; ".join(f"{name} {' and '.join(_unique(run.steps for run in some))}" for name, some in lines.items())
         yield f"The runs have different numbers of steps, so that their ends and areas differ by that too: {steps}."
     if runs and sources["final"] == "training":
         yield "Not every run has a held-out evaluation of every reward: the final values are of the training batches."
     for reward in rewards:
         without = [name for name, some in lines.items() if not any(reward in run.rewards for run in some)]
         if without:
-            yield f"There is no reward {reward!r} in: {', '.join(without)}."
+            yield f"There is no reward {reward!r} in: {'; '.join(without)}."
     for (first, some), (second, others) in itertools.combinations(lines.items(), 2):
         for seed, setting in itertools.islice(unpaired_settings(some, others), 1):
             yield f"{first} and {second} are no pairs: {setting} differs between their runs of seed {seed}."

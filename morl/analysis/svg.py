@@ -16,6 +16,8 @@ INK = "#010203"
 """Colour of text and axes; nothing else has it, so that it can be replaced by the colour of the page's text."""
 _SVG = "http://www.w3.org/2000/svg"
 _XLINK = "http://www.w3.org/1999/xlink"
+_COORDINATES = {"d", "x", "y"}
+"""Attributes that matplotlib writes to a millionth of a point."""
 _STYLE: dict[Any, Any] = {
     "font.size": 9.0,
     "axes.titlesize": 10.0,
@@ -87,6 +89,8 @@ def _text(root: ElementTree.Element, title: str) -> str:
     root.insert(0, heading)
     referred = set(re.findall(r"#([\w-]+)", ElementTree.tostring(root, encoding="unicode")))
     for element in root.iter():
+        for name in _COORDINATES & element.attrib.keys():
+            element.set(name, re.sub(r"(\.\d\d)\d+", r"\1", element.attrib[name]))
         if element.get("id") not in referred:
             element.attrib.pop("id", None)
     ElementTree.register_namespace("", _SVG)

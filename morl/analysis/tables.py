@@ -26,14 +26,16 @@ class Table:
 
 
 def number(value: float | None) -> str:
-    """Three significant digits, without an exponent where none is needed.
+    """Three significant digits, two of small numbers.
 
-    >>> number(0.12345), number(1234.5), number(-2.0), number(0.00001234), number(None)
-    ('0.123', '1234', '-2', '1.23e-05', '–')
+    >>> number(0.12345), number(1234.5), number(-2.0), number(0.001234), number(None)
+    ('0.123', '1234', '-2', '0.0012', '–')
     """
     if value is None:
         return _ABSENT
-    return f"{value:.0f}" if 1000 <= abs(value) < 1e6 else f"{value:.3g}"
+    if 1000 <= abs(value) < 1e6:
+        return f"{value:.0f}"
+    return f"{value:.3g}" if abs(value) >= 0.01 else f"{value:.2g}"
 
 
 def median_and_quartiles(spread: Spread) -> str:
@@ -93,12 +95,19 @@ def differences_table(results: Results, measure: str) -> Table:
     )
 
 
-def sentences(results: Results, measure: str) -> Iterator[str]:
-    """What is to be said about each reward."""
-    for reward in results.rewards:
-        found = [c for c in results.comparisons if (c.measure, c.reward) == (measure, reward)]
-        if found:
-            yield f"{reward}: {'; '.join(map(_sentence, found))}."
+def sentences(results: Results, measure: str, reward: str) -> Iterator[str]:
+    """What is to be said about a reward: differences first, then the pairs of lines that go by the same verdict."""
+    others: dict[str, list[str]] = {}
+    for found in results.comparisons:
+        if (found.measure, found.reward) != (measure, reward):
+            continue
+        if found.difference.seen:
+            size = f"{number(found.difference.mean)} {_interval(found)}"
+            yield f"{found.second} − {found.first} is {size}: {found.verdict}"
+        else:
+            others.setdefault(found.verdict, []).append(f"{found.first} and {found.second}")
+    for verdict, pairs in others.items():
+        yield f"{verdict}: {'; '.join(pairs)}"
 
 
 def settings_table(results: Results) -> Table:
@@ -159,9 +168,3 @@ def _difference(found: Comparison) -> list[str]:
         number(difference.p),
         found.verdict,
     ]
-
-
-def _sentence(found: Comparison) -> str:
-    if found.difference.seen:
-        return f"{found.second} − {found.first} is {number(found.difference.mean)} {_interval(found)}, {found.verdict}"
-    return f"{found.verdict} between {found.first} and {found.second}"
