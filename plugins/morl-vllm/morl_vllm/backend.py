@@ -1,0 +1,142 @@
+"""The rollout backend `vllm`: an engine of vLLM inside the training process, one per rank."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import torch
+from attrs import define, field, validators
+from torch import nn
+
+from morl.errors import ConfigError, RolloutError
+from morl.rollout.context import check_context, check_prompts
+from morl.rollout.ends import StopStrings, end_tokens
+from morl.types import EncodedPrompt, RolloutBatch, Sampling
+from morl_vllm.engine import Engine, EngineFault
+from morl_vllm.installed import installed_engine, require_engine
+from morl_vllm.sampling import rollout_batch, sampling_params
+from morl_vllm.settings import check_engine_args, engine_arguments
+from morl_vllm.weights import policy_weights
+
+_log = logging.getLogger(__name__)
+
+
+@define(eq=False)
+class VllmBackend:
+    """Samples with vLLM in the training process, on the policy's device, and loads the new weights before every step.
+
+    Args:
+        dtype: the engine computes in; `auto`: that of the policy's weights.
+        max_model_len: longest prompt and completion together, in tokens.  None: what the model was built for; on a CPU
+            16384 at most, for the engine keeps buffers for as many.
+        max_num_seqs: completions decoded at once.
+        kv_cache_gib: memory for keys and values.  None: 1 on a CPU; on a GPU what `gpu_memory_utilization` leaves.
+        gpu_memory_utilization: share of the GPU's memory that the engine may take beside the trainer.
+        enforce_eager: no CUDA graphs: less memory and a quicker start for slower decoding.  Without effect on a CPU.
+        sleep: give the engine's GPU memory to the trainer while it does not generate.
+        engine_args: further arguments of `vllm.LLM`.
+
+    Raises:
+        ConfigError: no engine is installed, or one of another version than those tested; options that make no sense.
+    """
+
+    dtype: Literal["auto", "float32", "bfloat16"] = field(
+        default="auto", validator=validators.in_(("auto", "float32", "bfloat16"))
+    )
+    max_model_len: int | None = field(default=None, validator=validators.optional(validators.ge(2)))
+    max_num_seqs: int = field(default=256, validator=validators.ge(1))
+    kv_cache_gib: float | None = field(default=None, validator=validators.optional(validators.gt(0.0)))
+    gpu_memory_utilization: float = field(default=0.4, validator=[validators.gt(0.0), validators.le(1.0)])
+    enforce_eager: bool = False
+    sleep: bool = False
+    engine_args: Mapping[str, Any] = field(factory=dict)
+    _policy: Any = field(init=False, default=None)
+    _tokenizer: Any = field(init=False, default=None)
+    _engine: Engine | None = field(init=False, default=None)
+    _version: int = field(init=False, default=0)
+
+    def __attrs_post_init__(self) -> None:
+        check_engine_args(self.engine_args)
+        require_engine(installed_engine())
+
+    def start(self, policy: nn.Module, tokenizer: Any, model_path: str) -> None:
+        """See `morl.hookspecs.RolloutBackend`; the folder is not read: config and weights come from the policy.
+
+        Every rank of a distributed run has to call it.
+        """
+        self._policy, self._tokenizer = policy, tokenizer
+        self._engine = self._new_engine()
+
+    def sync_weights(self, version: int) -> None:
+        """See `morl.hookspecs.RolloutBackend`; every rank of a sharded policy has to call it.
+
+        An engine that fails is replaced once.
+
+        Raises:
+            RolloutError: the engine could not be brought to the policy's weights.
+        """
+        if self._policy is None:
+            raise RolloutError("the rollout backend 'vllm' is not running: call start() first")
+        weights = policy_weights(self._policy)
+        try:
+            if self._engine is None:
+                raise EngineFault("vLLM failed earlier")
+            self._engine.load(weights)
+        except EngineFault as fault:
+            if torch.distributed.is_initialized() and torch.distributed.get_world_size() > 1:
+                raise  # starting another takes all ranks, and the others do not know
+            _log.warning("%s; starting another engine", fault)
+            self._end_engine()
+            self._engine = self._new_engine()
+            self._engine.load(weights)
+        self._version = version
+
+    def generate(
+        self, prompts: Sequence[EncodedPrompt], n: int, sampling: Sampling, seeds: Sequence[int]
+    ) -> RolloutBatch:
+        """See `morl.hookspecs.RolloutBackend`.
+
+        Raises:
+            ConfigError: prompt and completion may exceed what the model or the engine has room for.
+            DataError: a prompt without tokens.
+            RolloutError: the engine failed, or is not running.
+        """
+        if self._engine is None:
+            raise RolloutError("the rollout backend 'vllm' is not running: call start() and sync_weights() first")
+        assert len(seeds) == len(prompts) > 0
+        assert n >= 1
+        base = self._policy.base_model
+        longest = max(len(prompt.token_ids) for prompt in prompts)
+        check_prompts(prompts)
+        check_context(base.config, longest, sampling.max_tokens)
+        if longest + sampling.max_tokens > self._engine.max_model_len:
+            raise ConfigError(
+                f"the longest prompt ({longest} tokens) and max_tokens ({sampling.max_tokens}) do not fit into the"
+                f" engine's {self._engine.max_model_len} positions: raise rollout.max_model_len"
+            )
+        end_ids = end_tokens(self._tokenizer, getattr(base, "generation_config", None))
+        params = sampling_params(sampling, n, seeds, end_ids)
+        try:
+            outputs = self._engine.generate([p.token_ids for p in prompts], params, sampling.temperature or 1.0)
+        except EngineFault:
+            self._end_engine()
+            raise
+        stops = StopStrings(sampling.stop, self._tokenizer) if sampling.stop else None
+        return rollout_batch(prompts, n, outputs, stops, self._tokenizer, self._version)
+
+    def close(self) -> None:
+        """See `morl.hookspecs.RolloutBackend`."""
+        self._end_engine()
+        self._policy = self._tokenizer = None
+
+    def _new_engine(self) -> Engine:
+        device = next(self._policy.parameters()).device
+        base = self._policy.base_model
+        return Engine(base.config, self._tokenizer, engine_arguments(self, base, device.type), device)
+
+    def _end_engine(self) -> None:
+        engine, self._engine = self._engine, None
+        if engine is not None:
+            engine.close()

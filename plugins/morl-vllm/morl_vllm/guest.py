@@ -1,0 +1,155 @@
+"""vLLM as a guest in the trainer's process: what it changes there is put back whenever it has done its work.
+
+An engine that starts in a process seeds the global random generators, disables `torch.set_num_threads`, sets
+environment variables that child processes would inherit (`LD_PRELOAD` among them), takes every living object from the
+garbage collector, and ends the process group of a distributed run when it shuts down.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import random
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from attrs import define, field
+
+REPLACED: tuple[tuple[Any, str], ...] = (
+    (torch, "set_num_threads"),
+    (torch.accelerator, "synchronize"),
+    (torch.accelerator, "empty_cache"),
+)
+"""Functions in whose place the engine on CPUs puts others that do nothing, and which it then calls."""
+
+
+@define(eq=False)
+class Guest:
+    """Lets the engine work in the process as it wants it, and the trainer in the process as it had it.
+
+    Args:
+        environment: variables that the engine finds set, or missing where the value is None.
+        eager: run functions under `torch.compile` as they are written; on a CPU the engine would spend 14 seconds of
+            its first call on compiling one small helper of its sampler.
+    """
+
+    _environment: Mapping[str, str | None]
+    eager: bool
+    _functions: dict[tuple[Any, str], Any] = field(init=False, factory=dict)
+
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        """Whatever is called on the engine is called within this."""
+        with ExitStack() as stack:
+            for keep in (random_state, threads, garbage_collection, plain_numerics, process_group):
+                stack.enter_context(keep())
+            stack.enter_context(self._own_functions())
+            stack.enter_context(self._own_environment())
+            if self.eager:
+                stack.enter_context(torch.compiler.set_stance("force_eager"))
+            yield
+
+    @contextmanager
+    def _own_functions(self) -> Iterator[None]:
+        trainers = {place: getattr(*place) for place in REPLACED}
+        for (module, name), function in self._functions.items():
+            setattr(module, name, function)
+        try:
+            yield
+        finally:
+            self._functions = {place: getattr(*place) for place in REPLACED}
+            for (module, name), function in trainers.items():
+                setattr(module, name, function)
+
+    @contextmanager
+    def _own_environment(self) -> Iterator[None]:
+        trainers = dict(os.environ)
+        _set_environment(self._environment)
+        try:
+            yield
+        finally:
+            now = dict(os.environ)
+            self._environment = {
+                name: now.get(name) for name in trainers.keys() | now.keys() if trainers.get(name) != now.get(name)
+            }
+            _set_environment({name: trainers.get(name) for name in self._environment})
+
+
+def _set_environment(values: Mapping[str, str | None]) -> None:
+    for name, value in values.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+
+
+@contextmanager
+def random_state() -> Iterator[None]:
+    """The global generators of random, numpy and torch end where they began."""
+    python, legacy = random.getstate(), np.random.get_state()
+    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
+    with torch.random.fork_rng(devices=devices):
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(legacy)
+
+
+@contextmanager
+def threads() -> Iterator[None]:
+    """torch computes with as many CPU threads as before."""
+    count, set_num_threads = torch.get_num_threads(), torch.set_num_threads
+    try:
+        yield
+    finally:
+        if torch.get_num_threads() != count:
+            set_num_threads(count)
+
+
+@contextmanager
+def garbage_collection() -> Iterator[None]:
+    """Objects that were not frozen before are not frozen afterwards, else cycles among them would never be freed."""
+    frozen = gc.get_freeze_count()
+    try:
+        yield
+    finally:
+        if frozen == 0 and gc.get_freeze_count():
+            gc.unfreeze()
+
+
+@contextmanager
+def plain_numerics() -> Iterator[None]:
+    """The engine computes in its own precision, not in the trainer's autocast, and without gradients."""
+    with ExitStack() as stack:
+        for device in ("cpu", *(["cuda"] if torch.cuda.is_available() else [])):
+            stack.enter_context(torch.autocast(device, enabled=False))
+        stack.enter_context(torch.no_grad())
+        yield
+
+
+@contextmanager
+def process_group() -> Iterator[None]:
+    """A process group that was there before cannot be ended by the engine's shutdown, which ends what it finds."""
+    if not (dist.is_available() and dist.is_initialized()):
+        yield
+        return
+    world, destroy = dist.group.WORLD, dist.destroy_process_group
+
+    def destroy_others(group: Any = None) -> None:
+        if group is not None and group is not world:
+            destroy(group)
+
+    _replace_destroy(destroy_others)
+    try:
+        yield
+    finally:
+        _replace_destroy(destroy)
+
+
+def _replace_destroy(function: Callable[..., None]) -> None:
+    dist.destroy_process_group = function
