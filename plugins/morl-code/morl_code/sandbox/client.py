@@ -1,0 +1,179 @@
+"""The trusted side of a zygote: starts it, hands it cases, and reads what became of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from attrs import astuple, frozen
+
+from morl.errors import RewardError
+from morl_code.judge.types import Limits
+
+_START = "import sys; sys.path.insert(0, sys.argv[1]); from sandbox import zygote; del sys.path[0]; " + (
+    "import json; zygote.main(int(sys.argv[2]), sys.argv[3], json.loads(sys.argv[4]))"
+)
+_ENVIRONMENT = {"PYTHONHASHSEED": "0", "LANG": "C.UTF-8", "HOME": "/tmp", "TMPDIR": "/tmp", "OMP_NUM_THREADS": "1"}
+_START_SECONDS = 30.0
+_GRACE_SECONDS = 30.0  # beyond a case's own limit, for the zygote to report; a machine may be busy
+_ERROR_TEXT = 2000
+
+
+class SandboxRefused(Exception):
+    """The machine does not offer a level of isolation."""
+
+
+@frozen
+class Outcome:
+    """What became of a process, or of a test.
+
+    Attributes:
+        passed: of a test: it did; of a script: it ended by itself, with exit code 0.
+        output: of a script.
+        error: what went wrong.
+        ran: false where that was no wrong answer.
+        compiles: whether it is worth trying another case.
+    """
+
+    passed: bool
+    output: str = ""
+    error: str | None = None
+    ran: bool = True
+    compiles: bool = True
+
+
+class Sandbox:
+    """One zygote.  Not thread-safe: one case at a time.
+
+    Raises:
+        SandboxRefused: the level cannot be entered on this machine.
+    """
+
+    def __init__(self, level: str, limits: Limits) -> None:
+        self._limits = limits
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        package = str(Path(__file__).resolve().parent.parent)
+        arguments = [package, str(theirs.fileno()), level, json.dumps(astuple(limits))]
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-s", "-S", "-P", "-X", "utf8", "-c", _START, *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                env=_ENVIRONMENT,
+                cwd="/",
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,
+            )
+        self._control = ours
+        greeting = self._receive(_START_SECONDS)
+        if "refused" in greeting:
+            self.close()
+            raise SandboxRefused(greeting["refused"])
+
+    def run_script(self, source: str, stdin: str, wall: float) -> Outcome:
+        """Runs a program as `__main__` with this input.
+
+        Raises:
+            RewardError: the sandbox itself failed.
+        """
+        with _Files(source, stdin, "", "") as files:
+            report = self._run("script", files.fds, wall)
+            if not report["timed_out"] and report["status"] == 0:
+                return Outcome(True, output=files.read(2))
+            last_lines = files.read(3).strip().splitlines()[-1:] or [""]
+            error = self._ending(report, wall) or last_lines[0][:_ERROR_TEXT] or f"exit code {report['status']}"
+            return Outcome(False, error=error, ran=False)
+
+    def run_test(self, source: str, setup: str, test: str, names: tuple[str, ...] | None, wall: float) -> Outcome:
+        """Runs a program as a module, and a test against it in another process.
+
+        Raises:
+            RewardError: the sandbox itself failed.
+        """
+        with _Files(source, json.dumps({"setup": setup, "test": test, "names": names}), "") as files:
+            report = self._run("test", files.fds, wall)
+            text = files.read(2)
+        ending = self._ending(report, wall)
+        if report["timed_out"] or not text:
+            return Outcome(False, error=ending or "the test ended without a verdict", ran=False)
+        verdict = json.loads(text)
+        if not verdict["ran"] and ending:
+            verdict["error"] = ending
+        return Outcome(**verdict)
+
+    def close(self) -> None:
+        """Ends the zygote and everything in it."""
+        # Not only closed: a process that was forked from this one may hold a copy.
+        self._control.shutdown(socket.SHUT_RDWR)
+        self._control.close()
+        try:
+            self._process.wait(5.0)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        if self._process.stderr:
+            self._process.stderr.close()
+
+    def _run(self, kind: str, fds: list[int], wall: float) -> dict[str, Any]:
+        try:
+            socket.send_fds(self._control, [json.dumps({"kind": kind, "wall": wall}).encode()], fds)
+        except OSError as error:
+            raise RewardError(f"the sandbox is gone: {error}") from error
+        report = self._receive(wall + _GRACE_SECONDS)
+        if report["broken"]:
+            raise RewardError(f"the sandbox could not confine a process: {report['broken']}")
+        return report
+
+    def _receive(self, seconds: float) -> dict[str, Any]:
+        self._control.settimeout(seconds)
+        try:
+            message = self._control.recv(8192)
+        except OSError as error:
+            raise RewardError(f"the sandbox does not answer: {error}") from error
+        if not message:
+            assert self._process.stderr is not None
+            tail = self._process.stderr.read()[-_ERROR_TEXT:].decode(errors="replace").strip()
+            raise RewardError(f"the sandbox ended: {tail or f'exit code {self._process.wait()}'}")
+        return dict(json.loads(message))
+
+    def _ending(self, report: dict[str, Any], wall: float) -> str | None:
+        """How the program's process ended, if by a limit or a signal."""
+        if report["timed_out"]:
+            return f"timed out after {wall:.3g} s"
+        if report["status"] == -9 and report["cpu"] > self._limits.cpu - 0.5:
+            return f"used {self._limits.cpu} s of processor time"
+        if report["status"] < 0 and report["status"] != -9:
+            return f"died of signal {-report['status']}"
+        return None
+
+
+class _Files:
+    """Anonymous files in memory: what a case reads and writes, without any name or pipe that could fill up."""
+
+    def __init__(self, *texts: str) -> None:
+        self.fds: list[int] = []
+        for text in texts:
+            fd = os.memfd_create("morl-code", os.MFD_CLOEXEC)
+            self.fds.append(fd)
+            with open(fd, "wb", closefd=False) as file:
+                file.write(text.encode("utf-8", "surrogatepass"))
+            os.lseek(fd, 0, os.SEEK_SET)
+
+    def read(self, index: int) -> str:
+        """What the file holds now."""
+        os.lseek(self.fds[index], 0, os.SEEK_SET)
+        with open(self.fds[index], encoding="utf-8", errors="replace", newline="", closefd=False) as file:
+            return file.read()
+
+    def __enter__(self) -> _Files:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for fd in self.fds:
+            os.close(fd)

@@ -1,0 +1,161 @@
+"""A process that confines itself, loads what programs commonly import, and forks one process per program and per test.
+
+It never sees a program or a test: texts travel in anonymous files, which it passes on unread, so nothing of one case is
+in the memory of the next.  The tests of a case never enter the process of the program, nor the reverse.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import gc
+import importlib
+import json
+import os
+import random
+import resource
+import select
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from . import examiner, subject
+from .confine import LEVELS, Level, Limits
+
+_PRELOADED = """
+abc array bisect cmath collections copy dataclasses datetime decimal enum fractions functools hashlib heapq io itertools
+json math numbers operator os random re statistics string struct sys textwrap threading time traceback typing unicodedata
+""".split()
+
+
+def main(control_fd: int, level_name: str, limits: list[Any]) -> None:
+    """Serves cases until the other end of `control_fd` is closed.  Says first whether it is ready."""
+    control = socket.socket(fileno=control_fd)
+    level = LEVELS[level_name]()
+    sys.path[:] = [os.path.realpath(path) for path in sys.path if os.path.exists(path)]
+    for name in _PRELOADED:
+        importlib.import_module(name)
+    sys.set_int_max_str_digits(0)
+    random.seed(0)
+    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        level.enter()
+    except OSError as error:
+        control.send(json.dumps({"refused": str(error)}).encode())
+        return
+    gc.collect()
+    gc.freeze()
+    control.send(json.dumps({"ready": True}).encode())
+    zygote = _Zygote(control, level, Limits(*limits), null)
+    while zygote.serve():
+        pass
+    level.after_end()
+
+
+class _Zygote:
+    def __init__(self, control: socket.socket, level: Level, limits: Limits, null: int) -> None:
+        self._control = control
+        self._level = level
+        self._limits = limits
+        self._null = null
+
+    def serve(self) -> bool:
+        """One case: its processes are started, watched, and gone at the end."""
+        message, fds, _, _ = socket.recv_fds(self._control, 4096, 4)
+        if not message:
+            return False
+        request = json.loads(message)
+        processes = self._start_script(fds) if request["kind"] == "script" else self._start_test(fds)
+        for fd in fds:
+            os.close(fd)
+        timed_out = self._wait(processes[-1], request["wall"])
+        ends = [process.end() for process in processes]
+        self._level.after_end()
+        status, cpu, _ = ends[0]
+        report = {"timed_out": timed_out, "status": status, "cpu": cpu, "broken": "; ".join(e for *_, e in ends if e)}
+        self._control.send(json.dumps(report).encode())
+        return True
+
+    def _start_script(self, fds: list[int]) -> list[_Process]:
+        source, stdin, stdout, stderr = fds
+        return [self._fork(lambda: subject.run_script(_text(3)), [stdin, stdout, stderr, source])]
+
+    def _start_test(self, fds: list[int]) -> list[_Process]:
+        source, test, verdict = fds
+        ours, theirs = (end.detach() for end in socket.socketpair())
+        nothing = [self._null] * 3
+        processes = [
+            self._fork(lambda: subject.serve(_text(3), 4), [*nothing, source, ours]),
+            self._fork(_examine, [*nothing, test, theirs, verdict]),
+        ]
+        os.close(ours)
+        os.close(theirs)
+        return processes
+
+    def _fork(self, run: Callable[[], None], fds: list[int]) -> _Process:
+        """Forks a confined process with `fds` as its files 0, 1, .. and no other."""
+        self._level.before_fork()
+        broken_read, broken_write = os.pipe()
+        pid = os.fork()
+        if pid:
+            os.close(broken_write)
+            return _Process(pid, broken_read)
+        try:
+            _arrange([*fds, broken_write])
+            self._level.confine(self._limits)
+            os.close(len(fds))
+        except BaseException as error:  # noqa: BLE001 - never on into the program without confinement
+            os.write(len(fds), f"{type(error).__name__}: {error}"[:1000].encode())
+            os._exit(1)
+        try:
+            run()
+        finally:
+            os._exit(0)
+
+    def _wait(self, process: _Process, seconds: float) -> bool:
+        """Waits for a process; true if it is still there after `seconds`, or nobody wants it any more."""
+        poll = select.poll()
+        poll.register(process.fd, select.POLLIN)
+        poll.register(self._control, select.POLLHUP)
+        return not any(fd == process.fd for fd, _ in poll.poll(seconds * 1000))
+
+
+class _Process:
+    def __init__(self, pid: int, broken: int) -> None:
+        self._pid = pid
+        self._broken = broken
+        self.fd = os.pidfd_open(pid)
+
+    def end(self) -> tuple[int, float, str]:
+        """Kills the process and all that it started.
+
+        Returns:
+            Its exit status, negative for a signal; its CPU time; why it could not be confined, if so.
+        """
+        try:
+            os.killpg(self._pid, signal.SIGKILL)
+        except ProcessLookupError:  # no group of its own
+            os.kill(self._pid, signal.SIGKILL)
+        _, status, usage = os.wait4(self._pid, 0)
+        broken = os.read(self._broken, 2000).decode()
+        os.close(self._broken)
+        os.close(self.fd)
+        return os.waitstatus_to_exitcode(status), usage.ru_utime + usage.ru_stime, broken
+
+
+def _arrange(fds: list[int]) -> None:
+    """Makes `fds` the files 0, 1, .. of this process, and closes all others."""
+    for target, fd in enumerate([fcntl.fcntl(fd, fcntl.F_DUPFD, 64) for fd in fds]):
+        os.dup2(fd, target)
+    os.closerange(len(fds), resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+
+
+def _examine() -> None:
+    verdict = examiner.examine(4, **json.loads(_text(3)))
+    os.write(5, json.dumps(verdict).encode())
+
+
+def _text(fd: int) -> str:
+    with open(fd, encoding="utf-8", errors="surrogatepass", newline="") as file:
+        return file.read()
