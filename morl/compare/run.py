@@ -63,12 +63,14 @@ class Runner:
         with _interruptible(), self.display:
             try:
                 while waiting or self._running:
-                    while waiting and len(self._running) < len(self.slots):
-                        self._start(waiting.pop(0), launcher)
-                    time.sleep(TICK)
-                    self._reap()
                     running = [(one, self._steps(one)) for one in self._running]
+                    while len(self._running) < len(self.slots) and (cell := _next(waiting, running)) is not None:
+                        waiting.remove(cell)
+                        self._start(cell, launcher)
+                        running.append((self._running[-1], self._steps(self._running[-1])))
+                    time.sleep(TICK)
                     self.display.update(self.records, running, len(waiting))
+                    self._reap()
             finally:
                 self._stop()
 
@@ -126,6 +128,12 @@ class Runner:
     def _write(self, slug: str, record: Record) -> None:
         self.records[slug] = record
         self.folder.write_records(self.records)
+
+
+def _next(waiting: Sequence[CheckedCell], running: Sequence[tuple[Running, tuple[int, int]]]) -> CheckedCell | None:
+    """The first cell whose policy no other cell is about to make, so that none is made twice at the same time."""
+    in_making = [running.cell.config.policy for running, (steps, _) in running if steps == 0]
+    return next((cell for cell in waiting if cell.config.policy not in in_making), None)
 
 
 def _error(code: int, log: Path, start: int) -> str:
