@@ -23,7 +23,7 @@ morl trains language models on several rewards at once.
 usage: morl COMMAND [ARGUMENTS]
 
 commands:
-  train CONFIG [--section.key=value ...]    train a policy as the YAML file CONFIG says
+  train CONFIG [--section.key=value ...]    train a policy as the YAML file CONFIG says; of several, later ones win
   train CONFIG --print_config               print the resolved config and stop
   train CONFIG --help                       every setting, with the options of the parts that CONFIG names
   resume FOLDER [--section.key=value ...]   go on with the run in FOLDER from its newest checkpoint
@@ -75,16 +75,16 @@ def _dispatch(arguments: list[str]) -> int:
 
 
 def _train(arguments: list[str]) -> int:
-    from morl.config import help_text, merge, parse, read_yaml, to_yaml
+    from morl.config import help_text, merge, parse, read_configs, to_yaml
     from morl.plugins import Registry
 
     wants_help = any(argument in ("--help", "-h") for argument in arguments)
     print_config = "--print_config" in arguments
     arguments = [argument for argument in arguments if argument not in ("--help", "-h", "--print_config")]
-    paths = [arguments.pop(0)] if arguments and not arguments[0].startswith("--") else []
+    paths, tree, overrides = read_configs(arguments)
     if not paths and not wants_help:
         raise ConfigError("morl train needs a config: morl train CONFIG.yaml [--section.key=value ...]")
-    tree = merge(read_yaml(paths[0]) if paths else {}, arguments)
+    tree = merge(tree, overrides)
     if wants_help:
         # Without a config there is no telling which parts to describe; those with a default are shown.
         given = frozenset() if paths else frozenset({"prompts", "policy"})

@@ -202,6 +202,33 @@ def test_what_a_checkpoint_restores_cannot_be_changed(finished, capsys, key):
     assert "--policy.path=run/model" in error
 
 
+def test_later_files_are_laid_over_earlier_ones(config, capsys):
+    Path("more.yaml").write_text(
+        "training: {group_size: 3}\nsampling: {stop: [b]}\nrewards: {also: {name: length, limit: 4}}"
+    )
+    Path("last.yaml").write_text("training: {group_size: 5}\nrewards: {short: null}\nevaluation: null")
+    arguments = ["config.yaml", "more.yaml", "last.yaml", "--sampling.temperature=0.5"]
+    assert main(["train", *arguments, "--print_config"]) == 0
+    tree = yaml.safe_load(capsys.readouterr().out)
+    assert main(["train", "config.yaml", "--print_config"]) == 0
+    alone = yaml.safe_load(capsys.readouterr().out)
+    assert tree["training"] == alone["training"] | {"group_size": 5}
+    assert tree["sampling"] == alone["sampling"] | {"stop": ["b"], "temperature": 0.5}
+    assert [*tree["rewards"]] == [name for name in alone["rewards"] if name != "short"] + ["also"]
+    assert tree["evaluation"] is None
+
+
+def test_a_part_of_another_name_does_not_keep_the_options_of_the_former(config, capsys):
+    Path("more.yaml").write_text("rewards: {short: {name: regex, pattern: a}}")
+    assert main(["train", "config.yaml", "more.yaml"]) == 2
+    assert "unknown key 'rewards.short.limit'" in capsys.readouterr().err
+
+
+def test_every_file_is_looked_for(config, capsys):
+    assert main(["train", "config.yaml", "mroe.yaml"]) == 2
+    assert "no config file 'mroe.yaml'" in capsys.readouterr().err
+
+
 def test_a_reward_can_be_taken_out_on_the_command_line(config, capsys):
     assert main(["train", "config.yaml", "--rewards.short=null", "--print_config"]) == 0
     assert list(yaml.safe_load(capsys.readouterr().out)["rewards"]) == ["right"]

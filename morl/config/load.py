@@ -37,6 +37,29 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     return tree
 
 
+def read_configs(arguments: Sequence[str]) -> tuple[list[str], dict[str, Any], list[str]]:
+    """The YAML files (`.yaml` or `.yml`) that a command line begins with, as one mapping, and what follows them.
+
+    Files are laid over each other from left to right: where two of them have a mapping, its keys are joined, and any
+    other value of the later file takes the place of the earlier one's.
+
+    Returns:
+        the paths, the mapping, empty if there are none, and the other arguments.
+
+    Raises:
+        ConfigError: a file that cannot be read; see `read_yaml`.
+    """
+    rest = list(arguments)
+    paths: list[str] = []
+    # What is no file by its name is told as a mistyped override, except where the first file should stand.
+    while rest and not rest[0].startswith("-") and (not paths or Path(rest[0]).suffix in (".yaml", ".yml")):
+        paths.append(rest.pop(0))
+    tree: dict[str, Any] = {}
+    for path in paths:
+        tree = _over(tree, read_yaml(path))
+    return paths, tree, rest
+
+
 def merge(tree: Tree, overrides: Sequence[str]) -> dict[str, Any]:
     """A copy of `tree` with `--a.b.c=value` (or `--a.b.c value`) set, values read as YAML.
 
@@ -114,6 +137,18 @@ def to_mapping(config: schema.Config) -> dict[str, Any]:
 def to_yaml(config: schema.Config) -> str:
     """The config as YAML text."""
     return yaml.safe_dump(to_mapping(config), sort_keys=False)
+
+
+def _over(below: Tree, above: Tree) -> dict[str, Any]:
+    """The mapping `below` with `above` laid over it."""
+    joined: dict[str, Any] = _copy(below)
+    for key, value in above.items():
+        under = joined.get(str(key))
+        if isinstance(under, dict) and isinstance(value, Mapping):
+            joined[str(key)] = _over(under, value)
+        else:
+            joined[str(key)] = _copy(value)
+    return joined
 
 
 def _config(namespace: Namespace, tree: Tree) -> schema.Config:

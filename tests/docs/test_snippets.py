@@ -27,7 +27,7 @@ from attrs import frozen
 
 from morl.cli import main
 from morl.config import yaml12
-from morl.config.load import merge, parse, read_yaml
+from morl.config.load import merge, parse, read_configs, read_yaml
 from morl.errors import ConfigError, PluginError
 from morl.plugins import Registry
 from morl.training.checks import check_settings
@@ -166,8 +166,11 @@ class Reader:
             case ["morl", "train" | "resume", path, *_] if self._trains(path):
                 return self._morl(words[1:], fails)
             case ["morl", "train", path, *overrides]:
-                tree = read_yaml(path) if Path(path).is_file() else {}
-                self._config(merge(tree, overrides) if tree else self._filled(overrides))
+                if Path(path).is_file():
+                    _, tree, overrides = read_configs(words[2:])
+                    self._config(merge(tree, overrides))
+                else:
+                    self._config(self._filled(overrides))
             case ["morl", "resume", _, *overrides]:
                 self._config(self._filled(overrides))
             case ["make", target, *_]:
