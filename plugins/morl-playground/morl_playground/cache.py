@@ -12,6 +12,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
 _MADE_WITH = ("morl-playground", "tokenizers", "torch", "transformers")
 
 
@@ -30,23 +32,23 @@ def fingerprint(made_from: Mapping[str, Any]) -> str:
 
 
 def made_once(folder: Path, make: Callable[[Path], None]) -> str:
-    """`folder`, which `make` fills if it is not there yet; nothing half made ever stands under its name."""
+    """`folder`, which `make` fills if it is not there yet; nothing half made ever stands under its name.
+
+    Processes that need the same folder at the same time, as those of one seed in a study do, wait for the first.
+    """
     if not folder.is_dir():
         folder.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=folder.parent))
-        try:
-            make(unfinished)
-            publish(unfinished, folder)
-        finally:
-            shutil.rmtree(unfinished, ignore_errors=True)
+        with FileLock(folder.parent / f".{folder.name}.lock"):
+            if not folder.is_dir():
+                _make(folder, make)
     return str(folder)
 
 
-def publish(unfinished: Path, folder: Path) -> None:
-    """Renames, which is atomic: a folder of the final name is always complete."""
-    os.chmod(unfinished, 0o755)
+def _make(folder: Path, make: Callable[[Path], None]) -> None:
+    unfinished = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=folder.parent))
     try:
-        unfinished.rename(folder)
-    except OSError:
-        if not folder.is_dir():  # otherwise another process made the very same policy meanwhile
-            raise
+        make(unfinished)
+        os.chmod(unfinished, 0o755)
+        unfinished.rename(folder)  # atomic: a folder of the final name is always complete
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)

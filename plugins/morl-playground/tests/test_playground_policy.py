@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from morl.errors import ConfigError
 from morl.hookspecs import PolicySource, PromptSource
 from morl.plugins import Registry
 from morl_playground import plugin
-from morl_playground.cache import publish
+from morl_playground.cache import made_once
 from morl_playground.policy import PlaygroundPolicy
 from morl_playground.tool_calling import CLOSE, OPEN, call
 
@@ -28,6 +30,11 @@ def weights(folder: str) -> dict[str, torch.Tensor]:
 
 def same(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -> bool:
     return left.keys() == right.keys() and all(torch.equal(left[name], right[name]) for name in left)
+
+
+def visible(cache: Path) -> list[str]:
+    """What is in the cache besides locks, which stay; an unfinished folder would show."""
+    return sorted(path.name for path in cache.iterdir() if path.suffix != ".lock")
 
 
 def greedy(model: Any, input_ids: torch.Tensor, tokens: int) -> torch.Tensor:
@@ -102,10 +109,10 @@ def test_the_default_is_small_and_has_learned_the_task_by_halves(tmp_path: Path)
 def test_a_policy_that_was_made_is_found_again(tmp_path: Path) -> None:
     quick = attrs.evolve(QUICK, cache=str(tmp_path))
     folder = Path(quick.resolve())
-    made = folder.stat().st_mtime_ns, sorted(path.name for path in tmp_path.iterdir())
+    made = folder.stat().st_mtime_ns
     assert quick.resolve() == str(folder)
-    assert (folder.stat().st_mtime_ns, sorted(path.name for path in tmp_path.iterdir())) == made
-    assert made[1] == [folder.name]  # nothing unfinished is left behind
+    assert folder.stat().st_mtime_ns == made
+    assert visible(tmp_path) == [folder.name]
 
 
 def test_every_option_but_the_cache_is_in_the_name(tmp_path: Path) -> None:
@@ -134,13 +141,20 @@ def test_the_cache_is_where_the_desktop_keeps_caches(tmp_path: Path, monkeypatch
     assert QUICK.folder.parent == tmp_path / "home" / ".cache" / "morl-playground"
 
 
-def test_a_policy_that_another_process_made_meanwhile_is_taken(tmp_path: Path) -> None:
-    ours, theirs = tmp_path / "ours", tmp_path / "theirs"
-    for folder in (ours, theirs):
-        folder.mkdir()
-        (folder / "model").write_text(folder.name)
-    publish(ours, theirs)
-    assert (theirs / "model").read_text() == "theirs"
+def test_a_policy_that_another_process_makes_meanwhile_is_waited_for(tmp_path: Path) -> None:
+    made: list[Path] = []
+
+    def make(folder: Path) -> None:
+        made.append(folder)
+        time.sleep(0.2)  # long enough for the others to come
+        (folder / "model").write_text("whole")
+
+    with ThreadPoolExecutor(4) as pool:  # each call takes the lock anew, as a process of its own would
+        found = list(pool.map(lambda _: made_once(tmp_path / "policy", make), range(4)))
+    assert found == [str(tmp_path / "policy")] * 4
+    assert len(made) == 1
+    assert visible(tmp_path) == ["policy"]
+    assert (tmp_path / "policy" / "model").read_text() == "whole"
 
 
 def test_a_failed_build_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,7 +164,7 @@ def test_a_failed_build_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr("morl_playground.warmup.warmed_up", fail)
     with pytest.raises(RuntimeError, match="out of patience"):
         attrs.evolve(QUICK, cache=str(tmp_path)).resolve()
-    assert not list(tmp_path.iterdir())
+    assert not visible(tmp_path)
 
 
 def test_progress_goes_to_stderr(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
