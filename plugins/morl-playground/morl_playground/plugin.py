@@ -9,7 +9,10 @@ from morl.hookspecs import Factory, hookimpl
 
 @hookimpl
 def morl_register_policy_sources() -> Mapping[str, Factory]:
-    return {"playground": "morl_playground.policy:PlaygroundPolicy"}
+    return {
+        "playground": "morl_playground.policy:PlaygroundPolicy",
+        "playground-imitation": "morl_playground.imitation:ImitationPolicy",
+    }
 
 
 @hookimpl
