@@ -14,7 +14,7 @@ _END_OF_THINKING = "</think>"
 _FUTURE = re.compile(r"^from __future__ import [^\n]*\n?", re.MULTILINE)
 
 
-def program_in(text: str, extract: Extract = "auto", *, think: bool = False) -> str | None:
+def program_in(text: str, extract: Extract = "auto", *, opened_by_prompt: bool = False) -> str | None:
     r"""The program of a completion, or None where it has none.
 
     Blocks that say they are Python come before those that do not say; blocks of other languages, such as a sample of
@@ -24,7 +24,7 @@ def program_in(text: str, extract: Extract = "auto", *, think: bool = False) -> 
         text: of the completion; only what follows its last `</think>` is looked at.
         extract: the `last-block` or `first-block` between fences, the whole `text`, or, with `auto`, the last block of
             a text that has blocks and the whole of one that has none.
-        think: a completion whose thinking does not end has no program.
+        opened_by_prompt: the prompt ends with `<think>`, so a completion without `</think>` has no program.
 
     >>> program_in("First:\n```python\nx = 1\n```\nBetter:\n```python\nx = 2\n```\n")
     'x = 2\n'
@@ -34,7 +34,7 @@ def program_in(text: str, extract: Extract = "auto", *, think: bool = False) -> 
     True
     """
     _, end, answer = text.rpartition(_END_OF_THINKING)
-    if think and not end:
+    if opened_by_prompt and not end:
         return None
     if extract == "text":
         return _unless_empty(answer)

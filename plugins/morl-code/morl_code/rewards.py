@@ -28,7 +28,7 @@ class CodeReward:
     Args:
         extract: which part of a completion is the program: the `last-block` or `first-block` between fences, the whole
             `text`, or, with `auto`, the last block of a completion that has blocks and the whole of one that has none.
-        think: completions begin with thinking; one whose thinking does not end has no program.
+        opened_by_prompt: the prompt ends with `<think>`, so a completion without `</think>` has no program.
         seconds: that one case may take.
         total_seconds: that all cases of a program may take together; those left over fail.
         memory: MiB that a program may use.
@@ -44,7 +44,7 @@ class CodeReward:
     required_columns: ClassVar[tuple[str, ...]] = ("tests",)
 
     extract: Extract = "auto"
-    think: bool = False
+    opened_by_prompt: bool = False
     seconds: float = 5.0
     total_seconds: float = 20.0
     memory: int = 1024
@@ -88,7 +88,7 @@ class CodeReward:
     def _program(self, completion: Completion) -> Program | None:
         columns = completion.prompt.columns
         tests = read_cases(columns["tests"])
-        source = program_in(completion.text, self.extract, think=self.think)
+        source = program_in(completion.text, self.extract, opened_by_prompt=self.opened_by_prompt)
         if source is None:
             return None
         prefix = _text(columns, "prefix")

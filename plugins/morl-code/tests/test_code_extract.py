@@ -55,8 +55,8 @@ def test_thinking_is_no_program() -> None:
     answer = "```python\nx = 2\n```"
     assert program_in(f"<think>{thinking}</think>{answer}") == "x = 2\n"
     assert program_in(f"{thinking}</think>I give up.", "last-block") is None
-    assert program_in(f"<think>{thinking}", think=True) is None
-    assert program_in(f"{thinking}</think>{answer}", think=True) == "x = 2\n"
+    assert program_in(f"<think>{thinking}", opened_by_prompt=True) is None
+    assert program_in(f"{thinking}</think>{answer}", opened_by_prompt=True) == "x = 2\n"
 
 
 @pytest.mark.parametrize("text", ["", " \n", "```python\n```", "```python\n# to do\n\n```", "</think>"])
