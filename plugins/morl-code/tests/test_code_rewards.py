@@ -17,7 +17,7 @@ from morl.types import Completion, Prompt
 from morl_code import plugin
 from morl_code.contests import CodeContests
 from morl_code.humaneval import HumanEval
-from morl_code.judge import Judge, Program, Verdict
+from morl_code.judge import Judge, Verdict
 from morl_code.mbpp import MBPP
 from morl_code.rewards import CodeReward
 
@@ -155,15 +155,14 @@ def test_humaneval_from_file_to_score(reward: CodeReward, tmp_path: Path) -> Non
         "task_id": "Own/0",
         "prompt": "def near(a, b):\n    return abs(a - b) < 1\n\ndef half(x):\n    '''Half of x.'''\n",
         "entry_point": "half",
-        "test": "def check(candidate):\n    assert near(candidate(4), 2)\n    assert candidate(0) == 0\n    assert True\n",
+        "test": (
+            "def check(candidate):\n    assert near(candidate(4), 2)\n    assert candidate(0) == 0\n    assert True\n"
+        ),
         "canonical_solution": "    return x / 2\n",
     }
     (prompt,) = HumanEval(path=rows(tmp_path, row)).load()
-    texts = [
-        row["canonical_solution"],
-        block("def near(a, b): return True\ndef half(x): return 0"),
-        "    return near(x, 0)",
-    ]
+    cheating = block("def near(a, b): return True\ndef half(x): return 0")
+    texts = [row["canonical_solution"], cheating, "    return near(x, 0)"]
     scores = reward.score([Completion(prompt, text, (1,)) for text in texts])
     assert scores == {"pass": [1.0, 0.5, 0.5], "bug": [1.0, 1.0, 1.0]}
 
