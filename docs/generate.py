@@ -1,4 +1,4 @@
-"""Writes the generated parts of the reference: `python docs/generate.py`; with `--check` it only compares.
+"""Writes the generated parts of the docs: `python docs/generate.py`; with `--check` it only compares.
 
 A generated part stands between `<!-- begin NAME -->` and `<!-- end NAME -->`; everything else is written by hand.
 """
@@ -20,6 +20,8 @@ from docstring_parser import parse as parse_docstring
 
 from morl import hookspecs
 from morl.advantage import Condition
+from morl.analysis.results import Results
+from morl.analysis.tables import Table, scores_table, sentences
 from morl.cli import USAGE
 from morl.config import schema
 from morl.hookspecs import REGISTERING_HOOKS, observers
@@ -37,7 +39,8 @@ from morl.types import (
     TokenLosses,
 )
 
-REFERENCE = Path(__file__).parent / "reference"
+DOCS = Path(__file__).resolve().parent
+STUDIES = DOCS.parent / "studies"
 _PROTOCOLS = {
     "prompt source": hookspecs.PromptSource,
     "policy source": hookspecs.PolicySource,
@@ -84,7 +87,7 @@ def main(check: bool) -> int:
     """Fills in every generated part; the exit code is 1 if `check` found one that is out of date."""
     stale = []
     for page, parts in PAGES.items():
-        path = REFERENCE / page
+        path = DOCS / page
         old = path.read_text(encoding="utf-8")
         new = old
         for name, make in parts.items():
@@ -167,6 +170,24 @@ def hook_types() -> Iterator[str]:
         yield from (f"### {cls.__name__}", "", "```text")
         yield from (inspect.getdoc(cls) or "").splitlines()
         yield from ("```", "")
+
+
+def study(name: str) -> Iterator[str]:
+    """The command of a study, its final scores, and whether each pair of arms can be told apart."""
+    results = Results.load(STUDIES / name / "results.json")
+    yield from ("```console", f"$ {results.command}", "```", "")
+    yield from _markdown(scores_table(results, "final"))
+    for reward in results.rewards:
+        yield f"`{reward}`, paired differences of the final value with 95% intervals:"
+        yield ""
+        yield from (f"- {sentence}" for sentence in sentences(results, "final", reward))
+        yield ""
+
+
+def _markdown(table: Table) -> Iterator[str]:
+    yield from (f"{table.caption}:", "", f"| {' | '.join(table.header)} |", "|---" * len(table.header) + "|")
+    yield from (f"| {' | '.join(row)} |" for row in table.rows)
+    yield ""
 
 
 def _plural(kind: str) -> str:
@@ -254,9 +275,9 @@ def _source(thing: Any) -> Iterator[str]:
 
 
 PAGES: Mapping[str, Mapping[str, Callable[[], Iterator[str]]]] = {
-    "config.md": {"sections": config_sections, "parts": part_options},
-    "command-line.md": {"usage": usage},
-    "hooks.md": {"registering": registering_hooks, "observers": observer_hooks, "types": hook_types},
+    "reference/config.md": {"sections": config_sections, "parts": part_options},
+    "reference/command-line.md": {"usage": usage},
+    "reference/hooks.md": {"registering": registering_hooks, "observers": observer_hooks, "types": hook_types},
 }
 
 if __name__ == "__main__":

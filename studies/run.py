@@ -1,0 +1,67 @@
+"""Runs the studies and publishes what they found: `python studies/run.py [NAME ...]`; without names, all of them.
+
+A study is a grid of runs (`morl compare`) in `runs/studies/NAME`.  Finished runs are kept, so that an interrupted study
+goes on where it stopped.  What is published is small and committed: `studies/NAME/results.json` and the plots beside
+it; `python docs/generate.py` then brings the tables of docs/explanation/studies.md up to date.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from morl.analysis.figures import save_study_plots
+from morl.cli import main as morl
+
+HERE = Path(__file__).resolve().parent
+FIVE, THREE = ("--seeds", "0", "1", "2", "3", "4"), ("--seeds", "0", "1", "2")
+GRIDS: dict[str, tuple[str, ...]] = {
+    "tool-calling": (*FIVE, "--vary", "policy.task_options.formatted_slips=0.2,0.8"),
+    "math": (*FIVE, "--vary", "rewards.brief.weight=1,0.75,0.5,0.25"),
+    "code": FIVE,
+    "toolrl": THREE,
+}
+"""What `morl compare` is told besides the config and the arms."""
+
+
+def arguments(name: str) -> list[str]:
+    """Of `morl compare`.  The policy is warmed up with the seed of the run, once for all arms: runs are pairs."""
+    folder = f"studies/{name}"
+    return [
+        *("compare", f"{folder}/config.yaml", "--arms", f"{folder}/arms.yaml"),
+        *("--output", f"runs/{folder}", "--seed_also", "policy.seed"),
+        *GRIDS[name],
+    ]
+
+
+def publish(name: str) -> None:
+    """Copies the results of a study here and draws its plots."""
+    shutil.copyfile(HERE.parent / "runs" / "studies" / name / "results.json", HERE / name / "results.json")
+    for old in (HERE / name).glob("*.svg"):
+        old.unlink()
+    save_study_plots(HERE / name / "results.json", HERE / name)
+
+
+def main() -> int:
+    """0, or 1 if a study could not be finished."""
+    names = ["counts", *GRIDS]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", choices=[*names, []], metavar="NAME", help=f"of: {', '.join(names)}")
+    unfinished = []
+    for name in parser.parse_args().names or names:
+        if name == "counts":
+            subprocess.run([sys.executable, str(HERE / "counts" / "run.py")], check=True)
+        elif morl(arguments(name)) == 0:
+            publish(name)
+        else:
+            unfinished.append(name)
+    if unfinished:
+        print(f"not finished: {', '.join(unfinished)}", file=sys.stderr)
+    return int(bool(unfinished))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
