@@ -125,10 +125,7 @@ def read_run(label: LabelledRun) -> Run:
     evaluated = [name for name in held_out if name in trained]
     # The evaluation keeps the order of the config, Lightning's table is sorted.
     rewards = (*evaluated, *(name for name in trained if name not in evaluated))
-    # A resolved config is written by PyYAML, whose own loader reads it back exactly.
-    config = yaml.safe_load(_present(folder / "config.yaml").read_text(encoding="utf-8"))
-    if not isinstance(config, dict):
-        raise DataError(f"{folder / 'config.yaml'} is not a config: expected a mapping, got {type(config).__name__}")
+    config = _config(_present(folder / "config.yaml"))
     return Run(label, metrics, held_out, rewards, config, _versions(folder / "environment.json"))
 
 
@@ -166,12 +163,22 @@ def _evaluations(path: Path) -> dict[str, Curve]:
     return {name: Curve.of(column) for name, column in points.items()}
 
 
+def _config(path: Path) -> dict[str, Any]:
+    """PyYAML wrote the resolved config, so its own loader reads it back exactly."""
+    try:
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise DataError(f"{path} is not a config: {error}") from error
+    if not isinstance(config, dict):
+        raise DataError(f"{path} is not a config: expected a mapping, got {type(config).__name__}")
+    return config
+
+
 def _versions(path: Path) -> dict[str, str]:
     if not path.is_file():
         return {}
-    environment = json.loads(path.read_text(encoding="utf-8"))
-    return {
-        "python": environment.get("python", "unknown"),
-        **environment.get("plugins", {}),
-        **environment["libraries"],
-    }
+    try:
+        environment = json.loads(path.read_text(encoding="utf-8"))
+        return {"python": environment["python"], **environment["plugins"], **environment["libraries"]}
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{path} does not hold versions: {error!r}") from error

@@ -38,7 +38,7 @@ class Difference:
         n: pairs.
         mean: of the differences; None without a pair.
         low, high: bootstrap interval of the mean; None with fewer than two pairs.
-        p: two-sided, by changes of sign; None without a pair.
+        p: two-sided, by changes of sign; None with fewer than two pairs.
     """
 
     n: int
@@ -117,6 +117,9 @@ def sign_flip_p(differences: Sequence[float]) -> float:
     With n pairs it cannot be smaller than 2 / 2^n: 0.25 for three, 0.0625 for five.  Up to 14 pairs all changes are
     tried.
 
+    Args:
+        differences: two or more.
+
     >>> sign_flip_p([1, 2, 3, 4, 5]), sign_flip_p([1, -1])
     (0.0625, 1.0)
     """
@@ -138,9 +141,9 @@ def paired_difference(first: Mapping[int, float], second: Mapping[int, float]) -
     """
     differences = [second[seed] - first[seed] for seed in sorted(first.keys() & second.keys())]
     n = len(differences)
-    low, high = bootstrap_interval(differences) if n > 1 else (None, None)
-    mean = float(np.mean(differences)) if n else None
-    return Difference(n, mean, low, high, sign_flip_p(differences) if n else None)
+    if n < 2:
+        return Difference(n, differences[0] if n else None, None, None, None)
+    return Difference(n, float(np.mean(differences)), *bootstrap_interval(differences), sign_flip_p(differences))
 
 
 def non_dominated(points: Mapping[str, Sequence[float]]) -> tuple[str, ...]:

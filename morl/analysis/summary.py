@@ -236,13 +236,13 @@ def _warnings(lines: Mapping[str, Sequence[Run]], rewards: Sequence[str], source
             yield f"Runs were made with different versions of {name}: {', '.join(found)}."
 
 
-def _versions(runs: Sequence[Run]) -> dict[str, tuple[str, ...]]:
+def _versions(runs: Sequence[Run]) -> dict[str, list[str]]:
     names = dict.fromkeys(name for run in runs for name in run.versions)
     return {name: _unique(run.versions[name] for run in runs if name in run.versions) for name in names}
 
 
-def _unique(values: Iterator[object]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(map(str, values)))
+def _unique(values: Iterator[object]) -> list[str]:
+    return list(dict.fromkeys(map(str, values)))
 
 
 def _check_cells(runs: Sequence[Run], failed: Sequence[FailedRun]) -> None:

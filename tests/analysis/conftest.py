@@ -34,13 +34,14 @@ def write_run(
         rows.append(row)
     (folder / "logs").mkdir(parents=True)
     with (folder / "logs" / "metrics.csv").open("w", newline="") as file:
-        table = csv.DictWriter(file, fieldnames=sorted(rows[0]) + ["evaluation/late"])
+        table = csv.DictWriter(file, fieldnames=[*sorted(rows[0]), "evaluation/late"])
         table.writeheader()
         # Lightning gives an evaluation a row of its own, in which everything else is empty.
         table.writerows([{"step": 0, "evaluation/late": 0.5}, *rows])
     if held_out is not None:
         entries = [
-            {"step": step, "metrics": {**metrics, "length": 9.0, "truncated": 0.0}} for step, metrics in held_out.items()
+            {"step": step, "metrics": {**metrics, "length": 9.0, "truncated": 0.0}}
+            for step, metrics in held_out.items()
         ]
         (folder / "evaluation.json").write_text(json.dumps(entries))
     tree = {"seed": seed, "output": str(folder), "policy": {"name": "tiny", "seed": seed}, "optimizer": {"lr": 1e-6}}
@@ -49,9 +50,9 @@ def write_run(
     (folder / "environment.json").write_text(json.dumps(environment))
 
 
-@pytest.fixture
-def make_run(tmp_path: Path) -> MakeRun:
-    """`make_run(line, seed, rewards={name: values of the steps}, held_out={step: {name: value}}, **config)`."""
+@pytest.fixture(scope="session")
+def make_run(tmp_path_factory: pytest.TempPathFactory) -> MakeRun:
+    """`make_run(line, seed, {reward: values of the steps}, {step: {reward: value}}, settings, arm, **config)`."""
 
     def make(
         line: str,
@@ -60,10 +61,16 @@ def make_run(tmp_path: Path) -> MakeRun:
         held_out: Mapping[int, Mapping[str, float | None]] | None = None,
         settings: Mapping[str, Any] | None = None,
         arm: str | None = None,
+        /,
         **config: Any,
     ) -> LabelledRun:
-        folder = tmp_path / "runs" / str(len(list(tmp_path.glob("runs/*"))))
+        folder = tmp_path_factory.mktemp("run")
         write_run(folder, seed, rewards, held_out, config)
         return LabelledRun(line, seed, folder, settings or {}, arm)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    return Path(__file__).resolve().parents[2]
