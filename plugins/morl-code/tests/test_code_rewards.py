@@ -162,9 +162,9 @@ def test_humaneval_from_file_to_score(reward: CodeReward, tmp_path: Path) -> Non
     }
     (prompt,) = HumanEval(path=rows(tmp_path, row)).load()
     cheating = block("def near(a, b): return True\ndef half(x): return 0")
-    texts = [row["canonical_solution"], cheating, "    return near(x, 0)"]
+    texts = [row["canonical_solution"], cheating, "    return x / 2 if near(x, x) else None"]
     scores = reward.score([Completion(prompt, text, (1,)) for text in texts])
-    assert scores == {"pass": [1.0, 0.5, 0.5], "bug": [1.0, 1.0, 1.0]}
+    assert scores == {"pass": [1.0, 0.5, 1.0], "bug": [1.0, 1.0, 1.0]}
 
 
 def test_mbpp_from_file_to_score(reward: CodeReward, tmp_path: Path) -> None:
