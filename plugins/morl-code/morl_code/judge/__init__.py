@@ -7,12 +7,12 @@ from morl_code.judge.pool import Judge
 from morl_code.judge.types import (
     FunctionTest,
     Isolation,
-    Limits,
     Program,
     StdioTest,
     Test,
     Verdict,
     same_output,
 )
+from morl_code.sandbox.limits import Limits
 
 __all__ = ["FunctionTest", "Isolation", "Judge", "Limits", "Program", "StdioTest", "Test", "Verdict", "same_output"]

@@ -2,36 +2,63 @@
 
 from __future__ import annotations
 
+import os
+import queue
+import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 
-from morl_code.judge.types import Isolation, Limits, Program, Verdict
+from morl.errors import ConfigError, RewardError
+from morl_code.judge.types import FunctionTest, Isolation, Program, StdioTest, Verdict, same_output
+from morl_code.sandbox.client import Outcome, Sandbox
+from morl_code.sandbox.limits import Limits
+from morl_code.sandbox.probe import choose
 
 
 class Judge:
     """Judges programs, `workers` at a time, each apart from the machine and from the others.
 
-    Thread-safe; its processes start on the first run.
+    Thread-safe; the workers' processes start with the first programs.
 
     Args:
-        limits: what one program may use.
-        isolation: "auto" takes the best level that holds on this machine and refuses to run where none does; a level
-            by name is taken if it holds.  "none" protects nothing but the verdicts.
+        limits: what one program may use; `Limits()` by default.
+        isolation: "auto" takes the best level that holds on this machine, and refuses to run where none does; a level
+            by name is taken if it holds; "none" protects nothing.
         workers: how many programs run at once; one per processor by default.
 
     Raises:
-        ConfigError: an isolation that this machine does not offer; says what is missing.
+        ConfigError: an isolation that this machine does not offer; the message says what is missing.
+
+    >>> with Judge(workers=1) as judge:
+    ...     judge.run([Program("def double(x): return x + x", [FunctionTest("assert double(4) == 8")])])
+    [Verdict(passed=(True,), ran=True, errors=(None,))]
     """
 
-    def __init__(self, *, limits: Limits = Limits(), isolation: Isolation = "auto", workers: int | None = None) -> None:
-        self._limits = limits
+    def __init__(
+        self, *, limits: Limits | None = None, isolation: Isolation = "auto", workers: int | None = None
+    ) -> None:
+        if workers is not None and (type(workers) is not int or workers < 1):
+            raise ConfigError(f"workers must be a whole number of at least 1, got {workers!r}")
+        self.limits = Limits() if limits is None else limits
+        self.isolation = choose(isolation)
+        self.workers = workers or len(os.sched_getaffinity(0))
+        self._threads = ThreadPoolExecutor(self.workers, thread_name_prefix="judge")
+        self._idle: queue.SimpleQueue[Sandbox] = queue.SimpleQueue()
+        self._closed = False
 
     def run(self, programs: Sequence[Program]) -> list[Verdict | Exception]:
-        """One verdict per program, in their order; an exception where the judge itself failed."""
-        raise NotImplementedError
+        """One verdict per program, in their order; an exception in place of one where the judge itself failed."""
+        if self._closed:
+            raise RewardError("the judge is closed; make another one")
+        return list(self._threads.map(self._judge, programs))
 
     def close(self) -> None:
-        """Ends the workers.  The judge cannot be used afterwards."""
+        """Waits for programs that run, and ends the workers."""
+        self._closed = True
+        self._threads.shutdown()
+        while not self._idle.empty():
+            self._idle.get().close()
 
     def __enter__(self) -> Judge:
         return self
@@ -40,3 +67,48 @@ class Judge:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _judge(self, program: Program) -> Verdict | Exception:
+        try:
+            sandbox = self._idle.get_nowait()
+        except queue.Empty:
+            sandbox = Sandbox(self.isolation, self.limits)
+        try:
+            verdict = _judge(program, sandbox, self.limits)
+        except Exception as error:  # noqa: BLE001 - a failure of the judge is one of this program only
+            sandbox.close()
+            return error
+        self._idle.put(sandbox)
+        return verdict
+
+
+def _judge(program: Program, sandbox: Sandbox, limits: Limits) -> Verdict:
+    end = time.monotonic() + limits.total
+    outcomes: list[Outcome] = []
+    while len(outcomes) < len(program.tests):
+        left = end - time.monotonic()
+        rest = program.tests[len(outcomes) :]
+        if left <= 0:
+            late = Outcome(False, f"not run: the {limits.total:.3g} s of all cases were over", ran=False)
+            outcomes += [late] * len(rest)
+        elif isinstance(rest[0], StdioTest):
+            outcomes.append(_script(program.source, rest[0], sandbox, min(limits.wall, left)))
+        else:
+            codes = []
+            for test in rest:
+                if not isinstance(test, FunctionTest):
+                    break
+                codes.append(test.code)
+            outcomes += sandbox.run_tests(program.source, program.setup, codes, program.names, limits.wall, left)
+    return Verdict(
+        passed=tuple(outcome.passed for outcome in outcomes),
+        ran=all(outcome.ran for outcome in outcomes),
+        errors=tuple(outcome.error for outcome in outcomes),
+    )
+
+
+def _script(source: str, test: StdioTest, sandbox: Sandbox, wall: float) -> Outcome:
+    outcome = sandbox.run_script(source, test.stdin, wall)
+    if outcome.passed and not same_output(outcome.output, test.stdout):
+        return Outcome(False, f"wrong answer: {outcome.output.strip()[:200]!r}")
+    return outcome

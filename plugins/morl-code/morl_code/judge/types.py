@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Literal, TypeAlias
 
-from attrs import Attribute, field, frozen
+from attrs import field, frozen
 from attrs.validators import instance_of
 
-from morl.errors import ConfigError, DataError
+from morl.errors import DataError
 
 Isolation: TypeAlias = Literal["auto", "namespaces", "landlock", "none"]
 """What stands between a generated program and the machine; `ISOLATION.md` says what each level holds."""
@@ -79,9 +79,11 @@ class Program:
 
     Attributes:
         source: the program's text.
-        tests: at least one case.  Each runs the program anew, in a process of its own.
-        setup: code that runs before every `FunctionTest`, after the program, and sees what the test sees.
-        names: what `FunctionTest`s take from the program; they see nothing else of it.  None: every name that the
+        tests: at least one case.  Function tests run one after the other in one process of the program's, as long as
+            none ends it; a test that does fails, and the next one meets the program anew.  Each standard input has a
+            process of its own.
+        setup: code that runs before every function test, after the program, and whose names the test sees.
+        names: what function tests take from the program; they see nothing else of it.  None: every name that the
             program defines, except builtins and modules of the standard library: for `math` the tests get the true
             module even if the program defines one.  Name what the tests are meant to call where you know it: a helper
             that is looked up in the program (`isclose`) would be the program's to redefine.
@@ -128,43 +130,3 @@ class Verdict:
         0.5
         """
         return sum(self.passed) / len(self.passed)
-
-
-def _whole(limits: Limits, attribute: Attribute[int], value: int) -> None:
-    if type(value) is not int or value < 1:
-        raise ConfigError(f"limits: {attribute.name} must be a whole number of at least 1, got {value!r}")
-
-
-def _seconds(limits: Limits, attribute: Attribute[float], value: float) -> None:
-    if type(value) not in (int, float) or not 0 < value < float("inf"):
-        raise ConfigError(f"limits: {attribute.name} must be a positive number of seconds, got {value!r}")
-
-
-@frozen
-class Limits:
-    """What one program may use.
-
-    Attributes:
-        wall: seconds that one case may last.
-        total: seconds that all cases of a program may last together; those left over fail.
-        cpu: seconds of processor time of one case; the kernel counts whole seconds.
-        memory: MiB of address space of each process.
-        output: MiB that a case may print, and the largest file that it may write.
-        folder: MiB that fit into its temporary folder.
-        threads: how many threads it may have.  It may have no other process.
-
-    Raises:
-        ConfigError: a limit that is not positive.
-    """
-
-    wall: float = field(default=5.0, validator=_seconds)
-    total: float = field(default=20.0, validator=_seconds)
-    cpu: int = field(default=5, validator=_whole)
-    memory: int = field(default=1024, validator=_whole)
-    output: int = field(default=8, validator=_whole)
-    folder: int = field(default=32, validator=_whole)
-    threads: int = field(default=32, validator=_whole)
-
-    def __attrs_post_init__(self) -> None:
-        if self.total < self.wall:
-            raise ConfigError(f"limits: total ({self.total} s) is below wall ({self.wall} s), the limit of one case")

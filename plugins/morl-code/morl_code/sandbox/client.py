@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from attrs import astuple, frozen
+from attrs import astuple, evolve, frozen
 
 from morl.errors import RewardError
-from morl_code.judge.types import Limits
+from morl_code.sandbox.limits import Limits
 
 _START = "import sys; sys.path.insert(0, sys.argv[1]); from sandbox import zygote; del sys.path[0]; " + (
     "import json; zygote.main(int(sys.argv[2]), sys.argv[3], json.loads(sys.argv[4]))"
@@ -21,7 +23,8 @@ _START = "import sys; sys.path.insert(0, sys.argv[1]); from sandbox import zygot
 _ENVIRONMENT = {"PYTHONHASHSEED": "0", "LANG": "C.UTF-8", "HOME": "/tmp", "TMPDIR": "/tmp", "OMP_NUM_THREADS": "1"}
 _START_SECONDS = 30.0
 _GRACE_SECONDS = 30.0  # beyond a case's own limit, for the zygote to report; a machine may be busy
-_ERROR_TEXT = 2000
+_ERROR_LENGTH = 500
+_NO_VERDICT = "the test ended without a verdict"
 
 
 class SandboxRefused(Exception):
@@ -30,21 +33,19 @@ class SandboxRefused(Exception):
 
 @frozen
 class Outcome:
-    """What became of a process, or of a test.
+    """What became of one case.
 
     Attributes:
         passed: of a test: it did; of a script: it ended by itself, with exit code 0.
-        output: of a script.
         error: what went wrong.
         ran: false where that was no wrong answer.
-        compiles: whether it is worth trying another case.
+        output: of a script.
     """
 
     passed: bool
-    output: str = ""
     error: str | None = None
     ran: bool = True
-    compiles: bool = True
+    output: str = ""
 
 
 class Sandbox:
@@ -83,29 +84,37 @@ class Sandbox:
             RewardError: the sandbox itself failed.
         """
         with _Files(source, stdin, "", "") as files:
-            report = self._run("script", files.fds, wall)
+            report = self._run("script", files.fds, wall, wall)
             if not report["timed_out"] and report["status"] == 0:
                 return Outcome(True, output=files.read(2))
             last_lines = files.read(3).strip().splitlines()[-1:] or [""]
-            error = self._ending(report, wall) or last_lines[0][:_ERROR_TEXT] or f"exit code {report['status']}"
-            return Outcome(False, error=error, ran=False)
+        error = self._ending(report, wall) or last_lines[0][:_ERROR_LENGTH] or f"exit code {report['status']}"
+        return Outcome(False, error, ran=False)
 
-    def run_test(self, source: str, setup: str, test: str, names: tuple[str, ...] | None, wall: float) -> Outcome:
-        """Runs a program as a module, and a test against it in another process.
+    def run_tests(
+        self, source: str, setup: str, tests: Sequence[str], names: Sequence[str] | None, wall: float, total: float
+    ) -> list[Outcome]:
+        """Runs a program as a module, and tests against it, one after the other, in another process.
+
+        Returns:
+            One outcome per test, up to and with the first that ended the program's process.
 
         Raises:
             RewardError: the sandbox itself failed.
         """
-        with _Files(source, json.dumps({"setup": setup, "test": test, "names": names}), "") as files:
-            report = self._run("test", files.fds, wall)
-            text = files.read(2)
-        ending = self._ending(report, wall)
-        if report["timed_out"] or not text:
-            return Outcome(False, error=ending or "the test ended without a verdict", ran=False)
-        verdict = json.loads(text)
-        if not verdict["ran"] and ending:
-            verdict["error"] = ending
-        return Outcome(**verdict)
+        with _Files(source, json.dumps({"setup": setup, "tests": tests, "names": names}), "") as files:
+            report = self._run("tests", files.fds, wall, total)
+            lines = [json.loads(line) for line in files.read(2).splitlines()]
+        ending = self._ending(report, min(wall, total))
+        start, *verdicts = lines or [{"started": False, "error": None}]
+        if not start["started"]:
+            return [Outcome(False, ending or start["error"] or _NO_VERDICT, ran=False)] * len(tests)
+        outcomes = [Outcome(**verdict) for verdict in verdicts]
+        if len(outcomes) < len(tests) and (report["timed_out"] or not outcomes or outcomes[-1].passed):
+            return [*outcomes, Outcome(False, ending or _NO_VERDICT, ran=False)]
+        if len(outcomes) < len(tests) and ending:
+            return [*outcomes[:-1], evolve(outcomes[-1], error=ending)]
+        return outcomes
 
     def close(self) -> None:
         """Ends the zygote and everything in it."""
@@ -120,12 +129,13 @@ class Sandbox:
         if self._process.stderr:
             self._process.stderr.close()
 
-    def _run(self, kind: str, fds: list[int], wall: float) -> dict[str, Any]:
+    def _run(self, kind: str, fds: list[int], wall: float, total: float) -> dict[str, Any]:
+        request = {"kind": kind, "wall": wall, "total": total}
         try:
-            socket.send_fds(self._control, [json.dumps({"kind": kind, "wall": wall}).encode()], fds)
+            socket.send_fds(self._control, [json.dumps(request).encode()], fds)
         except OSError as error:
             raise RewardError(f"the sandbox is gone: {error}") from error
-        report = self._receive(wall + _GRACE_SECONDS)
+        report = self._receive(total + _GRACE_SECONDS)
         if report["broken"]:
             raise RewardError(f"the sandbox could not confine a process: {report['broken']}")
         return report
@@ -138,7 +148,7 @@ class Sandbox:
             raise RewardError(f"the sandbox does not answer: {error}") from error
         if not message:
             assert self._process.stderr is not None
-            tail = self._process.stderr.read()[-_ERROR_TEXT:].decode(errors="replace").strip()
+            tail = self._process.stderr.read()[-2000:].decode(errors="replace").strip()
             raise RewardError(f"the sandbox ended: {tail or f'exit code {self._process.wait()}'}")
         return dict(json.loads(message))
 
@@ -146,11 +156,12 @@ class Sandbox:
         """How the program's process ended, if by a limit or a signal."""
         if report["timed_out"]:
             return f"timed out after {wall:.3g} s"
-        if report["status"] == -9 and report["cpu"] > self._limits.cpu - 0.5:
-            return f"used {self._limits.cpu} s of processor time"
-        if report["status"] < 0 and report["status"] != -9:
-            return f"died of signal {-report['status']}"
-        return None
+        if report["status"] == -signal.SIGKILL:  # by a limit, or at the end, by the zygote
+            # The kernel counts in ticks against the limit, and more finely here.
+            return f"used {self._limits.cpu} s of processor time" if report["cpu"] > self._limits.cpu / 2 else None
+        if report["status"] >= 0:
+            return None
+        return f"died of {signal.Signals(-report['status']).name}"
 
 
 class _Files:

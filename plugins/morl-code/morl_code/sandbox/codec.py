@@ -10,6 +10,7 @@ Whatever is not plain stays where it is, and a number that stands for it travels
 
 from __future__ import annotations
 
+import builtins
 import json
 import os
 from array import array
@@ -39,21 +40,22 @@ def encode(value: object, keep: Callable[[object], int] | None) -> Encoded:
         TypeError: an object without a plain form, where `keep` is None.
         RecursionError: a value that contains itself, or is nested too deeply.
     """
-    kind = type(value)
-    if kind in (str, float, bool) or value is None:
+    if value is None or isinstance(value, bool):
         return value
-    if kind is int:
-        return value if -_LARGE < value < _LARGE else {"i": hex(value)}  # type: ignore[operator, arg-type]
-    if kind is list:
-        return [encode(item, keep) for item in value]  # type: ignore[attr-defined]
+    if isinstance(value, str | float):
+        return str(value) if isinstance(value, str) else float(value)
+    if isinstance(value, int):
+        number = int(value)
+        return number if -_LARGE < number < _LARGE else {"i": hex(number)}
+    if isinstance(value, list):
+        return [encode(item, keep) for item in list.__iter__(value)]
     for known, (tag, parts) in _ENCODERS.items():
-        if kind is known or isinstance(value, known):
+        if isinstance(value, known):
             return {tag: parts(value, lambda item: encode(item, keep))}
-    for plain in (int, float, str, list):
-        if isinstance(value, plain):
-            return encode(plain.__new__(plain, value) if plain is not list else list(list.__iter__(value)), keep)
+    if isinstance(value, type) and vars(builtins).get(value.__name__) is value:
+        return {"y": value.__name__}
     if keep is None:
-        raise TypeError(f"{kind.__name__} objects cannot be handed to the program; plain values can")
+        raise TypeError(f"{type(value).__name__} objects cannot be handed to the program; plain values can")
     return {"h": keep(value)}
 
 
@@ -149,6 +151,9 @@ def _items(parts: Any, inner: _Inner) -> list[Any]:
     return [inner(item) for item in parts]
 
 
+_TYPES = {name: value for name, value in vars(builtins).items() if isinstance(value, type)}
+
+
 def _mapping(parts: Any, inner: _Inner) -> list[tuple[Any, Any]]:
     return [(inner(key), inner(value)) for key, value in parts]
 
@@ -173,4 +178,5 @@ _DECODERS: dict[str, Callable[[Any, _Inner], Any]] = {
     "dd": lambda parts, _: date.fromisoformat(parts),
     "tt": lambda parts, _: time.fromisoformat(parts),
     "td": lambda parts, _: timedelta(*parts),
+    "y": lambda parts, _: _TYPES[parts],
 }

@@ -1,4 +1,4 @@
-"""The levels of isolation: what a zygote does once, and what each process that it forks does before it runs anything."""
+"""The levels of isolation: what a zygote does once, and each process that it forks before it runs anything."""
 
 from __future__ import annotations
 
@@ -46,7 +46,9 @@ class Namespaces:
     """No network, no other processes, no files but Python's and a temporary folder in memory."""
 
     def enter(self) -> None:
+        seccomp.instructions(linux.machine())
         namespaces.enter([*sys.path, *_LIBRARIES])
+        linux.forbid_capabilities()
 
     def before_fork(self) -> None:
         namespaces.new_processes()
@@ -68,7 +70,9 @@ class Landlock:
     """No network, no files but Python's, no other process to touch; works without any privilege."""
 
     def enter(self) -> None:
+        seccomp.instructions(linux.machine())
         landlock.version()
+        linux.forbid_capabilities()
 
     def before_fork(self) -> None:
         pass

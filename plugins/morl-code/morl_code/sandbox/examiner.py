@@ -10,11 +10,13 @@ import traceback
 import types
 from collections import deque
 from collections.abc import Container, Iterator, Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 from . import codec
 
+_GONE = "the program ended before the tests did"
 _NONSENSE = "the program's process sent what is no value"
+_ERROR_LENGTH = 500
 
 # What tests ask a result of these types for is a yes or no; an object of the program's making would say yes.
 _PREDICATES = {
@@ -28,29 +30,37 @@ _PREDICATES = {
 class ProgramFailed(BaseException):
     """The program did not run, or is gone.  No `Exception`: a test that expects one must not take this for it."""
 
-    def __init__(self, text: str, compiles: bool = True) -> None:
-        super().__init__(text)
-        self.compiles = compiles
-
 
 class Program:
-    """The program's process, as the tests see it."""
+    """The program's process, as the tests see it.
+
+    Attributes:
+        alive: the last request was answered, so the next one can be.
+    """
 
     def __init__(self, link: int) -> None:
         self._link = link
+        self._defined: list[tuple[str, str, int]] = []
         self._raised: list[BaseException] = []
         self._stand_ins: dict[int, StandIn] = {}
-        self.alive = True
+        self.alive = False
 
-    def definitions(self, used: Container[str], names: Sequence[str] | None) -> dict[str, Any]:
-        """What the program defines of the names in `used`; which of them counts, `morl_code.judge.Program.names` says."""
+    def start(self) -> None:
+        """Waits for the program to define what it defines.
+
+        Raises:
+            ProgramFailed: it raised instead.
+        """
         greeting = self._receive()
         with _sense():
             if "failed" in greeting:
-                raise ProgramFailed(str(greeting["failed"]), bool(greeting["compiles"]))
-            defined = [(str(name), module and str(module), int(number)) for name, module, number in greeting["defined"]]
+                raise ProgramFailed(str(greeting["failed"]))
+            self._defined = [(str(name), str(module), int(number)) for name, module, number in greeting["defined"]]
+
+    def definitions(self, used: Container[str], names: Sequence[str] | None) -> dict[str, Any]:
+        """What the program defines of the names in `used`; `morl_code.judge.Program.names` says which of them count."""
         found = {}
-        for name, module, number in defined:
+        for name, module, number in self._defined:
             if name not in used or (hasattr(builtins, name) if names is None else name not in names):
                 continue
             true_name = module or (name if names is None else "")
@@ -91,24 +101,22 @@ class Program:
         return error
 
     def _send(self, message: codec.Encoded) -> None:
+        self.alive = False
         try:
             codec.send(self._link, message)
         except OSError:
-            self._gone()
+            raise ProgramFailed(_GONE) from None
 
     def _receive(self) -> dict[str, Any]:
         try:
             with _sense():
                 reply = codec.receive(self._link)
         except (EOFError, OSError):
-            self._gone()
+            raise ProgramFailed(_GONE) from None
         if not isinstance(reply, dict):
             raise ProgramFailed(_NONSENSE)
+        self.alive = True
         return reply
-
-    def _gone(self) -> NoReturn:
-        self.alive = False
-        raise ProgramFailed("the program ended before the tests did")
 
 
 @contextlib.contextmanager
@@ -168,33 +176,50 @@ class StandIn:
         return str(_ask(self, "repr"))
 
 
-def examine(link: int, setup: str, test: str, names: Sequence[str] | None) -> dict[str, Any]:
-    """Runs one test against the program at the other end of `link`.
+def examine(link: int, setup: str, tests: Sequence[str], names: Sequence[str] | None) -> Iterator[dict[str, Any]]:
+    """Runs tests, one after the other, against the program at the other end of `link`.
 
-    Returns:
-        "passed"; "error", what went wrong; "ran", false if that was no wrong answer; "compiles".
+    Yields:
+        First, whether the program ran: "started", or the "error" and whether it "compiles".  Then for each test
+        "passed", "error", which says what went wrong, and "ran", false if that was no wrong answer.  Ends early when
+        the program's process is gone: the tests that are left need another one.
     """
     program = Program(link)
     try:
-        codes = [compile(setup, "<setup>", "exec", dont_inherit=True), compile(test, "<test>", "exec", dont_inherit=True)]
+        program.start()
+    except ProgramFailed as error:
+        yield {"started": False, "error": str(error)[:_ERROR_LENGTH]}
+        return
+    yield {"started": True}
+    for test in tests:
+        yield _examine(program, setup, test, names)
+        if not program.alive:
+            return
+
+
+def _examine(program: Program, setup: str, test: str, names: Sequence[str] | None) -> dict[str, Any]:
+    try:
+        codes = [
+            compile(text, name, "exec", dont_inherit=True) for text, name in ((setup, "<setup>"), (test, "<test>"))
+        ]
         used = {name for code in codes for name in _names(code)}
         namespace = {"__name__": "tests", **program.definitions(used, names)}
         for code in codes:
             exec(code, namespace)
         if not program.alive:
-            raise ProgramFailed("the program ended before the tests did")
-    except ProgramFailed as error:
-        return _failure(str(error), ran=False, compiles=error.compiles)
-    except BaseException as error:  # noqa: BLE001 - whatever a test raises is its result
-        if isinstance(error, AssertionError) and not program.raised(error):
+            raise ProgramFailed(_GONE)
+    except AssertionError as error:
+        if not program.raised(error):
             return _failure(f"wrong answer: {_failing_line(error, test) or error}", ran=True)
-        text = str(error) if program.raised(error) else f"{type(error).__name__}: {error}"
-        return _failure(text, ran=False)
-    return {"passed": True, "error": None, "ran": True, "compiles": True}
+        return _failure(str(error), ran=False)
+    except BaseException as error:  # noqa: BLE001 - whatever a test raises is its result
+        own = isinstance(error, ProgramFailed) or program.raised(error)
+        return _failure(str(error) if own else f"{type(error).__name__}: {error}", ran=False)
+    return {"passed": True, "error": None, "ran": True}
 
 
-def _failure(text: str, *, ran: bool, compiles: bool = True) -> dict[str, Any]:
-    return {"passed": False, "error": text[:500], "ran": ran, "compiles": compiles}
+def _failure(text: str, *, ran: bool) -> dict[str, Any]:
+    return {"passed": False, "error": text[:_ERROR_LENGTH], "ran": ran}
 
 
 def _failing_line(error: BaseException, test: str) -> str:

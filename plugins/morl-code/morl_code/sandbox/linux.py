@@ -97,13 +97,17 @@ def make_read_only(path: str) -> None:
     syscall("mount_setattr", SYS_MOUNT_SETATTR, _AT_FDCWD, path.encode(), _AT_RECURSIVE, ctypes.byref(attributes), size)
 
 
-def drop_capabilities() -> None:
-    """Gives up all capabilities for good."""
+def forbid_capabilities() -> None:
+    """No program that is executed from here on gains a capability."""
     for capability in range(64):
         try:
             prctl("PR_CAPBSET_DROP", PR_CAPBSET_DROP, capability)
         except OSError:  # one that the kernel does not know, or no right to: then there is nothing to give up
             break
+
+
+def drop_capabilities() -> None:
+    """Gives up all capabilities of this process."""
     header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
     none = (ctypes.c_uint32 * 6)()
     syscall("capset", _SYS_CAPSET[machine()], ctypes.byref(header), ctypes.byref(none))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import functools
 import struct
 
 from . import linux
@@ -92,12 +93,14 @@ def install() -> None:
     Raises:
         OSError: a kernel without seccomp filters.
     """
-    code = _instructions(linux.machine())
+    code = instructions(linux.machine())
     program = _Program(len(code) // 8, code)
     linux.syscall("seccomp", _SECCOMP[linux.machine()], _SET_MODE_FILTER, 0, ctypes.byref(program))
 
 
-def _instructions(machine: str) -> bytes:
+@functools.cache  # a zygote builds it before it forks
+def instructions(machine: str) -> bytes:
+    """The filter, in classic BPF."""
     deny = _step(_RETURN, _RETURN_ERRNO | errno.EPERM)
     steps = [
         _step(_LOAD, _ARCH),

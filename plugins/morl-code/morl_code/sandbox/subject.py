@@ -14,16 +14,21 @@ from typing import Any
 
 from . import codec
 
+
 def run_script(source: str) -> None:
     """Runs a program as `__main__`, and ends the process as the interpreter would."""
-    # Those of the zygote belong to its own standard files.
-    sys.stdin = open(0, encoding="utf-8", errors="surrogateescape", closefd=False)
-    sys.stdout = open(1, "w", encoding="utf-8", errors="surrogateescape", closefd=False)
-    sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", closefd=False)
-    sys.__stdin__, sys.__stdout__, sys.__stderr__ = sys.stdin, sys.stdout, sys.stderr
+    for name, fd, mode, errors in (
+        ("stdin", 0, "r", "surrogateescape"),
+        ("stdout", 1, "w", "surrogateescape"),
+        ("stderr", 2, "w", "backslashreplace"),
+    ):
+        # The zygote's own belong to its own files.
+        stream = open(fd, mode, encoding="utf-8", errors=errors, closefd=False)  # noqa: SIM115
+        setattr(sys, name, stream)
+        setattr(sys, f"__{name}__", stream)
     code: object = 0
     try:
-        _execute(_compile(source), "__main__")
+        _execute(source, "__main__")
     except SystemExit as error:
         code = error.code
     except BaseException:  # noqa: BLE001 - whatever a program raises is its result
@@ -46,18 +51,13 @@ def run_script(source: str) -> None:
 def serve(source: str, link: int) -> None:
     """Runs a program as a module, says what it defines, and then does what the examiner asks for."""
     try:
-        code = _compile(source)
+        module = _execute(source, "program")
     except BaseException as error:  # noqa: BLE001
-        codec.send(link, {"failed": describe(error), "compiles": False})
-        return
-    try:
-        module = _execute(code, "program")
-    except BaseException as error:  # noqa: BLE001
-        codec.send(link, {"failed": describe(error), "compiles": True})
+        codec.send(link, {"failed": describe(error)})
         return
     held = _Held()
     defined = [
-        [name, value.__name__ if isinstance(value, types.ModuleType) else None, held.keep(value)]
+        [name, value.__name__ if isinstance(value, types.ModuleType) else "", held.keep(value)]
         for name, value in vars(module).items()
         if not name.startswith("__")
     ]
@@ -77,14 +77,10 @@ def describe(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}"[:500]
 
 
-def _compile(source: str) -> types.CodeType:
-    return compile(source, "<program>", "exec", dont_inherit=True)
-
-
-def _execute(code: types.CodeType, name: str) -> types.ModuleType:
+def _execute(source: str, name: str) -> types.ModuleType:
     module = types.ModuleType(name)
     sys.modules[name] = module
-    exec(code, vars(module))
+    exec(compile(source, "<program>", "exec", dont_inherit=True), vars(module))
     return module
 
 

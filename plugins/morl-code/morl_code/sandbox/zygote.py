@@ -1,4 +1,4 @@
-"""A process that confines itself, loads what programs commonly import, and forks one process per program and per test.
+"""A process that confines itself, loads what programs commonly import, and forks the processes of programs and of tests.
 
 It never sees a program or a test: texts travel in anonymous files, which it passes on unread, so nothing of one case is
 in the memory of the next.  The tests of a case never enter the process of the program, nor the reverse.
@@ -17,16 +17,18 @@ import select
 import signal
 import socket
 import sys
+import time
 from collections.abc import Callable
 from typing import Any
 
 from . import examiner, subject
 from .confine import LEVELS, Level, Limits
 
-_PRELOADED = """
-abc array bisect cmath collections copy dataclasses datetime decimal enum fractions functools hashlib heapq io itertools
-json math numbers operator os random re statistics string struct sys textwrap threading time traceback typing unicodedata
-""".split()
+_PRELOADED = (
+    "abc array bisect cmath collections copy dataclasses datetime decimal enum fractions functools "
+    "hashlib heapq io itertools json math numbers operator os random re statistics "
+    "string struct sys textwrap threading time traceback typing unicodedata "
+)
 
 
 def main(control_fd: int, level_name: str, limits: list[Any]) -> None:
@@ -34,7 +36,7 @@ def main(control_fd: int, level_name: str, limits: list[Any]) -> None:
     control = socket.socket(fileno=control_fd)
     level = LEVELS[level_name]()
     sys.path[:] = [os.path.realpath(path) for path in sys.path if os.path.exists(path)]
-    for name in _PRELOADED:
+    for name in _PRELOADED.split():
         importlib.import_module(name)
     sys.set_int_max_str_digits(0)
     random.seed(0)
@@ -66,28 +68,32 @@ class _Zygote:
         if not message:
             return False
         request = json.loads(message)
-        processes = self._start_script(fds) if request["kind"] == "script" else self._start_test(fds)
-        for fd in fds:
+        progress_read, progress_write = os.pipe()
+        start = self._start_script if request["kind"] == "script" else self._start_tests
+        processes = start([*fds, progress_write])
+        timed_out = self._wait(processes[-1], progress_read, request["wall"], request["total"])
+        for fd in (*fds, progress_read, progress_write):
             os.close(fd)
-        timed_out = self._wait(processes[-1], request["wall"])
-        ends = [process.end() for process in processes]
+        # The tests' process goes first, or it would take the end of the program's for a result.
+        ends = [process.end() for process in reversed(processes)]
         self._level.after_end()
-        status, cpu, _ = ends[0]
-        report = {"timed_out": timed_out, "status": status, "cpu": cpu, "broken": "; ".join(e for *_, e in ends if e)}
+        status, cpu, _ = ends[-1]
+        broken = "; ".join(text for *_, text in ends if text)
+        report = {"timed_out": timed_out, "status": status, "cpu": cpu, "broken": broken}
         self._control.send(json.dumps(report).encode())
         return True
 
     def _start_script(self, fds: list[int]) -> list[_Process]:
-        source, stdin, stdout, stderr = fds
+        source, stdin, stdout, stderr, _ = fds
         return [self._fork(lambda: subject.run_script(_text(3)), [stdin, stdout, stderr, source])]
 
-    def _start_test(self, fds: list[int]) -> list[_Process]:
-        source, test, verdict = fds
+    def _start_tests(self, fds: list[int]) -> list[_Process]:
+        source, tests, verdicts, progress = fds
         ours, theirs = (end.detach() for end in socket.socketpair())
         nothing = [self._null] * 3
         processes = [
             self._fork(lambda: subject.serve(_text(3), 4), [*nothing, source, ours]),
-            self._fork(_examine, [*nothing, test, theirs, verdict]),
+            self._fork(_examine, [*nothing, tests, theirs, verdicts, progress]),
         ]
         os.close(ours)
         os.close(theirs)
@@ -113,12 +119,24 @@ class _Zygote:
         finally:
             os._exit(0)
 
-    def _wait(self, process: _Process, seconds: float) -> bool:
-        """Waits for a process; true if it is still there after `seconds`, or nobody wants it any more."""
+    def _wait(self, process: _Process, progress: int, wall: float, total: float) -> bool:
+        """Waits for a process to end; true if it did not.
+
+        It may take `wall` seconds for each case, of which `progress` tells the ends, and `total` for all.  If nobody
+        wants the result any more, that is the end of it, too.
+        """
         poll = select.poll()
         poll.register(process.fd, select.POLLIN)
+        poll.register(progress, select.POLLIN)
         poll.register(self._control, select.POLLHUP)
-        return not any(fd == process.fd for fd, _ in poll.poll(seconds * 1000))
+        end = time.monotonic() + total
+        while True:
+            ready = dict(poll.poll(max(0.0, min(wall, end - time.monotonic())) * 1000))
+            if process.fd in ready:
+                return False
+            if not ready.get(progress, 0) & select.POLLIN:
+                return True
+            os.read(progress, 4096)
 
 
 class _Process:
@@ -152,8 +170,9 @@ def _arrange(fds: list[int]) -> None:
 
 
 def _examine() -> None:
-    verdict = examiner.examine(4, **json.loads(_text(3)))
-    os.write(5, json.dumps(verdict).encode())
+    for verdict in examiner.examine(4, **json.loads(_text(3))):
+        os.write(5, json.dumps(verdict).encode() + b"\n")
+        os.write(6, b".")
 
 
 def _text(fd: int) -> str:
