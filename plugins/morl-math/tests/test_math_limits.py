@@ -1,0 +1,184 @@
+"""No expression stops training: each comparison has its limits, and one that exceeds them fails alone."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from morl.errors import PluginError
+from morl.types import Completion, Prompt
+from morl_math.pool import Pool
+from morl_math.rewards import MathCorrectness
+
+PATIENCE = 60.0
+"""Seconds by the clock that a test gives what should take one: machines that run tests are busy."""
+
+ORDINARY = ("1+x", "x+1")
+COSTLY = [
+    "9^{9^{9^9}}",
+    "1000000000!",
+    r"\sum_{n=1}^{10^9} \frac{1}{n^2}",
+    r"\binom{10^9}{5 \cdot 10^8}",
+    "(" * 300 + "1" + ")" * 300,
+]
+DEEP = [
+    r"\frac{1}{" * 10_000 + "2" + "}" * 10_000,
+    r"\sqrt{" * 10_000 + "2" + "}" * 10_000,
+    "1+" * 10**6 + "1",
+    "9" * 10**6,
+]
+
+
+@pytest.fixture(scope="module")
+def pool() -> Pool:
+    return Pool(workers=1, time_limit=1.0, memory_limit=1024)
+
+
+@pytest.mark.parametrize("costly", COSTLY)
+def test_a_costly_expression_fails_alone_and_in_time(pool: Pool, costly: str) -> None:
+    started = time.monotonic()
+    first, second = ("y+x", "x+y"), ("z+x", "x+z")
+    results = pool.compare([first, ("5", costly), second], PATIENCE)
+    assert time.monotonic() - started < PATIENCE
+    assert results[first] is results[second] is True
+    error = results["5", costly]
+    assert isinstance(error, TimeoutError)
+    assert "could not be compared with '5' within 1 s" in str(error)
+
+
+@pytest.mark.parametrize("long", DEEP)
+def test_an_endless_answer_is_none(long: str) -> None:
+    reward = MathCorrectness(workers=1)
+    started = time.monotonic()
+    assert reward.score([Completion(Prompt("?", {"answer": "5"}), rf"\boxed{{{long}}}", (1,))]) == [0.0]
+    assert time.monotonic() - started < 5
+
+
+@pytest.mark.parametrize("deep", [r"\frac{1}{" * 100 + "2" + "}" * 100, r"\sqrt{" * 140 + "2" + "}" * 140, "{" * 900])
+def test_a_deep_answer_is_never_right(pool: Pool, deep: str) -> None:
+    result = pool.compare([("5", deep), ORDINARY], PATIENCE)
+    assert result["5", deep] is not True
+    assert result[ORDINARY] is True
+
+
+def test_many_costly_answers_share_one_limit() -> None:
+    pool = Pool(workers=1, time_limit=0.5, memory_limit=1024)
+    assert pool.compare([ORDINARY], PATIENCE) == {ORDINARY: True}  # it has started
+    pairs = [("5", f"{n}^{{9^{{9^9}}}}") for n in range(2, 100)]
+    started = time.monotonic()
+    results = pool.compare(pairs, 1.0)
+    assert time.monotonic() - started < 20 < len(pairs) * 0.5
+    assert all(isinstance(error, TimeoutError) for error in results.values())
+    assert str(results[pairs[-1]]) == "all answers together took more than 1 s"
+
+
+def test_a_worker_without_memory_fails_or_denies_but_never_confirms() -> None:
+    pool = Pool(workers=1, time_limit=20.0, memory_limit=100)
+    costly = "(x+1)^{3000}"
+    results = pool.compare([("5", costly), ORDINARY], PATIENCE)
+    assert results["5", costly] is not True
+    assert results[ORDINARY] is True
+
+
+def test_a_worker_whose_memory_is_half_full_is_replaced() -> None:
+    pool = Pool(workers=1, time_limit=20.0, memory_limit=100)  # sympy takes 70
+    assert pool.compare([ORDINARY, ("2", r"\frac{x}{y}")], PATIENCE)[ORDINARY] is True
+    assert pool._idle == []
+
+
+def test_workers_that_die_are_replaced(pool: Pool) -> None:
+    assert pool.compare([ORDINARY], PATIENCE) == {ORDINARY: True}
+    (worker,) = pool._idle
+    os.kill(worker._process.pid, signal.SIGKILL)
+    worker._process.wait()
+    assert pool.compare([ORDINARY], PATIENCE) == {ORDINARY: True}
+
+
+def test_a_worker_that_is_killed_at_work_fails_its_pair_only() -> None:
+    pool = Pool(workers=1, time_limit=30.0, memory_limit=1024)
+    assert pool.compare([ORDINARY], PATIENCE) == {ORDINARY: True}
+    pid = pool._idle[0]._process.pid
+    costly = ("5", COSTLY[0])
+    threading.Timer(1.0, os.kill, (pid, signal.SIGKILL)).start()
+    results = pool.compare([costly, ORDINARY], PATIENCE)
+    assert "its process ended with exit code -9" in str(results[costly])
+    assert isinstance(results[costly], RuntimeError)
+    assert results[ORDINARY] is True
+
+
+def test_calls_at_the_same_time_do_not_mix() -> None:
+    pool = Pool(workers=2, time_limit=20.0, memory_limit=1024)
+    wrong: list[object] = []
+
+    def call(n: int) -> None:
+        for k in range(5):
+            right, other = (f"x+{n}", f"{n}+x"), (f"x+{n}", f"{n + k + 1}+x")
+            results = pool.compare([right, other], PATIENCE)
+            if results != {right: True, other: False}:
+                wrong.append(results)
+
+    threads = [threading.Thread(target=call, args=(n,)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+def test_workers_that_cannot_start_end_the_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "math_verify.py").write_text("raise ImportError('broken')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with pytest.raises(
+        PluginError, match=r"cannot start: ImportError: broken \(exit code 0\); its command: .*worker\.py"
+    ):
+        Pool(workers=2, time_limit=1.0, memory_limit=1024).compare([ORDINARY, ("x", "y")], PATIENCE)
+
+
+# What stays behind ---------------------------------------------------------------------------------------------------
+
+TRAINER = """
+import sys, threading, time
+from morl_math.pool import Pool
+
+pool = Pool(workers=2, time_limit=2.0, memory_limit=1024)
+pool.compare([("1+x", "x+1"), ("1+y", "y+1")], 60)
+print(*(worker._process.pid for worker in pool._idle), flush=True)
+if sys.argv[1] == "busy":
+    costly = [("5", "9^{9^{9^9}}"), ("6", "8^{9^{9^9}}")]
+    threading.Thread(target=pool.compare, args=(costly, 60), daemon=True).start()
+    time.sleep(0.5)
+    print("busy", flush=True)
+    time.sleep(600)
+"""
+
+
+def gone(pid: int) -> bool:
+    """Whether the process ended; nobody may have waited for an orphan yet."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
+@pytest.mark.parametrize("end", ["exit", "kill", "interrupt"])
+def test_no_worker_outlives_the_trainer(end: str) -> None:
+    command = [sys.executable, "-c", textwrap.dedent(TRAINER), "idle" if end == "exit" else "busy"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as trainer:
+        assert trainer.stdout is not None
+        pids = [int(pid) for pid in trainer.stdout.readline().split()]
+        assert len(pids) == 2
+        if end != "exit":
+            assert trainer.stdout.readline() == "busy\n"
+            trainer.send_signal(signal.SIGKILL if end == "kill" else signal.SIGINT)
+    deadline = time.monotonic() + PATIENCE
+    while not all(map(gone, pids)):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
