@@ -71,9 +71,7 @@ def check_cells(
         settings = to_mapping(config)
         twin = same.setdefault(json.dumps({**settings, "output": ""}, sort_keys=True, default=str), cell)
         if twin is not cell:
-            raise ConfigError(
-                f"{str(twin)!r} and {str(cell)!r} have the same config: they would be one run, done twice"
-            )
+            raise ConfigError(f"'{twin}' and '{cell}' have the same config: they would be one run, done twice")
         checked.append(CheckedCell(cell, config, settings, _modules(settings, registry)))
     return checked
 

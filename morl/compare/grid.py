@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import re
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -83,26 +82,27 @@ class Grid:
             for values in itertools.product(*self.vary.values())
             for arm in self.arms
         ]
-        slugs = Counter(cell.slug for cell in cells)
+        by_slug: dict[str, Cell] = {}
         for cell in cells:
-            twins = [str(other) for other in cells if other.slug == cell.slug]
-            if slugs[cell.slug] > 1:
+            other = by_slug.setdefault(cell.slug, cell)
+            if other is not cell:
                 raise ConfigError(
-                    f"{twins[0]!r} and {twins[1]!r} would share the folder {cell.slug!r}; rename an arm so that letters"
-                    " or digits tell them apart"
+                    f"'{other}' and '{cell}' would share the folder {cell.slug!r}; rename an arm so that letters or"
+                    " digits tell them apart"
                 )
         return cells
 
     def _cell(self, arm: str, varied: Settings, seed: int) -> Cell:
         line = ", ".join([arm, *(f"{short_key(key, self.vary)}={_text(value)}" for key, value in varied.items())])
         name = re.sub(r"[^\w.]+", "-", line.lower()).strip("-.")
+        if not name:
+            raise ConfigError(f"arm {arm!r} needs a letter or a digit in its label: folders are named after it")
         seeds = dict.fromkeys(("seed", *self.seed_also), seed)
         return Cell(arm, varied, seed, {**self.arms[arm], **varied, **seeds}, line, f"{name}-seed{seed}")
 
     def _check(self) -> None:
-        repeated = [seed for seed, count in Counter(self.seeds).items() if count > 1]
-        if repeated:
-            raise ConfigError(f"--seeds: {repeated[0]} is given twice")
+        for seed in _repeated(self.seeds):
+            raise ConfigError(f"--seeds: {seed} is given twice")
         if self.seeds and min(self.seeds) < 0:
             raise ConfigError(f"--seeds: a seed is at least 0; got {min(self.seeds)}")
         seed_keys = ("seed", *self.seed_also)
@@ -115,6 +115,9 @@ class Grid:
                 _refuse_undone(where, key, ("output",), "every cell has a folder of its own")
                 if where != "--vary":
                     _refuse_undone(where, key, list(self.vary), "--vary sets it")
+        for key, values in self.vary.items():
+            for value in _repeated(values):
+                raise ConfigError(f"--vary: {key} has the value {value!r} twice")
         for key, other in itertools.permutations(self.vary, 2):
             _refuse_undone("--vary", key, (other,), f"--vary {other} sets it")
 
@@ -142,9 +145,9 @@ def read_arms(path: Path | None, estimators: Sequence[str]) -> dict[str, Setting
         ConfigError: no such file, an arm that is no mapping, two arms of one label.
     """
     arms: dict[str, Settings] = {}
+    for name in _repeated(estimators):
+        raise ConfigError(f"--estimators: {name!r} is given twice")
     for name in estimators:
-        if name in arms:
-            raise ConfigError(f"--estimators: {name!r} is given twice")
         arms[name] = {"estimator.name": name}
     for label, settings in (read_yaml(path) if path is not None else {}).items():
         if not isinstance(settings, Mapping):
@@ -155,6 +158,8 @@ def read_arms(path: Path | None, estimators: Sequence[str]) -> dict[str, Setting
         if str(label) in arms:
             raise ConfigError(f"arm {label!r} is named by --estimators and in {path}; rename one of them")
         arms[str(label)] = {str(key): value for key, value in settings.items()}
+    for label in _repeated(_labels(path) if path is not None else []):
+        raise ConfigError(f"{path}: arm {label!r} stands there twice")
     return arms
 
 
@@ -180,6 +185,12 @@ def read_vary(arguments: Sequence[str]) -> dict[str, list[Any]]:
     return vary
 
 
+def _labels(path: Path) -> list[str]:
+    """The keys of a file as they stand there; to read it makes one of two that are equal."""
+    node = yaml.compose(path.read_text(encoding="utf-8"))
+    return [key.value for key, _ in node.value] if isinstance(node, yaml.MappingNode) else []
+
+
 def _leaves(settings: Settings, at: str = "") -> Iterator[str]:
     """Dotted keys of the values that are no mappings, and of empty mappings."""
     for key, value in settings.items():
@@ -188,6 +199,11 @@ def _leaves(settings: Settings, at: str = "") -> Iterator[str]:
             yield from _leaves(value, f"{path}.")
         else:
             yield path
+
+
+def _repeated(values: Sequence[Any]) -> Iterator[Any]:
+    """Those that were there before."""
+    return (value for index, value in enumerate(values) if value in values[:index])
 
 
 def _refuse_undone(where: str, key: str, later: Sequence[str], reason: str) -> None:
