@@ -17,4 +17,13 @@ def morl_register_policy_sources() -> Mapping[str, Factory]:
 
 @hookimpl
 def morl_register_prompt_sources() -> Mapping[str, Factory]:
-    return {"playground-tool-calling": "morl_playground.prompts:ToolCallingPrompts"}
+    return {
+        "playground-tool-calling": "morl_playground.prompts:ToolCallingPrompts",
+        "playground-math": "morl_playground.prompts:MathPrompts",
+        "playground-code": "morl_playground.prompts:CodePrompts",
+    }
+
+
+@hookimpl
+def morl_register_reward_providers() -> Mapping[str, Factory]:
+    return {"playground-code": "morl_playground.code_reward:StackCodeReward"}

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from random import Random
+from typing import ClassVar
 
 from attrs import field, frozen, validators
 
 from morl.errors import ConfigError
 from morl.types import Prompt
-from morl_playground.tasks import SPLITS, Split
-from morl_playground.tool_calling import ToolCalling
+from morl_playground.tasks import SPLITS, Split, find_task
 
 
 @frozen
-class ToolCallingPrompts:
-    """Prompts of the tool-calling task; the column `ground_truth` is what `toolcall` rewards of morl-toolcall grade.
+class TaskPrompts:
+    """Prompts of the task that a subclass names.
 
     Args:
         split: `train`, or `test`, which shares no prompt with it.
@@ -25,6 +26,8 @@ class ToolCallingPrompts:
         ConfigError: an unknown split, or a size that the split does not have.
     """
 
+    task: ClassVar[str]
+
     split: Split = "train"
     size: int | None = field(default=None, validator=validators.optional(validators.ge(1)))
     seed: int = 0
@@ -32,10 +35,34 @@ class ToolCallingPrompts:
     def __attrs_post_init__(self) -> None:
         if self.split not in SPLITS:
             raise ConfigError(f"split must be one of {', '.join(SPLITS)}; got {self.split!r}")
-        held = len(ToolCalling().prompts(self.split))
+        held = len(self._prompts())
         if self.size is not None and self.size > held:
             raise ConfigError(f"size must be at most {held}, the prompts that {self.split!r} holds; got {self.size}")
 
     def load(self) -> list[Prompt]:
-        prompts = ToolCalling().prompts(self.split)
+        prompts = self._prompts()
         return Random(self.seed).sample(prompts, self.size or len(prompts))
+
+    def _prompts(self) -> Sequence[Prompt]:
+        return find_task(self.task).prompts(self.split)
+
+
+@frozen
+class ToolCallingPrompts(TaskPrompts):
+    """Prompts of the task `tool-calling`; the column `ground_truth` is what the rewards of morl-toolcall grade."""
+
+    task = "tool-calling"
+
+
+@frozen
+class MathPrompts(TaskPrompts):
+    """Prompts of the task `math`; the column `answer` is the number that a completion should end in after `= `."""
+
+    task = "math"
+
+
+@frozen
+class CodePrompts(TaskPrompts):
+    """Prompts of the task `code`; the columns `cases` and `edge_inputs` are what the reward `playground-code` runs."""
+
+    task = "code"

@@ -34,7 +34,11 @@ class Task(Protocol):
         ...
 
 
-TASKS: Mapping[str, str] = {"tool-calling": "morl_playground.tool_calling:ToolCalling"}
+TASKS: Mapping[str, str] = {
+    "tool-calling": "morl_playground.tool_calling:ToolCalling",
+    "math": "morl_playground.iterated:IteratedMap",
+    "code": "morl_playground.stack_code:StackCode",
+}
 
 
 def find_task(name: str, options: Mapping[str, Any] | None = None) -> Task:
