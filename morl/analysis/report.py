@@ -10,6 +10,7 @@ from pathlib import Path
 from morl.analysis import tables
 from morl.analysis.results import Results
 from morl.analysis.runs import FailedRun, LabelledRun, read_run
+from morl.analysis.statistics import FEWEST_PAIRS
 from morl.analysis.summary import summarise
 from morl.errors import ConfigError
 
@@ -64,6 +65,7 @@ def render(results: Results) -> str:
 
     with house_style():
         figures = {plot.name: (Markup(page_svg(plot.figure, plot.title)), plot.title) for plot in study_plots(results)}
+    seen = [found for found in results.comparisons if found.difference.seen]
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(files("morl.analysis").joinpath("report.html.jinja").read_text("utf-8"))
     return template.render(
@@ -72,6 +74,8 @@ def render(results: Results) -> str:
         tables=tables,
         measures=[measure for measure in tables.MEASURES if results.lines],
         tell=len(results.comparisons) <= _MOST_SENTENCES,
-        seen=sum(found.difference.seen for found in results.comparisons),
+        seen=seen,
+        unsure=sum(found.difference.n < FEWEST_PAIRS for found in seen),
+        enough=FEWEST_PAIRS,
         fewest=min((found.difference.n for found in results.comparisons), default=0),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import re
 import subprocess
 import sys
@@ -120,6 +121,7 @@ def test_a_report_of_a_grid(grid_page, grid_file):
     assert "RewardError: gave up" in text
     assert "More in cell.log" in text
     assert "no difference seen: " in text
+    assert "6 of 16 comparisons show a difference, 6 of them with fewer than five pairs" in text
     assert "these are 16 comparisons" in text
     assert "estimator.name" in page.texts["th"]
     assert "optimizer.lr" in page.texts["th"]
@@ -254,3 +256,11 @@ def test_the_import_is_light():
     code = f"import sys, morl.analysis; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_the_reference_lists_what_is_in_the_file(grid_file, repository):
+    text = (repository / "docs" / "reference" / "report.md").read_text(encoding="utf-8").split("## results.json")[1]
+    cells = re.findall(r"^\| (`[^|]+) \|", text, re.MULTILINE)
+    listed = [name for cell in cells for name in re.findall(r"`(\w+)`", cell)]
+    results = json.loads(grid_file.with_name(RESULTS).read_text())
+    assert listed == [*results, *results["lines"][0]]
