@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import queue
 import time
+import weakref
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
@@ -43,22 +44,26 @@ class Judge:
         self.limits = Limits() if limits is None else limits
         self.isolation = choose(isolation)
         self.workers = workers or len(os.sched_getaffinity(0))
+        self._process = os.getpid()
         self._threads = ThreadPoolExecutor(self.workers, thread_name_prefix="judge")
         self._idle: queue.SimpleQueue[Sandbox] = queue.SimpleQueue()
-        self._closed = False
+        self._end = weakref.finalize(self, _end, self._process, self._threads, self._idle)
 
     def run(self, programs: Sequence[Program]) -> list[Verdict | Exception]:
-        """One verdict per program, in their order; an exception in place of one where the judge itself failed."""
-        if self._closed:
+        """One verdict per program, in their order; an exception in place of one where the judge itself failed.
+
+        Raises:
+            RewardError: the judge is closed, or belongs to another process.
+        """
+        if not self._end.alive:
             raise RewardError("the judge is closed; make another one")
+        if self._process != os.getpid():
+            raise RewardError(f"the judge belongs to process {self._process}; make one in each process that judges")
         return list(self._threads.map(self._judge, programs))
 
     def close(self) -> None:
         """Waits for programs that run, and ends the workers."""
-        self._closed = True
-        self._threads.shutdown()
-        while not self._idle.empty():
-            self._idle.get().close()
+        self._end()
 
     def __enter__(self) -> Judge:
         return self
@@ -69,17 +74,29 @@ class Judge:
         self.close()
 
     def _judge(self, program: Program) -> Verdict | Exception:
+        sandbox = None
         try:
-            sandbox = self._idle.get_nowait()
-        except queue.Empty:
-            sandbox = Sandbox(self.isolation, self.limits)
-        try:
+            sandbox = self._take()
             verdict = _judge(program, sandbox, self.limits)
         except Exception as error:  # noqa: BLE001 - a failure of the judge is one of this program only
-            sandbox.close()
+            if sandbox is not None:
+                sandbox.close()
             return error
         self._idle.put(sandbox)
         return verdict
+
+    def _take(self) -> Sandbox:
+        try:
+            return self._idle.get_nowait()
+        except queue.Empty:
+            return Sandbox(self.isolation, self.limits)
+
+
+def _end(process: int, threads: ThreadPoolExecutor, idle: queue.SimpleQueue[Sandbox]) -> None:
+    if os.getpid() == process:  # not in a process that was forked from it
+        threads.shutdown()
+        while not idle.empty():
+            idle.get().close()
 
 
 def _judge(program: Program, sandbox: Sandbox, limits: Limits) -> Verdict:

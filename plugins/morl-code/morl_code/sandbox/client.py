@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -72,10 +73,13 @@ class Sandbox:
                 start_new_session=True,
             )
         self._control = ours
-        greeting = self._receive(_START_SECONDS)
-        if "refused" in greeting:
+        try:
+            greeting = self._receive(_START_SECONDS)
+            if "refused" in greeting:
+                raise SandboxRefused(greeting["refused"])
+        except BaseException:
             self.close()
-            raise SandboxRefused(greeting["refused"])
+            raise
 
     def run_script(self, source: str, stdin: str, wall: float) -> Outcome:
         """Runs a program as `__main__` with this input.
@@ -118,8 +122,9 @@ class Sandbox:
 
     def close(self) -> None:
         """Ends the zygote and everything in it."""
-        # Not only closed: a process that was forked from this one may hold a copy.
-        self._control.shutdown(socket.SHUT_RDWR)
+        with contextlib.suppress(OSError):  # the zygote is gone already
+            # Not only closed: a process that was forked from this one may hold a copy.
+            self._control.shutdown(socket.SHUT_RDWR)
         self._control.close()
         try:
             self._process.wait(5.0)

@@ -52,8 +52,9 @@ def encode(value: object, keep: Callable[[object], int] | None) -> Encoded:
     for known, (tag, parts) in _ENCODERS.items():
         if isinstance(value, known):
             return {tag: parts(value, lambda item: encode(item, keep))}
-    if isinstance(value, type) and vars(builtins).get(value.__name__) is value:
-        return {"y": value.__name__}
+    for name, builtin in _TYPES.items():
+        if value is builtin:
+            return {"y": name}
     if keep is None:
         raise TypeError(f"{type(value).__name__} objects cannot be handed to the program; plain values can")
     return {"h": keep(value)}

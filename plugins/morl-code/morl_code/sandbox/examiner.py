@@ -160,6 +160,9 @@ class StandIn:
     def __next__(self) -> Any:
         return _ask(self, "next")
 
+    def __bool__(self) -> bool:
+        return bool(_ask(self, "bool"))
+
     def __len__(self) -> int:
         return int(_ask(self, "len"))
 

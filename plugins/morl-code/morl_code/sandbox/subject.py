@@ -136,6 +136,7 @@ _OPERATIONS: dict[str, Callable[..., object]] = {
     "iter": iter,
     "next": _next,
     "len": len,
+    "bool": bool,
     "item": lambda value, key: value[key],
     "put": lambda value, key, item: value.__setitem__(key, item),
     "str": str,

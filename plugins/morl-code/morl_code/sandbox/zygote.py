@@ -1,4 +1,4 @@
-"""A process that confines itself, loads what programs commonly import, and forks the processes of programs and of tests.
+"""A process that confines itself, loads what programs commonly import, and forks the processes of programs and tests.
 
 It never sees a program or a test: texts travel in anonymous files, which it passes on unread, so nothing of one case is
 in the memory of the next.  The tests of a case never enter the process of the program, nor the reverse.
