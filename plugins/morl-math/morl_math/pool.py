@@ -12,6 +12,7 @@ import contextlib
 import json
 import os
 import select
+import shlex
 import signal
 import subprocess
 import sys
@@ -171,9 +172,7 @@ class _Worker:
             greeting = f"cannot start: {type(error).__name__} {error}"
         if greeting != "ready":
             self.close()
-            raise PluginError(
-                f"the process for math-verify {greeting} (exit code {self._process.returncode}); its command: {command}"
-            )
+            raise PluginError(f"the process for math-verify {greeting}; its command: {shlex.join(command)}")
 
     @property
     def alive(self) -> bool:

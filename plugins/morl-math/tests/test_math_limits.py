@@ -81,8 +81,8 @@ def test_many_costly_answers_share_one_limit() -> None:
 
 
 def test_a_worker_without_memory_fails_or_denies_but_never_confirms() -> None:
-    pool = Pool(workers=1, time_limit=20.0, memory_limit=100)
-    costly = "(x+1)^{3000}"
+    pool = Pool(workers=1, time_limit=2.0, memory_limit=128)
+    costly = "(x+1)^{5000}"
     results = pool.compare([("5", costly), ORDINARY], PATIENCE)
     assert results["5", costly] is not True
     assert results[ORDINARY] is True
@@ -136,9 +136,7 @@ def test_calls_at_the_same_time_do_not_mix() -> None:
 def test_workers_that_cannot_start_end_the_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "math_verify.py").write_text("raise ImportError('broken')")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    with pytest.raises(
-        PluginError, match=r"cannot start: ImportError: broken \(exit code 0\); its command: .*worker\.py"
-    ):
+    with pytest.raises(PluginError, match=r"cannot start: ImportError: broken; its command: .*worker\.py"):
         Pool(workers=2, time_limit=1.0, memory_limit=1024).compare([ORDINARY, ("x", "y")], PATIENCE)
 
 
@@ -148,7 +146,7 @@ TRAINER = """
 import sys, threading, time
 from morl_math.pool import Pool
 
-pool = Pool(workers=2, time_limit=2.0, memory_limit=1024)
+pool = Pool(workers=2, time_limit=1.0, memory_limit=1024)
 pool.compare([("1+x", "x+1"), ("1+y", "y+1")], 60)
 print(*(worker._process.pid for worker in pool._idle), flush=True)
 if sys.argv[1] == "busy":
