@@ -15,8 +15,8 @@ from morl_playground.stack_language import ProgramError, compiled, run
 class StackCodeReward:
     """Runs each program once on all hidden inputs of its prompt, and returns two rewards.
 
-    `pass`, in [0, 1], is the share of the cases (inputs that have a right answer) that the program gets right.  `bug` is
-    1 if the program compiles and fails neither on those nor on the edge inputs, which have no right answer; else 0.
+    `pass`, in [0, 1], is the share of the cases that it gets right.  `bug` is 1 if it compiles and fails neither on the
+    cases nor on the edge inputs, for which no answer is right; else 0.
     """
 
     reward_names: ClassVar[tuple[str, ...]] = ("pass", "bug")

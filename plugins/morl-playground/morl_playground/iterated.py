@@ -15,9 +15,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from random import Random
-from typing import Any
 
-from attrs import Attribute, field, frozen, validators
+from attrs import field, frozen, validators
 
 from morl.errors import ConfigError
 from morl.types import Prompt
@@ -57,11 +56,7 @@ def written(numbers: Sequence[int]) -> str:
     return " ".join([*map(str, scratch), "=", str(answer)])
 
 
-def _check_share(instance: IteratedMap, attribute: Attribute[Any], share: float) -> None:
-    if share < 0:
-        raise ConfigError(f"{attribute.name} must be a share of the demonstrations, at least 0; got {share}")
-
-
+_share = validators.ge(0.0)
 _probability = [validators.ge(0.0), validators.le(1.0)]
 
 
@@ -78,12 +73,12 @@ class IteratedMap:
         direct_noise: the same in the mode `direct`.
 
     Raises:
-        ConfigError: a negative share, or no share above 0.
+        ConfigError: no share above 0.
     """
 
-    full: float = field(default=0.5, validator=_check_share)
-    stride: float = field(default=0.15, validator=_check_share)
-    direct: float = field(default=0.35, validator=_check_share)
+    full: float = field(default=0.5, validator=_share)
+    stride: float = field(default=0.15, validator=_share)
+    direct: float = field(default=0.35, validator=_share)
     full_noise: float = field(default=0.35, validator=_probability)
     stride_noise: float = field(default=0.5, validator=_probability)
     direct_noise: float = field(default=0.95, validator=_probability)

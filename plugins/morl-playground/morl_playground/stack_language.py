@@ -6,6 +6,8 @@ the end, whatever is below.
     <number>    pushes it            + - *    replace the two on top, a below b, by a + b, a - b, a * b
     dup         doubles the top      drop     takes the top away
     abs         its absolute value   root     its integer square root; an error if it is negative
+
+No number may be larger than `LARGEST`, so that no program runs for long.
 """
 
 from __future__ import annotations
@@ -13,6 +15,8 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable, Mapping, Sequence
+
+LARGEST = 10**9 - 1
 
 
 class ProgramError(Exception):
@@ -24,10 +28,14 @@ def compiled(source: str) -> tuple[str, ...]:
 
     Raises:
         ProgramError: a word that the language does not have.
+
+    >>> compiled("5 - root")
+    ('5', '-', 'root')
     """
     words = tuple(source.split())
     for word in words:
-        if word not in _WORDS and not (word.isascii() and word.isdigit()):
+        number = word.isascii() and word.isdigit() and len(word) <= len(str(LARGEST))
+        if word not in _WORDS and not number:
             raise ProgramError(f"unknown word {word!r}")
     return words
 
@@ -36,7 +44,7 @@ def run(program: Sequence[str], x: int) -> int:
     """The result of a compiled program for the input `x`.
 
     Raises:
-        ProgramError: too few numbers on the stack, or the root of a negative number.
+        ProgramError: too few numbers on the stack, one that is too large, or the root of a negative number.
 
     >>> run(compiled("5 - abs root 2 *"), 1)
     4
@@ -48,6 +56,8 @@ def run(program: Sequence[str], x: int) -> int:
             if len(stack) < takes:
                 raise ProgramError(f"{word!r} needs {takes} numbers on the stack; it holds {len(stack)}")
             stack[len(stack) - takes :] = function(*stack[len(stack) - takes :])
+            if stack and abs(stack[-1]) > LARGEST:
+                raise ProgramError(f"{word!r} makes a number larger than {LARGEST}")
         else:
             stack.append(int(word))
     if not stack:

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from morl.errors import ConfigError
-from morl.hookspecs import PolicySource, PromptSource
+from morl.hookspecs import PolicySource, PromptSource, RewardProvider
 from morl.plugins import Registry
 from morl_playground import plugin
 from morl_playground.cache import made_once
@@ -43,13 +43,19 @@ def greedy(model: Any, input_ids: torch.Tensor, tokens: int) -> torch.Tensor:
     return generated
 
 
-def test_the_installed_plugin_offers_its_parts_and_they_can_be_imported() -> None:
-    installed = Registry()
-    assert "playground" in {part.name for part in installed.names("policy source")}
-    assert "playground-tool-calling" in {part.name for part in installed.names("prompt source")}
-    registry = Registry([plugin], discover=False)
-    assert isinstance(registry.find("policy source", "playground").load()(), PolicySource)
-    assert isinstance(registry.find("prompt source", "playground-tool-calling").load()(), PromptSource)
+@pytest.mark.parametrize(
+    ("kind", "name", "protocol"),
+    [
+        ("policy source", "playground", PolicySource),
+        ("prompt source", "playground-tool-calling", PromptSource),
+        ("prompt source", "playground-math", PromptSource),
+        ("prompt source", "playground-code", PromptSource),
+        ("reward provider", "playground-code", RewardProvider),
+    ],
+)
+def test_the_installed_plugin_offers_its_parts_and_they_can_be_imported(kind: str, name: str, protocol: type) -> None:
+    assert name in {part.name for part in Registry().names(kind)}
+    assert isinstance(Registry([plugin], discover=False).find(kind, name).load()(), protocol)
 
 
 def test_two_builds_are_equal_bit_by_bit_whatever_torch_is_up_to(tmp_path: Path) -> None:
@@ -180,5 +186,5 @@ def test_a_width_that_the_heads_cannot_share_is_refused() -> None:
 
 
 def test_an_unknown_task_is_refused_before_anything_is_made() -> None:
-    with pytest.raises(ConfigError, match="unknown playground task 'chess'; available: tool-calling"):
+    with pytest.raises(ConfigError, match="unknown playground task 'chess'; available: tool-calling, math, code"):
         PlaygroundPolicy(task="chess")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from morl.errors import ConfigError
-from morl_playground.prompts import ToolCallingPrompts
+from morl_playground.prompts import CodePrompts, MathPrompts, TaskPrompts, ToolCallingPrompts
 from morl_playground.tasks import SPLITS, TASKS, find_task
 from morl_playground.tokenizer import build_tokenizer
 from morl_playground.tool_calling import CLOSE, OPEN, ToolCalling
@@ -20,9 +20,13 @@ def parameters(text: str) -> dict[str, Any]:
     return found
 
 
-def test_no_prompt_is_in_both_splits() -> None:
-    train, test = (ToolCallingPrompts(split=split).load() for split in SPLITS)
-    assert len(train) + len(test) == 8 * 20 * 6 == len({prompt.content for prompt in train + test})
+@pytest.mark.parametrize(
+    ("source", "sizes"), [(ToolCallingPrompts, (704, 256)), (MathPrompts, (96, 32)), (CodePrompts, (768, 256))]
+)
+def test_no_prompt_is_in_both_splits(source: type[TaskPrompts], sizes: tuple[int, int]) -> None:
+    train, test = (source(split=split).load() for split in SPLITS)
+    assert (len(train), len(test)) == sizes
+    assert len({prompt.content for prompt in train + test}) == sum(sizes)
 
 
 def test_the_splits_do_not_depend_on_the_seed_but_the_order_does() -> None:
