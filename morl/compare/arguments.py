@@ -21,7 +21,8 @@ run folder of its own, and writes a report. The same command goes on where it wa
 when seeds, arms or values were added.
 """
 _EPILOG = """\
-Other arguments of the form --section.key=value override CONFIG in every cell. Values are read as YAML.
+Other arguments of the form --section.key=value override CONFIG in every cell. Values are read as YAML. Several configs
+are laid over each other, as by morl train.
 """
 
 
@@ -30,7 +31,6 @@ class Arguments:
     """What was asked for.
 
     Attributes:
-        config: path of the YAML file that all cells share.
         estimators: names; each is an arm that sets `estimator.name`.
         arms: YAML file of further arms.
         vary: `key=value,value,...`, one per varied setting.
@@ -43,7 +43,6 @@ class Arguments:
         overrides: of the config, as `morl train` takes them.
     """
 
-    config: str
     estimators: tuple[str, ...]
     arms: Path | None
     vary: tuple[str, ...]
@@ -69,23 +68,16 @@ def help_text() -> str:
 
 
 def read_arguments(arguments: Sequence[str]) -> Arguments:
-    """The command line after `morl compare`.
+    """The command line after `morl compare CONFIG`.
 
     Raises:
-        ConfigError: no config, an unknown option, a value that is none.
+        ConfigError: an unknown option, a value that is none.
     """
-    rest = list(arguments)
-    if not rest or rest[0].startswith("-"):
-        raise ConfigError(
-            "morl compare needs a config first: morl compare CONFIG.yaml --estimators grpo gdpo --output FOLDER"
-        )
-    config = rest.pop(0)
-    options, overrides = _parser().parse_known_args(rest)
+    options, overrides = _parser().parse_known_args(list(arguments))
     _check_overrides(overrides)
     if options.jobs is not None and options.jobs < 1:
         raise ConfigError(f"--jobs is the number of cells at a time, at least 1; got {options.jobs}")
     return Arguments(
-        config=config,
         estimators=tuple(options.estimators),
         arms=options.arms,
         vary=tuple(options.vary),
@@ -102,7 +94,7 @@ def read_arguments(arguments: Sequence[str]) -> Arguments:
 def _parser() -> _Parser:
     parser = _Parser(
         prog="morl compare",
-        usage="morl compare CONFIG [options] [--section.key=value ...]",
+        usage="morl compare CONFIG [CONFIG ...] [options] [--section.key=value ...]",
         description=_DESCRIPTION,
         epilog=_EPILOG,
         add_help=False,

@@ -41,9 +41,7 @@ class CheckedCell:
         return self.cell.slug
 
 
-def check_cells(
-    base: Mapping[str, Any], cells: Iterable[Cell], registry: Registry, folder: Path, *, load_data: bool = True
-) -> list[CheckedCell]:
+def check_cells(base: Mapping[str, Any], cells: Iterable[Cell], registry: Registry, folder: Path) -> list[CheckedCell]:
     """The cells with their resolved configs.
 
     Args:
@@ -51,7 +49,6 @@ def check_cells(
         cells: of the grid.
         registry: of the parts.
         folder: the runs of the cells go into folders in it, named by their slugs.
-        load_data: also load the prompts, once for all cells, and look for the columns that rewards need.
 
     Raises:
         MorlError: what is wrong with the first cell that cannot be run, with its name; or two cells are the same.
@@ -64,8 +61,7 @@ def check_cells(
             config = parse({**cell.apply(base), "output": str(folder / cell.slug)}, registry)
             parts = build_parts(config, registry)
             check_settings(config, parts)
-            if load_data:
-                _check_data(config, parts, rows)
+            _check_data(config, parts, rows)
         except MorlError as error:
             raise type(error)(f"{cell}: {error}") from error
         settings = to_mapping(config)
@@ -77,6 +73,7 @@ def check_cells(
 
 
 def _check_data(config: Config, parts: Parts, rows: dict[str, Sequence[Prompt]]) -> None:
+    """Loads prompts, each source once for all cells, and looks for the columns that rewards need."""
     held_out = config.evaluation.prompts if config.evaluation is not None else None
     for section, source in ((config.prompts, parts.prompts), (held_out, parts.evaluation_prompts)):
         if section is None or source is None:

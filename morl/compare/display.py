@@ -6,9 +6,8 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
 
-from attrs import define, field
+from attrs import define, field, frozen
 from rich.console import Console, Group
 from rich.live import Live
 from rich.markup import escape
@@ -18,10 +17,26 @@ from rich.text import Text
 
 from morl.compare.folder import Record
 
-if TYPE_CHECKING:
-    from morl.compare.run import Running
 
-REFRESH = 1.0
+@frozen
+class AtWork:
+    """How far a running cell is.
+
+    Attributes:
+        name: of the cell.
+        seconds: since it was started.
+        done: finished steps.
+        steps: of the whole run.
+    """
+
+    name: str
+    seconds: float
+    done: int
+    steps: int
+
+    @property
+    def share(self) -> float:
+        return self.done / self.steps
 
 
 @define(eq=False)
@@ -38,9 +53,7 @@ class Display:
     jobs: int
     console: Console = field(factory=lambda: Console(stderr=True))
     _began: float = field(factory=time.monotonic, init=False)
-    _shown: float = field(default=0.0, init=False)
     _left: float | None = field(default=None, init=False)
-    _ends: int = field(default=0, init=False)
     _live: Live | None = field(default=None, init=False)
 
     def __enter__(self) -> None:
@@ -59,31 +72,24 @@ class Display:
         """A line that stays."""
         self.console.print(text, style=style, soft_wrap=True, highlight=False, markup=False)
 
-    def update(
-        self, records: Mapping[str, Record], running: Sequence[tuple[Running, tuple[int, int]]], waiting: int
-    ) -> None:
-        """Redraws the table, at most once in a second."""
-        now = time.monotonic()
-        if now - self._shown < REFRESH:
-            return
-        self._shown = now
+    def update(self, records: Mapping[str, Record], running: Sequence[AtWork], waiting: int) -> None:
+        """Redraws the table."""
         own = [records[slug] for slug in self.slugs]
         finished = [record.seconds for record in own if record.state == "finished"]
-        self._left = time_left(finished, [(one.seconds, *steps) for one, steps in running], waiting, self.jobs)
+        self._left = time_left(finished, running, waiting, self.jobs)
         if self._live is not None:
             self._live.update(self._table(len(finished), running, waiting))
 
-    def tell_end(self, running: Running, record: Record, log: Path) -> None:
+    def tell_end(self, name: str, seconds: float, record: Record, log: Path) -> None:
         """How a cell ended, with the last lines of its log if it failed."""
-        self._ends += 1
-        done = f"{running.cell.cell}: {record.state} after {duration(running.seconds)}"
+        done = f"{name}: {record.state} after {duration(seconds)}"
         if self._live is None and self._left is not None:
             done += f"; about {duration(self._left)} left"
         self.tell(f"{time.strftime('%H:%M:%S')}  {done}", "red" if record.state == "failed" else "")
         if record.error is not None:
             self.tell("\n".join(f"    {line}" for line in [*record.error.splitlines(), f"log: {log}"]))
 
-    def _table(self, finished: int, running: Sequence[tuple[Running, tuple[int, int]]], waiting: int) -> Group:
+    def _table(self, finished: int, running: Sequence[AtWork], waiting: int) -> Group:
         head = Text(f"{finished} of {len(self.slugs)} cells finished, {len(running)} running, {waiting} waiting")
         failed = len(self.slugs) - finished - len(running) - waiting
         if failed:
@@ -91,32 +97,29 @@ class Display:
         left = "" if self._left is None else f", about {duration(self._left)} left"
         head.append(f"   {duration(time.monotonic() - self._began)}{left}", style="dim")
         table = Table.grid(padding=(0, 2))
-        for one, (done, steps) in running:
-            bar = ProgressBar(total=steps, completed=done, width=20)
-            table.add_row(escape(str(one.cell.cell)), bar, f"{done}/{steps}", duration(one.seconds))
+        for one in running:
+            bar = ProgressBar(total=one.steps, completed=one.done, width=20)
+            table.add_row(escape(one.name), bar, f"{one.done}/{one.steps}", duration(one.seconds))
         return Group(head, table)
 
 
-def time_left(
-    finished: Sequence[float], running: Sequence[tuple[float, int, int]], waiting: int, jobs: int
-) -> float | None:
+def time_left(finished: Sequence[float], running: Sequence[AtWork], waiting: int, jobs: int) -> float | None:
     """Seconds until all cells have ended, or None while there is nothing to go by.
 
     Args:
         finished: seconds of the cells that are done.
-        running: seconds, finished steps and all steps of those at work.
-        waiting: cells that have not begun.
+        running: those at work.
+        waiting: how many have not begun.
         jobs: cells at a time.
 
-    >>> time_left([30.0, 50.0], [(10.0, 5, 10)], 3, 2)
+    >>> time_left([30.0, 50.0], [AtWork("a", seconds=10.0, done=5, steps=10)], waiting=3, jobs=2)
     70.0
     """
-    shares = [(seconds, done / steps) for seconds, done, steps in running]
     whole = [seconds for seconds in finished if seconds > 0]
-    whole = whole or [seconds / share for seconds, share in shares if share > 0]
+    whole = whole or [one.seconds / one.share for one in running if one.done > 0]
     if not whole:
         return None
-    return (waiting + sum(1 - share for _, share in shares)) * (sum(whole) / len(whole)) / jobs
+    return (waiting + sum(1 - one.share for one in running)) * (sum(whole) / len(whole)) / jobs
 
 
 def duration(seconds: float) -> str:

@@ -15,7 +15,7 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -125,7 +125,7 @@ class StudyFolder:
             self.records, json.dumps({slug: asdict(record) for slug, record in records.items()}, indent=1) + "\n"
         )
 
-    def write_grid(self, grid: Mapping[str, Any], cells: list[CheckedCell]) -> None:
+    def write_grid(self, grid: Mapping[str, Any], cells: Iterable[CheckedCell]) -> None:
         """Writes down what was asked, and the config of every cell."""
         self.path.mkdir(parents=True, exist_ok=True)
         for folder in ("cells", "configs", "logs"):

@@ -9,28 +9,40 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-from attrs import define, evolve, field, frozen
+from attrs import define, evolve, field
 
 from morl.compare.arguments import Keep
 from morl.compare.check import CheckedCell
-from morl.compare.display import Display
+from morl.compare.display import AtWork, Display
 from morl.compare.folder import Record, StudyFolder, ended, finished_steps, has_checkpoint
 from morl.compare.launch import Commands, Forks, Launcher, Process, stop, sweep
 from morl.compare.slots import Slots
 
 TICK = 0.2
+LOOK = 2.0
+"""Seconds between looks at how far the running cells are."""
 _LOG_LINES = 12
 
 
-@frozen(eq=False)
+@define(eq=False)
 class Running:
-    """A cell at work."""
+    """A cell at work.
+
+    Attributes:
+        cell: of the grid.
+        process: that it runs in.
+        place: index of its slot.
+        log_began: bytes of its log that are older.
+        steps: finished, when last looked at.
+        began: on the monotonic clock.
+    """
 
     cell: CheckedCell
     process: Process
     place: int
-    began: float
     log_began: int
+    steps: int = 0
+    began: float = field(factory=time.monotonic)
 
     @property
     def seconds(self) -> float:
@@ -58,19 +70,19 @@ class Runner:
 
     def run(self, cells: Sequence[CheckedCell]) -> None:
         """Runs cells to their ends, good or bad; Ctrl-C ends them all, with their checkpoints, and is raised again."""
-        waiting = list(cells)
+        waiting, look = list(cells), 0.0
         launcher = self._launcher(cells)
         with _interruptible(), self.display:
             try:
                 while waiting or self._running:
-                    running = [(one, self._steps(one)) for one in self._running]
-                    while len(self._running) < len(self.slots) and (cell := _next(waiting, running)) is not None:
+                    while len(self._running) < len(self.slots) and (cell := self._next(waiting)) is not None:
                         waiting.remove(cell)
                         self._start(cell, launcher)
-                        running.append((self._running[-1], self._steps(self._running[-1])))
                     time.sleep(TICK)
-                    self.display.update(self.records, running, len(waiting))
                     self._reap()
+                    if time.monotonic() >= look:
+                        self._look(len(waiting))
+                        look = time.monotonic() + LOOK
             finally:
                 self._stop()
 
@@ -78,6 +90,11 @@ class Runner:
         if not self.slots.forked:
             return Commands(self.slots.threads)
         return Forks({module for cell in cells for module in cell.modules}, self.slots.threads)
+
+    def _next(self, waiting: Sequence[CheckedCell]) -> CheckedCell | None:
+        """The first cell whose policy no other cell may be making, so that none is made twice at the same time."""
+        in_making = [one.cell.config.policy for one in self._running if one.steps == 0]
+        return next((cell for cell in waiting if cell.config.policy not in in_making), None)
 
     def _start(self, cell: CheckedCell, launcher: Launcher) -> None:
         run, log = self.folder.run(cell.slug), self.folder.log(cell.slug)
@@ -88,9 +105,10 @@ class Runner:
             arguments = ["train", str(self.folder.config(cell.slug))]
         with log.open("a", encoding="utf-8") as file:
             file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  morl {' '.join(arguments)}\n")
+        log_began = log.stat().st_size
         place = min(set(range(len(self.slots))) - {running.place for running in self._running})
         process = launcher.start(arguments, log, self.slots.environments[place])
-        self._running.append(Running(cell, process, place, time.monotonic(), log.stat().st_size))
+        self._running.append(Running(cell, process, place, log_began))
         self._write(cell.slug, evolve(self.records[cell.slug], state="running", error=None))
 
     def _reap(self) -> None:
@@ -107,7 +125,7 @@ class Runner:
             else:
                 log = self.folder.log(slug)
                 self._write(slug, ended(record, "failed", running.seconds, _error(code, log, running.log_began)))
-            self.display.tell_end(running, self.records[slug], self.folder.log(slug))
+            self.display.tell_end(str(running.cell.cell), running.seconds, self.records[slug], self.folder.log(slug))
 
     def _stop(self) -> None:
         """Ends what still runs when something ends this command."""
@@ -122,18 +140,17 @@ class Runner:
             self.folder.write_records(self.records)
             self._running.clear()
 
-    def _steps(self, running: Running) -> tuple[int, int]:
-        return finished_steps(self.folder.run(running.cell.slug)), running.cell.config.training.steps
+    def _look(self, waiting: int) -> None:
+        for one in self._running:
+            one.steps = finished_steps(self.folder.run(one.cell.slug))
+        at_work = [
+            AtWork(str(one.cell.cell), one.seconds, one.steps, one.cell.config.training.steps) for one in self._running
+        ]
+        self.display.update(self.records, at_work, waiting)
 
     def _write(self, slug: str, record: Record) -> None:
         self.records[slug] = record
         self.folder.write_records(self.records)
-
-
-def _next(waiting: Sequence[CheckedCell], running: Sequence[tuple[Running, tuple[int, int]]]) -> CheckedCell | None:
-    """The first cell whose policy no other cell is about to make, so that none is made twice at the same time."""
-    in_making = [running.cell.config.policy for running, (steps, _) in running if steps == 0]
-    return next((cell for cell in waiting if cell.config.policy not in in_making), None)
 
 
 def _error(code: int, log: Path, start: int) -> str:

@@ -14,11 +14,10 @@ from morl.errors import ConfigError
 
 def test_options_and_overrides_stand_in_any_order():
     line = (
-        "c.yaml --training.steps=3 --seeds 3 4 --estimators grpo gdpo --vary a.b=1,2 --optimizer.lr 1e-3"
+        "--training.steps=3 --seeds 3 4 --estimators grpo gdpo --vary a.b=1,2 --optimizer.lr 1e-3"
         " --vary c.d=x --seed_also policy.seed --jobs 2 --keep nothing --output out --arms arms.yaml"
     )
     asked = read_arguments(shlex.split(line))
-    assert asked.config == "c.yaml"
     assert asked.estimators == ("grpo", "gdpo")
     assert asked.arms == Path("arms.yaml")
     assert asked.vary == ("a.b=1,2", "c.d=x")
@@ -28,7 +27,7 @@ def test_options_and_overrides_stand_in_any_order():
 
 
 def test_five_seeds_models_and_a_run_unless_told_otherwise():
-    asked = read_arguments(["c.yaml"])
+    asked = read_arguments([])
     assert asked.seeds == (0, 1, 2, 3, 4)
     assert asked.keep == "models"
     assert not asked.report_only
@@ -38,20 +37,24 @@ def test_five_seeds_models_and_a_run_unless_told_otherwise():
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ([], "morl compare needs a config first"),
-        (["--seeds", "1"], "morl compare needs a config first"),
-        (["c.yaml", "--seedz", "1"], "unknown option --seedz; did you mean '--seeds'?"),
-        (["c.yaml", "--seed=3"], "give --seeds 0 1 2"),
-        (["c.yaml", "--seeds", "one"], "--seeds: invalid int value: 'one'"),
-        (["c.yaml", "--jobs", "0"], "--jobs is the number of cells at a time, at least 1; got 0"),
-        (["c.yaml", "--keep", "all"], "--keep: invalid choice: 'all'"),
-        (["c.yaml", "--estimators"], "--estimators: expected at least one argument"),
+        (["--seedz", "1"], "unknown option --seedz; did you mean '--seeds'?"),
+        (["--seed=3"], "give --seeds 0 1 2"),
+        (["--seeds", "one"], "--seeds: invalid int value: 'one'"),
+        (["--jobs", "0"], "--jobs is the number of cells at a time, at least 1; got 0"),
+        (["--keep", "all"], "--keep: invalid choice: 'all'"),
+        (["--estimators"], "--estimators: expected at least one argument"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(arguments, says):
     with pytest.raises(ConfigError) as refused:
         read_arguments(arguments)
     assert says in str(refused.value)
+
+
+@pytest.mark.parametrize("arguments", [[], ["--seeds", "1"]])
+def test_a_config_comes_first(capsys, arguments):
+    assert main(["compare", *arguments]) == 2
+    assert "morl compare needs a config first: morl compare CONFIG.yaml --estimators" in capsys.readouterr().err
 
 
 def test_help_names_every_option(capsys):

@@ -14,10 +14,10 @@ import pytest
 from morl.compare.launch import _Command, stop, sweep
 
 # Its child sleeps on when it is gone; a cell's sandbox or data loader might.
-CHILD = "import os, time; pid = os.fork() or time.sleep(60)\nprint(pid, flush=True)\n"
-ENDS = CHILD
-WRITES = f"{CHILD}try: time.sleep(60)\nexcept KeyboardInterrupt: print('written', flush=True)"
-IGNORES = f"import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)\n{CHILD}time.sleep(60)"
+CHILD = "import os, signal, time; pid = os.fork() or time.sleep(60)\n"
+ENDS = f"{CHILD}print(pid, flush=True)"
+WRITES = f"{CHILD}try: print(pid, flush=True); time.sleep(60)\nexcept KeyboardInterrupt: print('written', flush=True)"
+IGNORES = f"{CHILD}signal.signal(signal.SIGINT, signal.SIG_IGN); print(pid, flush=True); time.sleep(60)"
 
 
 def begin(code: str) -> tuple[_Command, int]:
@@ -80,6 +80,7 @@ def test_a_second_interrupt_kills_at_once():
     assert is_gone(child)
 
 
+@pytest.mark.slow
 def test_the_process_that_is_forked_from_has_one_thread_and_no_gpu():
     """A fork has the first thread only: pools and contexts of the other process would be missing."""
     code = (
