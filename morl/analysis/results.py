@@ -36,6 +36,13 @@ class Band:
     n: tuple[int, ...]
 
     @classmethod
+    def of(cls, spreads: Mapping[float, Spread]) -> Band:
+        """From the spread at each step; four digits of it, for no eye sees more."""
+        rounded = [[float(f"{x:.4g}") for x in (s.median, s.q1, s.q3)] for s in spreads.values()]
+        median, q1, q3 = zip(*rounded, strict=True) if rounded else ((), (), ())
+        return cls(tuple(spreads), median, q1, q3, tuple(s.n for s in spreads.values()))
+
+    @classmethod
     def from_json(cls, tree: Mapping[str, Any]) -> Band:
         return cls(**{name: tuple(values) for name, values in tree.items()})
 

@@ -103,19 +103,7 @@ def band(curves: Sequence[Curve], width: int) -> Band:
     steps = sorted(set().union(*binned))
     if width == 0 and len(steps) > POINTS:
         steps = [steps[k] for k in np.linspace(0, len(steps) - 1, POINTS).round().astype(int)]
-    spreads = [spread(values[step] for values in binned if step in values) for step in steps]
-    return Band(
-        tuple(steps),
-        tuple(_as_drawn(s.median) for s in spreads),
-        tuple(_as_drawn(s.q1) for s in spreads),
-        tuple(_as_drawn(s.q3) for s in spreads),
-        tuple(s.n for s in spreads),
-    )
-
-
-def _as_drawn(value: float) -> float:
-    """Four digits: no eye sees more."""
-    return float(f"{value:.4g}")
+    return Band.of({step: spread(values[step] for values in binned if step in values) for step in steps})
 
 
 def _bins(curve: Curve, width: int) -> dict[float, float]:
