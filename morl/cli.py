@@ -28,6 +28,7 @@ commands:
   train CONFIG --help                       every setting, with the options of the parts that CONFIG names
   resume FOLDER [--section.key=value ...]   go on with the run in FOLDER from its newest checkpoint
   compare CONFIG [options] [--section...]   train a grid of arms, settings and seeds, and report what differs
+  evaluate CONFIG MODEL [options]           score a model on the held-out prompts of CONFIG, with confidence intervals
   plugins                                   what is installed, what it offers, what failed to load and why
 
 options:
@@ -60,6 +61,7 @@ def _dispatch(arguments: list[str]) -> int:
         "train": _train,
         "resume": _resume,
         "compare": _compare,
+        "evaluate": _evaluate,
         "plugins": _plugins,
     }
     if not arguments or arguments[0] in ("--help", "-h", "help"):
@@ -152,6 +154,12 @@ def _compare(arguments: list[str]) -> int:
     from morl.compare.command import main as compare
 
     return compare(arguments)
+
+
+def _evaluate(arguments: list[str]) -> int:
+    from morl.evaluation.command import main as evaluate
+
+    return evaluate(arguments)
 
 
 def _plugins(arguments: list[str]) -> int:
