@@ -123,6 +123,18 @@ def test_parameters_that_are_no_object_count_as_none(parameters: str) -> None:
     assert correctness(BUY.replace("parameters", "arguments"), GOLD) == bare
 
 
+@pytest.mark.parametrize("between", ["\n", "\n<response> One. </response>\n", " and \n", "\n<think> next </think>\n"])
+def test_the_calls_of_several_blocks_count_together(between: str) -> None:
+    first, second = (f"<tool_call>\n{call}\n</tool_call>" for call in (line("a", x=1), line("b", y=2)))
+    assert correctness(f"<think> hm </think>\n{first}{between}{second}", TWO) == 3.0
+    assert correctness(f"{first}{between}{first}", TWO) == pytest.approx(6 * (1 / 2 + 1 + 1) / 5 - 3)
+
+
+def test_junk_between_the_calls_does_not_hide_them() -> None:
+    junk = ["", "```json", "null", "[]", '{"note": "no call"}', '{"name": "a", "parameters"', "}", "// done"]
+    assert correctness(block(*junk[:4], line("a", x=1), *junk[4:], line("b", y=2), *junk), TWO) == 3.0
+
+
 def test_strict_reading_asks_for_the_form_but_not_for_the_thinking() -> None:
     unthinking = f"<tool_call>\n{BUY}\n</tool_call>"
     assert correctness(unthinking, GOLD, lenient=False) == 3.0

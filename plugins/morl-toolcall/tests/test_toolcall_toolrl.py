@@ -110,6 +110,19 @@ def test_values_compare_as_python_does(given: Any, equal: bool) -> None:
     assert toolrl.correctness(block(line("f", a=given)), GOLD) == (3.0 if equal else 6 * 2 / 3 - 3)
 
 
+@pytest.mark.parametrize(("wanted", "given"), [("caf\u00e9", "cafe\u0301"), ([1, 2], [2, 1]), ("5", 5)])
+def test_texts_are_not_normalized_and_lists_are_ordered(wanted: Any, given: Any) -> None:
+    gold = block(line("f", a=wanted))
+    assert toolrl.correctness(gold, gold) == 3.0
+    assert toolrl.correctness(block(line("f", a=given)), gold) == 6 * 2 / 3 - 3
+
+
+def test_a_tag_that_the_references_thinking_mentions_is_asked_for() -> None:
+    gold = GOLD.replace("hm", "no <response> yet")
+    assert toolrl.format_score(GOLD, gold) == 0.0
+    assert paper.format_score(GOLD, gold) == 1.0
+
+
 @pytest.mark.parametrize("gold", ["<think> a <tool_call> </think>\n" + GOLD, block("f(1)"), block('{"name": "f"}')])
 def test_a_reference_answer_that_it_cannot_read_is_an_error(gold: str) -> None:
     with pytest.raises(DataError, match="the reference answer cannot be read as ToolRL reads it"):
