@@ -14,7 +14,7 @@ PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 """Okabe and Ito's, which the colour-blind tell apart; without yellow, pale on white, and black, invisible on black."""
 _MARKERS = "os^Dvp"
 _DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)))
-_COLUMNS = 3
+COLUMNS = 3
 
 
 @frozen
@@ -31,9 +31,11 @@ def nth_look(colour: int, dash: int, marker: int) -> Look:
     return Look(PALETTE[colour % len(PALETTE)], _DASHES[dash % len(_DASHES)], _MARKERS[marker % len(_MARKERS)])
 
 
-def make_panels(count: int, width: float = 3.2, height: float = 2.4) -> tuple[Figure, list[Axes]]:
-    """A figure of so many panels, three to a row, each so many inches wide and high."""
-    columns = min(count, _COLUMNS)
+def make_panels(
+    count: int, width: float = 3.2, height: float = 2.4, columns: int = COLUMNS
+) -> tuple[Figure, list[Axes]]:
+    """A figure of so many panels, each so many inches wide and high."""
+    columns = min(count, columns)
     rows = -(-count // columns)
     figure = Figure(figsize=(width * max(columns, 1.5), height * rows + 0.4), layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False)
@@ -45,7 +47,7 @@ def make_panels(count: int, width: float = 3.2, height: float = 2.4) -> tuple[Fi
 
 def label_bottom(panels: Sequence[Axes], label: str) -> None:
     """The axis is named below the lowest panel of each column."""
-    for axes in panels[-_COLUMNS:]:
+    for axes in panels[-COLUMNS:]:
         axes.set_xlabel(label)
 
 

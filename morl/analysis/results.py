@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import attrs
 from attrs import frozen
 
+from morl.analysis.compact import compact_json
 from morl.analysis.statistics import Difference, Spread
 from morl.errors import DataError
 
@@ -152,9 +152,8 @@ class Results:
     versions: Mapping[str, Sequence[str]]
 
     def to_json(self) -> str:
-        """Six significant digits; innermost lists and objects on a line each."""
-        text = json.dumps(_plain({"format": FORMAT, **attrs.asdict(self)}), indent=1, allow_nan=False)
-        return re.sub(r"\[\n[^\"\[\]{}]*\]|{\n[^\[\]{}]*}", lambda found: re.sub(r"\n *", " ", found[0]), text) + "\n"
+        """Six significant digits."""
+        return compact_json(_plain({"format": FORMAT, **attrs.asdict(self)}))
 
     @classmethod
     def load(cls, path: Path) -> Results:
