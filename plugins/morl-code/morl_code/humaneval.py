@@ -11,6 +11,7 @@ from attrs import frozen
 from morl.errors import DataError
 from morl.types import Prompt
 from morl_code.rows import read_rows, text_of
+from morl_code.syntax import parse
 from morl_code.wording import PLEASE, Wording
 
 _CHAT = "Complete this Python function:\n\n```python\n{prompt}\n```\n\n" + PLEASE
@@ -77,7 +78,7 @@ def split_check(test: str, entry_point: str, where: str = "test") -> tuple[str, 
     ('f = add_one', ['assert f(1) == 2', 'assert f(2) == 3'])
     """
     try:
-        module = ast.parse(test)
+        module = parse(test)
     except SyntaxError as error:
         raise DataError(f"{where}: the test does not compile: {error}") from error
     check = next((n for n in module.body if isinstance(n, ast.FunctionDef) and n.name == "check"), None)
@@ -95,7 +96,7 @@ def split_check(test: str, entry_point: str, where: str = "test") -> tuple[str, 
 def _helpers(prefix: str, entry_point: str, where: str) -> str:
     """What the prompt defines beside the function: tests take it from there, where no program can redefine it."""
     try:
-        nodes = ast.parse(prefix).body
+        nodes = parse(prefix).body
     except SyntaxError as error:
         raise DataError(f"{where}: the prompt is no beginning of a program: {error}") from error
     return "\n".join(ast.unparse(node) for node in nodes if getattr(node, "name", None) != entry_point)

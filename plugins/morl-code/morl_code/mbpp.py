@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import ast
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 from attrs import frozen
@@ -10,6 +11,7 @@ from attrs import frozen
 from morl.errors import ConfigError, DataError
 from morl.types import Prompt
 from morl_code.rows import is_file, read_rows, text_of
+from morl_code.syntax import parse
 from morl_code.wording import PLEASE, Wording
 
 _TEMPLATE = "{text}\n\nThe program must pass these tests:\n\n```python\n{tests}\n```\n\n" + PLEASE
@@ -28,7 +30,7 @@ class MBPP(Wording):
     """Prompts of MBPP, its sanitized version, and data sets in their layout.
 
     Rows have `task_id`, `text` or `prompt`, `test_list`, and maybe `test_setup_code`, `test_imports`, `code` and
-    `challenge_test_list`.  The prompts have the columns `tests` and `setup`, which the reward `code` reads, and
+    `challenge_test_list`.  The prompts have the columns `tests`, `setup` and `names`, which the reward `code` reads,
     `task_id` and `reference`.
 
     The name of the function stands nowhere but in the asserts, so the prompt shows them, as in the paper; fields of the
@@ -79,15 +81,34 @@ class MBPP(Wording):
         hidden = _lines(row.get("challenge_test_list")) if self.challenge else []
         setup = [*_lines(row.get("test_imports")), *_lines([row.get("test_setup_code") or ""])]
         text = text_of(row, ["text", "prompt"], where)
+        reference = _unix(row.get("code") or "")
+        imports, names = _shared_names(reference, [*setup, *shown, *hidden])
         return Prompt(
             self.content(_TEMPLATE, {"text": text.strip(), "tests": "\n".join(shown)}),
             {
                 "task_id": row.get("task_id"),
-                "setup": "\n".join(setup),
+                "setup": "\n".join([*imports, *setup]),
                 "tests": [{"code": test} for test in [*shown, *hidden]],
-                "reference": _unix(row.get("code") or ""),
+                "names": names,
+                "reference": reference,
             },
         )
+
+
+def _shared_names(reference: str, tests: Sequence[str]) -> tuple[list[str], list[str] | None]:
+    """Imports that the tests rely on a program to make, and what they take from it, one of which is called `sum`.
+
+    Both are told by the reference: what it imports or defines, and the tests use.
+    """
+    try:
+        body = parse(reference).body
+        used = {node.id for test in tests for node in ast.walk(parse(test)) if isinstance(node, ast.Name)}
+    except SyntaxError:
+        return [], None
+    imports = [node for node in body if isinstance(node, ast.Import | ast.ImportFrom)]
+    relied_on = [node for node in imports if used & {(alias.asname or alias.name) for alias in node.names}]
+    defined = {node.name for node in body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    return [ast.unparse(node) for node in relied_on], sorted(defined & used) or None
 
 
 def _lines(texts: Any) -> list[str]:

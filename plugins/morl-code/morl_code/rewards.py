@@ -61,6 +61,10 @@ class CodeReward:
         for name in ("seconds", "total_seconds", "memory"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ConfigError(f"{name} must be positive; got {getattr(self, name)}")
+        if self.total_seconds < self.seconds:
+            raise ConfigError(
+                f"total_seconds must be at least seconds; got {self.total_seconds:g} and {self.seconds:g}"
+            )
         if self.workers is not None and self.workers < 1:
             raise ConfigError(f"workers must be at least 1, or null for one per processor; got {self.workers}")
         limits = Limits(wall=self.seconds, cpu=math.ceil(self.seconds), total=self.total_seconds, memory=self.memory)
@@ -81,10 +85,6 @@ class CodeReward:
                 scores[name].append(score)
         return scores
 
-    def close(self) -> None:
-        """End the sandbox's processes."""
-        self._judge.close()
-
     def _program(self, completion: Completion) -> Program | None:
         columns = completion.prompt.columns
         tests = read_cases(columns["tests"])
@@ -95,7 +95,7 @@ class CodeReward:
         names = columns.get("names")
         return Program(
             source=behind(prefix, source) if prefix else source,
-            tests=tests,
+            tests=tests,  # type: ignore[arg-type]  # mypy sees no type in the converter `tuple`
             setup=_text(columns, "setup"),
             names=None if names is None else tuple(names),
         )

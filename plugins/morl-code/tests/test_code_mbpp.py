@@ -45,6 +45,7 @@ def test_a_row_becomes_a_prompt_that_shows_its_tests(tmp_path: Path) -> None:
         "task_id": 601,
         "setup": "two = Number(2)\nthree = 3",
         "tests": [{"code": "assert double(1) == 2"}, {"code": "assert double(two) == 4"}],
+        "names": ["double"],
         "reference": "def double(x):\n\treturn 2 * x",
     }
 
@@ -59,6 +60,34 @@ def test_the_sanitized_layout(tmp_path: Path) -> None:
     (prompt,) = MBPP(path=write(tmp_path / "rows.jsonl", SANITIZED), split="test").load()
     assert prompt.columns["setup"] == "import math"
     assert prompt.content[0]["content"].startswith("Write a function")
+
+
+@pytest.mark.parametrize(
+    ("change", "names"),
+    [
+        ({}, ["double"]),
+        (
+            {
+                "code": "class Number: pass\ndef double(x): pass\ndef helper(): pass",
+                "test_setup_code": "two = Number(2)",
+            },
+            ["Number", "double"],
+        ),
+        ({"code": "def sum(x): pass", "test_list": ["assert set(sum(1)) == {2}"]}, ["sum"]),
+        ({"code": None}, None),
+        ({"code": "print 'two'"}, None),
+    ],
+)
+def test_tests_take_from_a_program_what_the_reference_defines(tmp_path: Path, change: Any, names: Any) -> None:
+    (prompt,) = MBPP(path=write(tmp_path / "rows.jsonl", FULL | change)).load()
+    assert prompt.columns["names"] == names
+
+
+def test_imports_that_tests_rely_on_are_their_own(tmp_path: Path) -> None:
+    code = "import sys, os\nimport re\nfrom math import ceil as up\ndef double(x): return 2 * x"
+    change = {"code": code, "test_list": ["assert double(up(0.5)) == 2 and sys.path"]}
+    (prompt,) = MBPP(path=write(tmp_path / "rows.jsonl", FULL | change)).load()
+    assert prompt.columns["setup"].startswith("import sys, os\nfrom math import ceil as up\ntwo = ")
 
 
 def test_a_file_is_split_by_task_id(tmp_path: Path) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -46,16 +47,11 @@ def isolation() -> str:
 
 
 @pytest.fixture(scope="module")
-def make(isolation: str) -> Iterator[Callable[..., CodeReward]]:
-    made: list[CodeReward] = []
-
+def make(isolation: str) -> Callable[..., CodeReward]:
     def make(**options: Any) -> CodeReward:
-        made.append(CodeReward(**{"isolation": isolation, "workers": 2} | options))
-        return made[-1]
+        return CodeReward(**{"isolation": isolation, "workers": 2} | options)
 
-    yield make
-    for reward in made:
-        reward.close()
+    return make
 
 
 @pytest.fixture(scope="module")
@@ -219,15 +215,18 @@ def test_a_failure_of_the_sandbox_is_no_score(reward: CodeReward, isolation: Any
     assert scores.failed_BK.tolist() == [[True, True], [False, False]]
     assert scores.values_BK[1].tolist() == [1.0, 1.0]
     assert scores.values_BK[0].isnan().all()
-    broken.close()
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"extract": "last"}, "unknown extract 'last'; did you mean 'last-block'.* choose from auto, last-block"),
+        (
+            {"extract": "last-blok"},
+            "unknown extract 'last-blok'; did you mean 'last-block'.* choose from auto, last-block",
+        ),
         ({"seconds": 0.0}, "seconds must be positive; got 0"),
         ({"total_seconds": -1.0}, "total_seconds must be positive; got -1"),
+        ({"seconds": 9.0, "total_seconds": 8.0}, "total_seconds must be at least seconds; got 8 and 9"),
         ({"memory": 0}, "memory must be positive; got 0"),
         ({"workers": 0}, "workers must be at least 1, or null for one per processor; got 0"),
     ],
@@ -256,8 +255,16 @@ def test_every_reference_of_humaneval_passes_and_no_empty_function_does(reward: 
 
 @need_data
 @pytest.mark.slow
-def test_every_reference_of_mbpp_passes_and_no_other_does(reward: CodeReward) -> None:
+def test_every_reference_of_mbpp_passes(make: Callable[..., CodeReward]) -> None:
     prompts = MBPP(path=str(DATA / "mbpp" / "mbpp.jsonl"), split="all", challenge=True).load()
     assert len(prompts) == 974
-    scores = reward.score([Completion(prompt, prompt.columns["reference"], (1,)) for prompt in prompts])
+    patient = make(seconds=60.0, total_seconds=120.0)  # one reference takes several seconds
+    scores = patient.score([Completion(prompt, prompt.columns["reference"], (1,)) for prompt in prompts])
     assert scores == {"pass": [1.0] * 974, "bug": [1.0] * 974}
+
+
+@need_data
+def test_answers_to_another_task_of_mbpp_do_not_pass(reward: CodeReward) -> None:
+    prompts = MBPP(path=str(DATA / "mbpp" / "mbpp.jsonl"), split="test", limit=40).load()
+    scores = reward.score([Completion(prompt, other.columns["reference"], (1,)) for prompt, other in pairwise(prompts)])
+    assert scores == {"pass": [0.0] * 39, "bug": [0.0] * 39}
