@@ -1,13 +1,14 @@
 """Programming in miniature: three or four operations on a number, as a program of `stack_language`.
 
-The prompt is `minus 5 root times 2 ->`, and the shortest program that computes it
+The prompt is `minus 5 root times 2 ->`, and the plain answer does one after the other:
 
     5 - root 2 *
 
 Every prompt has one `root`, which is an error for a negative number; the right answer is then undefined, but a robust
 program does not fail.  `abs` before `root` prevents the error, changes no right answer, and costs two tokens.  With
 three operations a guarded program is still as short as an unguarded one of four, so under a limit of `BRIEF` tokens
-short code and robust code are at odds for four operations only.
+short code and robust code are at odds for four operations only, unless two of them can be written as one (`minus 4
+minus 4` as `8 -`).
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ SIGNS = {"plus": "+", "minus": "-", "times": "*"}
 NUMBERS = range(2, 10)
 ROOT, GUARD, USELESS = "root", "abs", "dup drop"
 BRIEF = 9
-"""Tokens, the end included, of the longest unguarded program of four operations, and of a guarded one of three."""
+"""Tokens, the end included, of the longest `program` of four operations, and of the longest guarded one of three."""
 COUNTS = (3, 4)
 PROMPTS, TEST_SIZE = 512, 128  # of each count
 CASES, EDGES = (1, 10, 40, 100), (-1, -9)
@@ -47,7 +48,7 @@ def words(operation: str) -> str:
 
 
 def program(operations: Iterable[str], guarded: bool = False) -> str:
-    """The shortest program that does these operations, or the shortest that never fails.
+    """The program that does these operations one after the other; guarded, it never fails.
 
     >>> program(["minus 5", "root", "times 2"]), program(["root"], guarded=True)
     ('5 - root 2 *', 'abs root')

@@ -31,7 +31,7 @@ def test_half_of_either_split_has_three_operations_and_half_four() -> None:
         assert counts.count(3) == counts.count(4) == len(counts) / 2
 
 
-def test_the_shortest_programs_pass_and_only_guarded_ones_never_fail() -> None:
+def test_programs_of_the_operations_pass_and_only_guarded_ones_never_fail() -> None:
     for prompt in ALL_PROMPTS:
         operations = prompt.columns["operations"]
         assert scores(prompt, program(operations)) == (1.0, 0.0)
