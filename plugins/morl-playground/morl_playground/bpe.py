@@ -13,8 +13,6 @@ from morl.types import Prompt
 from morl_playground.tokenizer import END, PAD
 
 ROLES = ("<|system|>", "<|user|>", "<|assistant|>")
-SMALLEST = 512
-"""Of a vocabulary: 256 bytes, the special tokens, and some to learn."""
 _CHAT = (
     "{% for message in messages %}<|{{ message['role'] }}|>\n{{ message['content'] }}"
     "{% if message['role'] == 'assistant' %}{{ eos_token }}{% endif %}{{ '\n' }}{% endfor %}"

@@ -35,7 +35,7 @@ class ImitationPolicy:
         answer: column with the reference answers.
         max_tokens: longest row, prompt and answer together, that is learned; longer ones are left out.
         seed: of the initial weights and of the order of the rows.
-        vocab_size: tokens that the tokenizer learns.
+        vocab_size: tokens of the tokenizer, the 256 bytes among them, those of shared lines apart.
         hidden_size: width of the model, a multiple of `2 * heads`.
         layers: number of its layers.
         heads: attention heads per layer.
