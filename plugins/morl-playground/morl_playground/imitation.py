@@ -42,7 +42,7 @@ class ImitationPolicy:
         warmup_steps: supervised steps.
         warmup_batch_size: rows per step.
         warmup_learning_rate: of AdamW, at its highest: it rises over the first tenth of the steps, and then falls to 0.
-        learn_prompts: whether the tokens of the prompts are learned, too; they teach a small model to copy.
+        learn_prompts: whether the tokens of the prompts are learned, too, and not those of the answers alone.
         cache: folder of made policies; default `$XDG_CACHE_HOME/morl-playground` or `~/.cache/morl-playground`.
 
     Raises:
