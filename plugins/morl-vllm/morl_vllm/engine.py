@@ -120,7 +120,7 @@ class Engine:
         if _running is not self:
             return
         _running = None
-        with self._guest.at_work():
+        with self._guest.at_work(leaving=True):
             if self._llm is not None:
                 self._llm.llm_engine.engine_core.shutdown()
             self._llm = None

@@ -43,11 +43,16 @@ class Guest:
     _world: Any = field(init=False, factory=lambda: dist.group.WORLD if dist.is_initialized() else None)
 
     @contextmanager
-    def at_work(self) -> Iterator[None]:
-        """Whatever is called on the engine is called within this."""
+    def at_work(self, *, leaving: bool = False) -> Iterator[None]:
+        """Whatever is called on the engine is called within this.
+
+        Args:
+            leaving: it ends, so that its objects have to be collected.
+        """
         with ExitStack() as stack:
-            for keep in (random_state, threads, garbage_collection, plain_numerics):
+            for keep in (random_state, threads, plain_numerics):
                 stack.enter_context(keep())
+            stack.enter_context(garbage_collection(spare=not leaving))
             stack.enter_context(_kept_alive(self._world))
             stack.enter_context(self._own_functions())
             stack.enter_context(self._own_environment())
@@ -114,13 +119,20 @@ def threads() -> Iterator[None]:
 
 
 @contextmanager
-def garbage_collection() -> Iterator[None]:
-    """Objects that were not frozen before are not frozen afterwards, else cycles among them would never be freed."""
+def garbage_collection(spare: bool) -> Iterator[None]:
+    """Objects that were not frozen before are not frozen afterwards, else cycles among them would never be freed.
+
+    Args:
+        spare: do not look through the objects that are there already; an engine that starts collects five times, which
+            in a process with many of them takes longer than all the rest.
+    """
     frozen = gc.get_freeze_count()
+    if spare and frozen == 0:
+        gc.freeze()
     try:
         yield
     finally:
-        if frozen == 0 and gc.get_freeze_count():
+        if frozen == 0:
             gc.unfreeze()
 
 

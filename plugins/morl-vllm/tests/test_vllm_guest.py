@@ -92,8 +92,12 @@ def test_environment_is_the_trainers_outside_and_the_engines_within(monkeypatch:
 
 def test_garbage_collection() -> None:
     frozen = gc.get_freeze_count()
-    with guest().at_work():
+    with guest().at_work(leaving=True):
+        assert gc.get_freeze_count() == frozen
         gc.freeze()
+        assert gc.get_freeze_count() > frozen
+    assert gc.get_freeze_count() == frozen
+    with guest().at_work():
         assert gc.get_freeze_count() > frozen
     assert gc.get_freeze_count() == frozen
 
