@@ -29,7 +29,7 @@ from morl.compare.differences import first_difference
 from morl.config import parse, read_yaml, to_mapping
 from morl.errors import ConfigError, MorlError
 from morl.plugins import Registry
-from morl.training.run_folder import RunFolder, write_text
+from morl.training.run_folder import RunFolder, steps_in, write_text
 
 State: TypeAlias = Literal["waiting", "running", "finished", "failed", "interrupted"]
 
@@ -141,7 +141,7 @@ class StudyFolder:
             return False
         if record is not None and record.state == "finished":
             return True
-        return run.model.is_dir() and finished_steps(run) >= steps
+        return run.model.is_dir() and max(finished_steps(run), _checkpointed_steps(run)) >= steps
 
     def has_work(self, slug: str, record: Record | None) -> bool:
         """Whether something of a run would be lost if it were done anew."""
@@ -200,11 +200,14 @@ def finished_steps(run: RunFolder) -> int:
 
 def has_checkpoint(run: RunFolder) -> bool:
     """Whether a run can be resumed."""
+    return _checkpointed_steps(run) > 0
+
+
+def _checkpointed_steps(run: RunFolder) -> int:
     try:
-        run.latest_checkpoint()
+        return steps_in(run.latest_checkpoint())
     except ConfigError:
-        return False
-    return True
+        return 0
 
 
 def ended(record: Record, state: State, seconds: float, error: str | None = None) -> Record:

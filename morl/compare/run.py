@@ -75,7 +75,7 @@ class Runner:
         with _interruptible(), self.display:
             try:
                 while waiting or self._running:
-                    while len(self._running) < len(self.slots) and (cell := self._next(waiting)) is not None:
+                    while len(self._running) < len(self.slots) and (cell := next_cell(waiting, self._starting())):
                         waiting.remove(cell)
                         self._start(cell, launcher)
                     time.sleep(TICK)
@@ -91,10 +91,8 @@ class Runner:
             return Commands(self.slots.threads)
         return Forks({module for cell in cells for module in cell.modules}, self.slots.threads)
 
-    def _next(self, waiting: Sequence[CheckedCell]) -> CheckedCell | None:
-        """The first cell whose policy no other cell may be making, so that none is made twice at the same time."""
-        in_making = [one.cell.config.policy for one in self._running if one.steps == 0]
-        return next((cell for cell in waiting if cell.config.policy not in in_making), None)
+    def _starting(self) -> list[CheckedCell]:
+        return [one.cell for one in self._running if one.steps == 0]
 
     def _start(self, cell: CheckedCell, launcher: Launcher) -> None:
         run, log = self.folder.run(cell.slug), self.folder.log(cell.slug)
@@ -151,6 +149,19 @@ class Runner:
     def _write(self, slug: str, record: Record) -> None:
         self.records[slug] = record
         self.folder.write_records(self.records)
+
+
+def next_cell(waiting: Sequence[CheckedCell], starting: Sequence[CheckedCell]) -> CheckedCell | None:
+    """The first cell that need not wait for its policy.
+
+    A source that makes its policy, and keeps it for the next cell, should not make it twice at the same time.
+
+    Args:
+        waiting: cells, in their order.
+        starting: running cells without a finished step, which may be making theirs.
+    """
+    in_making = [cell.config.policy for cell in starting if cell.config.policy.name != "pretrained"]
+    return next((cell for cell in waiting if cell.config.policy not in in_making), None)
 
 
 def _error(code: int, log: Path, start: int) -> str:

@@ -107,6 +107,9 @@ def test_a_run_is_finished_when_all_steps_and_the_model_are_there(one_cell):
     folder, _, _ = one_cell
     assert folder.is_finished("gdpo-seed0", 2, None)
     assert not folder.is_finished("gdpo-seed0", 3, None)
+    folder.run("gdpo-seed0").checkpoints.mkdir()
+    (folder.run("gdpo-seed0").checkpoints / "step-000003.ckpt").touch()
+    assert folder.is_finished("gdpo-seed0", 3, None)
     folder.run("gdpo-seed0").model.rmdir()
     assert not folder.is_finished("gdpo-seed0", 2, None)
 
