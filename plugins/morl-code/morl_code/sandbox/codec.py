@@ -24,7 +24,7 @@ from typing import Any, TypeAlias
 Encoded: TypeAlias = Any
 """What JSON can hold: an atom, a list for a list, and a dict of one entry, type -> contents, for everything else."""
 
-MESSAGE_LIMIT = 32 * 2**20
+MESSAGE_LIMIT = 16 * 2**20
 _HEADER = 8
 _LARGE = 2**64  # whole numbers from here on travel in base 16, which has neither quadratic cost nor a limit
 

@@ -41,7 +41,7 @@ class Program:
     def __init__(self, link: int) -> None:
         self._link = link
         self._defined: list[tuple[str, str, int]] = []
-        self._raised: list[BaseException] = []
+        self._raised: list[tuple[BaseException, str]] = []
         self._stand_ins: dict[int, StandIn] = {}
         self.alive = False
 
@@ -77,27 +77,30 @@ class Program:
         if "stop" in reply:
             raise StopIteration
         if "raised" in reply:
-            raise self._exception(str(reply["raised"]), str(reply.get("text")))
+            raise self._exception(reply)
         with _sense():
             if reply.get("changed"):
                 _restore(operands[0], codec.decode(reply["changed"][0], self._stand_in))
             return codec.decode(reply["value"], self._stand_in)
 
-    def raised(self, error: BaseException) -> bool:
-        """Whether an exception is one that the program raised."""
-        return any(error is own for own in self._raised)
+    def raised(self, error: BaseException) -> str | None:
+        """What the program said of an exception; None if it is none of its own."""
+        return next((text for own, text in self._raised if own is error), None)
 
     def _stand_in(self, number: int) -> StandIn:
         return self._stand_ins.setdefault(number, StandIn(self, number))
 
-    def _exception(self, kind: str, text: str) -> BaseException:
+    def _exception(self, reply: dict[str, Any]) -> BaseException:
         error: BaseException
+        with _sense():
+            text = str(reply["text"])
+            arguments = [codec.decode(argument, self._stand_in) for argument in reply["arguments"]]
         try:
-            cls = getattr(builtins, kind)
-            error = cls(text) if issubclass(cls, Exception) else RuntimeError(text)
-        except (AttributeError, TypeError):  # no exception, or one that a text does not suffice for
+            cls = getattr(builtins, str(reply["raised"]))
+            error = cls(*arguments) if issubclass(cls, Exception) else RuntimeError(text)
+        except (AttributeError, TypeError):  # no exception, or not of these arguments
             error = RuntimeError(text)
-        self._raised.append(error)
+        self._raised.append((error, text))
         return error
 
     def _send(self, message: codec.Encoded) -> None:
@@ -124,7 +127,7 @@ def _sense() -> Iterator[None]:
     """What cannot be understood is the program's doing, and no exception that a test may have been waiting for."""
     try:
         yield
-    except (ValueError, TypeError, LookupError, RecursionError, MemoryError) as error:
+    except (ValueError, TypeError, LookupError, ArithmeticError, RecursionError, MemoryError) as error:
         raise ProgramFailed(f"{_NONSENSE} ({type(error).__name__}: {error!s:.100})".strip()) from None
 
 
@@ -211,13 +214,13 @@ def _examine(program: Program, setup: str, test: str, names: Sequence[str] | Non
             exec(code, namespace)
         if not program.alive:
             raise ProgramFailed(_GONE)
-    except AssertionError as error:
-        if not program.raised(error):
-            return _failure(f"wrong answer: {_failing_line(error, test) or error}", ran=True)
+    except ProgramFailed as error:
         return _failure(str(error), ran=False)
     except BaseException as error:  # noqa: BLE001 - whatever a test raises is its result
-        own = isinstance(error, ProgramFailed) or program.raised(error)
-        return _failure(str(error) if own else f"{type(error).__name__}: {error}", ran=False)
+        text = program.raised(error)
+        if text is None and isinstance(error, AssertionError):
+            return _failure(f"wrong answer: {_failing_line(error, test) or error}", ran=True)
+        return _failure(f"{type(error).__name__}: {error}" if text is None else text, ran=False)
     return {"passed": True, "error": None, "ran": True}
 
 

@@ -117,7 +117,8 @@ def _answer(request: list[Any], held: _Held) -> dict[str, Any]:
         return {"stop": True}
     except BaseException as error:  # noqa: BLE001
         named = (kind.__name__ for kind in type(error).__mro__ if vars(builtins).get(kind.__name__) is kind)
-        return {"raised": next(named, "Exception"), "text": describe(error)}
+        arguments = [codec.encode(argument, held.keep) for argument in error.args]
+        return {"raised": next(named, "Exception"), "arguments": arguments, "text": describe(error)}
 
 
 def _call(value: Callable[..., object], arguments: list[object], options: dict[str, object]) -> object:

@@ -15,6 +15,7 @@ import random
 import resource
 import select
 import signal
+import site
 import socket
 import sys
 import time
@@ -38,13 +39,13 @@ def main(control_fd: int, level_name: str, limits: list[Any]) -> None:
     sys.path[:] = [os.path.realpath(path) for path in sys.path if os.path.exists(path)]
     for name in _PRELOADED.split():
         importlib.import_module(name)
+    site.setquit()  # `exit`, which programs call, comes with the site module
     sys.set_int_max_str_digits(0)
-    random.seed(0)
     null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
     try:
         level.enter()
     except OSError as error:
-        control.send(json.dumps({"refused": str(error)}).encode())
+        control.send(json.dumps({"refused": error.strerror or str(error)}).encode())
         return
     gc.collect()
     gc.freeze()
@@ -111,13 +112,15 @@ class _Zygote:
             _arrange([*fds, broken_write])
             self._level.confine(self._limits)
             os.close(len(fds))
+            random.seed(0)  # after the fork, which seeds at random
         except BaseException as error:  # noqa: BLE001 - never on into the program without confinement
             os.write(len(fds), f"{type(error).__name__}: {error}"[:1000].encode())
             os._exit(1)
         try:
             run()
-        finally:
-            os._exit(0)
+        except BaseException:  # noqa: BLE001 - nothing of this process goes back into the zygote's loop
+            os._exit(1)
+        os._exit(0)
 
     def _wait(self, process: _Process, progress: int, wall: float, total: float) -> bool:
         """Waits for a process to end; true if it did not.
