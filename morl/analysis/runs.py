@@ -83,7 +83,7 @@ class Run:
 
     Args:
         metrics: columns of `logs/metrics.csv`; a row's step counts as finished, so the first is 1.
-        held_out: rewards, `length` and `truncated` on the held-out prompts, from `evaluation.json`.
+        held_out: rewards and figures of the completions on the held-out prompts, from `evaluation.json`.
         rewards: names of the rewards, in the order of the evaluation where there is one.
         config: the resolved config.
         versions: of Python, plugins and libraries, by name.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from attrs import evolve
@@ -11,9 +11,10 @@ from morl.config.schema import Config
 from morl.hookspecs import RolloutBackend
 from morl.reward.scorer import RewardScorer
 from morl.training import seeds
+from morl.training.collect import BatchScores
 from morl.training.exchange import Exchange
 from morl.training.metrics import Metrics
-from morl.types import EncodedPrompt
+from morl.types import EncodedPrompt, RewardScores, RolloutBatch, Sampling
 
 CHUNK = 64
 """Prompts generated at once, so that a large evaluation set needs no more memory than training."""
@@ -31,29 +32,57 @@ def evaluate(
     The seeds are those of the prompts' rows, the same at every call, so that two evaluations differ by the weights
     alone.
     """
+    scores = score_held_out(config, prompts, backend, scorer, exchange)
+    means = scores.values_BK.nanmean(0).tolist()
+    return {
+        **dict(zip(scorer.names, means, strict=True)),
+        "completions/length_mean": float(scores.lengths_B.double().mean()),
+        "completions/truncated": float(scores.truncated_B.double().mean()),
+    }
+
+
+def score_held_out(
+    config: Config,
+    prompts: Sequence[EncodedPrompt],
+    backend: RolloutBackend,
+    scorer: RewardScorer,
+    exchange: Exchange,
+    observe: Callable[[RolloutBatch, RewardScores], None] | None = None,
+) -> BatchScores:
+    """Scores of the completions of all ranks, in the order of the prompts; every rank must call.
+
+    Args:
+        observe: is shown what this rank sampled and scored, in parts.
+    """
     assert config.evaluation is not None
-    sampling = config.sampling
-    if config.evaluation.temperature is not None:
-        sampling = evolve(sampling, temperature=config.evaluation.temperature)
-    values, lengths, truncated = [], [], []
+    assert len(prompts)
+    sampling, samples = held_out_sampling(config), config.evaluation.samples
+    parts = []
     mine = exchange.share(len(prompts))
     for start in range(mine.start, mine.stop, CHUNK):
         rows = range(start, min(start + CHUNK, mine.stop))
-        rollouts = backend.generate(
-            [prompts[row] for row in rows],
-            config.evaluation.samples,
-            sampling,
-            [seeds.derive(config.seed, seeds.EVALUATION, row) for row in rows],
+        draws = [seeds.derive(config.seed, seeds.EVALUATION, row) for row in rows]
+        rollouts = backend.generate([prompts[row] for row in rows], samples, sampling, draws)
+        scores = scorer.score(rollouts.completions())
+        if observe is not None:
+            observe(rollouts, scores)
+        parts.append(
+            BatchScores(
+                positions_B=torch.tensor(rows)[rollouts.group_ids_B],
+                values_BK=scores.values_BK,
+                failed_BK=scores.failed_BK,
+                dropped_B=scores.dropped_B,
+                lengths_B=rollouts.lengths_B,
+                truncated_B=rollouts.truncated_B,
+            )
         )
-        values.append(scorer.score(rollouts.completions()).values_BK)
-        lengths.append(rollouts.lengths_B)
-        truncated.append(rollouts.truncated_B)
-    gathered = exchange.gather((torch.cat(values), torch.cat(lengths), torch.cat(truncated)) if values else None)
-    parts = [part for part in gathered if part is not None]
-    values_BK = torch.cat([part[0] for part in parts])
-    means = values_BK.nanmean(0).tolist()
-    return {
-        **dict(zip(scorer.names, means, strict=True)),
-        "length": float(torch.cat([part[1] for part in parts]).double().mean()),
-        "truncated": float(torch.cat([part[2] for part in parts]).double().mean()),
-    }
+    # With fewer prompts than ranks some have none.
+    gathered = exchange.gather(BatchScores.concatenate(parts) if parts else None)
+    return BatchScores.concatenate([part for part in gathered if part is not None])
+
+
+def held_out_sampling(config: Config) -> Sampling:
+    """How completions of held-out prompts are drawn."""
+    assert config.evaluation is not None
+    temperature = config.evaluation.temperature
+    return config.sampling if temperature is None else evolve(config.sampling, temperature=temperature)

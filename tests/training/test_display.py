@@ -33,11 +33,12 @@ def test_without_a_terminal_there_is_a_line_per_step(settings):
 
 
 def test_the_table_at_the_end_shows_every_reward_before_and_after():
-    before = {"form": 0.1, "length": 20.0, "truncated": 0.5}
-    after = {"form": 0.9, "length": 12.0, "truncated": 0.0}
+    before = {"form": 0.1, "length": 1.0, "completions/length_mean": 20.0, "completions/truncated": 0.5}
+    after = {"form": 0.9, "length": 0.5, "completions/length_mean": 12.0, "completions/truncated": 0.0}
     console = Console(file=io.StringIO(), width=100)
-    console.print(results_table(before, after, ("form",), 40))
+    console.print(results_table(before, after, ("form", "length"), 40))
     text = console.file.getvalue()
     assert "after 40 steps" in text
     assert re.search(r"form\W+0\.100\W+0\.900\W+\+0\.800", text)
-    assert re.search(r"length\W+20\.000\W+12\.000\W+-8\.000", text)
+    assert re.search(r"length\W+1\.000\W+0\.500", text), "a reward of this name is not taken for the tokens"
+    assert re.search(r"tokens\W+20\.000\W+12\.000\W+-8\.000", text)

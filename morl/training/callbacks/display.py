@@ -79,11 +79,11 @@ def results_table(before: Metrics, after: Metrics, rewards: tuple[str, ...], ste
     table = Table("held-out prompts")
     for heading in ("before", f"after {steps} steps", "change"):
         table.add_column(heading, justify="right")
-    for name in (*rewards, "length", "truncated"):
+    rows = {f"[bold]{name}": name for name in rewards}
+    rows |= {"tokens": "completions/length_mean", "truncated": "completions/truncated"}
+    for title, name in rows.items():
         first, last = before[name], after[name]
-        table.add_row(
-            f"[bold]{name}" if name in rewards else name, f"{first:.3f}", f"{last:.3f}", f"{last - first:+.3f}"
-        )
+        table.add_row(title, f"{first:.3f}", f"{last:.3f}", f"{last - first:+.3f}")
     return table
 
 
