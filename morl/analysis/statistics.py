@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 from attrs import frozen
-from scipy import stats
+from scipy import integrate, stats
 
 Floats = npt.NDArray[np.float64]
 
@@ -75,7 +75,7 @@ def area_under_curve(steps: Floats, values: Floats) -> float:
     assert len(values)
     if len(values) == 1:
         return float(values[0])
-    return float(np.trapezoid(values, steps) / (steps[-1] - steps[0]))
+    return float(integrate.trapezoid(values, steps) / (steps[-1] - steps[0]))
 
 
 def bootstrap_interval(sample: Sequence[float], level: float = LEVEL) -> tuple[float, float]:

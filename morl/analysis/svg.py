@@ -61,7 +61,9 @@ def page_svg(figure: Figure, title: str) -> str:
     root = _render(figure)
     width = root.attrib.pop("width")
     root.attrib.pop("height")
-    root.attrib |= {"role": "img", "aria-label": title, "style": f"width: 100%; max-width: {width}; height: auto"}
+    # On a narrow screen it is scrolled rather than shrunk until nobody can read it.
+    style = f"width: 100%; min-width: min({width}, 34rem); max-width: {width}; height: auto"
+    root.attrib |= {"role": "img", "aria-label": title, "style": style}
     return _text(root, title).replace(INK, "currentColor")
 
 
