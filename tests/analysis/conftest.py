@@ -40,7 +40,7 @@ def write_run(
         table.writerows([{"step": 0, "evaluation/late": 0.5}, *rows])
     if held_out is not None:
         entries = [
-            {"step": step, "metrics": {**metrics, "length": 9.0, "truncated": 0.0}}
+            {"step": step, "metrics": {**metrics, "completions/length_mean": 9.0, "completions/truncated": 0.0}}
             for step, metrics in held_out.items()
         ]
         (folder / "evaluation.json").write_text(json.dumps(entries))
