@@ -161,6 +161,11 @@ class Reader:
         if words[0] == "torchrun" or words[:2] == ["srun", "python"]:
             words = ["morl", *words[words.index("morl") + 1 :]]
         match words:
+            case ["morl", "compare", path, *_]:
+                if not Path(path).exists():
+                    Path(path).write_text(CONFIG, encoding="utf-8")
+                # Checks every cell as far as can be done without running any.
+                return self._morl([*words[1:], "--report_only"], fails)
             case ["morl", "train", *_, "--help" | "--print_config"] | ["morl", "plugins" | "--version" | "--help"]:
                 return self._morl(words[1:], fails)
             case ["morl", "train" | "resume", path, *_] if self._trains(path):
