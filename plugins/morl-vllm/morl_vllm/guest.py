@@ -10,6 +10,7 @@ from __future__ import annotations
 import gc
 import os
 import random
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -96,7 +97,13 @@ def _set_environment(values: Mapping[str, str | None]) -> None:
 
 @contextmanager
 def random_state() -> Iterator[None]:
-    """The global generators of random, numpy and torch end where they began."""
+    """The global generators of random, numpy and torch end where they began.
+
+    Not in a thread beside the trainer's (`rollout.lag`), where to put back an old state would undo the trainer's draws.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
     python, legacy = random.getstate(), np.random.get_state()
     devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
     with torch.random.fork_rng(devices=devices):

@@ -5,6 +5,7 @@ Runs where vLLM is installed (`make test-vllm`).
 
 from __future__ import annotations
 
+import csv
 import gc
 import os
 import random
@@ -20,6 +21,7 @@ import pytest
 import torch
 import torch.distributed as dist
 
+import morl
 from morl.errors import ConfigError, DataError, RolloutError
 from morl.policy.load import load_policy, load_tokenizer
 from morl.policy.options import LoRA
@@ -225,6 +227,35 @@ def test_an_engine_that_cannot_generate_is_replaced_at_the_next_sync(tied_model:
             backend.generate(LONG, 1, Sampling(max_tokens=4), [0])
         backend.sync_weights(2)
         assert gap(backend, policy) < 1e-4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rollout", [{}, {"lag": 1}])
+def test_a_run_of_20_steps(tied_model: str, tmp_path: Path, rollout: dict[str, Any]) -> None:
+    result = morl.train(
+        {
+            "output": str(tmp_path / "run"),
+            "policy": {"path": tied_model},
+            "rollout": {"name": "vllm", "kv_cache_gib": 0.125, **rollout},
+            "rewards": {"brief": {"name": "length", "limit": 4}},
+            "sampling": {"max_tokens": 12},
+            "optimizer": {"lr": 3e-3},
+            "training": {"steps": 20, "prompts_per_step": 2, "group_size": 4},
+            "trainer": {"accelerator": "cpu"},
+        },
+        # Longer than a block of the prefix cache, and the same in every step.
+        prompts=[morl.Prompt("the answer is a number " * 20), morl.Prompt("yes no " * 30)],
+    )
+    with (result.folder / "logs" / "metrics.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["rollout/logprob_difference_max"]]
+    assert len(rows) == 20
+    worst = [float(row["rollout/logprob_difference_max"]) for row in rows]
+    if rollout:
+        assert [float(row["rollout/lag"]) for row in rows] == [0.0] + 19 * [1.0]
+        assert max(worst) > 1e-3, "an update must show, else the test of the other run shows nothing"
+    else:
+        assert max(worst) < 1e-4
+    assert not dist.is_initialized()
 
 
 # The trainer's process ---------------------------------------------------------------------------------------------

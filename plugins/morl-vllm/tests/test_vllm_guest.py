@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 import os
 import random
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,24 @@ def test_random_generators_after_an_error() -> None:
     with pytest.raises(KeyError):
         fail()
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_draws_of_the_trainer_beside_the_engine_are_not_undone() -> None:
+    resident, entered, drawn = guest(), threading.Event(), threading.Event()
+
+    def sample_ahead() -> None:
+        with resident.at_work():
+            entered.set()
+            drawn.wait(10)
+
+    beside = threading.Thread(target=sample_ahead)
+    beside.start()
+    entered.wait(10)
+    torch.rand(1)
+    after = torch.get_rng_state()
+    drawn.set()
+    beside.join()
+    assert torch.equal(torch.get_rng_state(), after)
 
 
 def test_functions_are_the_trainers_outside_and_the_engines_within() -> None:
