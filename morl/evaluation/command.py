@@ -1,0 +1,44 @@
+"""`morl evaluate`, from the command line to the table."""
+
+from __future__ import annotations
+
+from rich.console import Console
+
+from morl.config import merge, read_configs
+from morl.errors import ConfigError
+from morl.evaluation.arguments import help_text, read_arguments
+from morl.evaluation.resolve import resolve
+from morl.plugins import Registry
+
+
+def main(arguments: list[str]) -> int:
+    """Scores a model on held-out prompts, prints a table and writes the files that were asked for."""
+    if any(argument in ("--help", "-h") for argument in arguments):
+        print(help_text(), end="")
+        return 0
+    paths, tree, rest = read_configs(arguments)
+    if not paths or not rest or rest[0].startswith("-"):
+        raise ConfigError(
+            "morl evaluate needs a config and a model: morl evaluate CONFIG.yaml MODEL, where MODEL is a model folder,"
+            " a run folder or a hub name"
+        )
+    model, *rest = rest
+    asked = read_arguments(rest)
+    for option, path in (("--output", asked.output), ("--samples_file", asked.samples_file)):
+        if path is not None and path.is_dir():
+            raise ConfigError(f"{option} names a file; {path} is a folder")
+    tree = merge(tree, asked.overrides)
+    # Before Lightning and transformers are imported: a slip in the command should not take seconds to be told.
+    resolve(tree, model, asked.measures, Registry())
+
+    from morl.evaluation.report import table, write_json, write_samples
+    from morl.evaluation.run import evaluate_model
+
+    found = evaluate_model(tree, model, asked.measures, keep_samples=asked.samples_file is not None)
+    if found.is_first_rank:
+        Console().print(table(found))
+        if asked.output is not None:
+            write_json(asked.output, found)
+        if asked.samples_file is not None:
+            write_samples(asked.samples_file, found)
+    return 0

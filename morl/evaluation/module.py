@@ -1,0 +1,86 @@
+"""The Lightning module of an evaluation: its one prediction step samples and scores everything."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import lightning.pytorch as L
+import torch
+from torch.utils.data import DataLoader
+from transformers import PreTrainedTokenizerBase
+
+from morl.config.schema import Config
+from morl.policy.model import PolicyModel
+from morl.training.collect import BatchScores
+from morl.training.evaluate import score_held_out
+from morl.training.exchange import Exchange
+from morl.training.parts import Parts
+from morl.types import EncodedPrompt, RewardScores, RolloutBatch
+
+
+class EvaluationModule(L.LightningModule):
+    """Scores held-out prompts on the devices of a trainer.
+
+    Attributes:
+        scores: of the completions of all ranks, once it has run.
+        samples: all completions with their scores, in the order of the prompts; only where they were asked for.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        parts: Parts,
+        policy: PolicyModel,
+        tokenizer: PreTrainedTokenizerBase,
+        prompts: Sequence[EncodedPrompt],
+        model_path: str,
+        keep_samples: bool,
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.parts = parts
+        self.policy = policy
+        self.tokenizer = tokenizer
+        self.prompts = prompts
+        self.model_path = model_path
+        self.keep_samples = keep_samples
+        self.scores: BatchScores | None = None
+        self.samples: list[dict[str, Any]] = []
+
+    def predict_dataloader(self) -> DataLoader[int]:
+        """A single batch: prompts are shared out among the ranks when they are sampled."""
+        return DataLoader(range(1), batch_size=None, generator=torch.Generator())  # type: ignore[arg-type]
+
+    def predict_step(self, batch: Any, batch_idx: int) -> int:
+        """Samples and scores this rank's prompts and gathers the scores; returns the number of completions."""
+        exchange, backend = Exchange.current(), self.parts.backend
+        backend.start(self.policy, self.tokenizer, self.model_path)
+        backend.sync_weights(0)
+        observe = self._keep if self.keep_samples else None
+        self.scores = score_held_out(self.config, self.prompts, backend, self.parts.scorer, exchange, observe)
+        self.samples = [row for rows in exchange.gather(self.samples) for row in rows]
+        return len(self.scores.lengths_B)
+
+    def close(self) -> None:
+        """Ends what runs beside it; also after an error."""
+        self.parts.backend.close()
+        self.parts.scorer.close()
+
+    def _keep(self, rollouts: RolloutBatch, scores: RewardScores) -> None:
+        columns = (rollouts.group_ids_B, rollouts.lengths_B, rollouts.truncated_B, scores.values_BK, scores.failed_BK)
+        lists = (column.tolist() for column in columns)
+        for text, group, length, truncated, values, failed in zip(rollouts.texts, *lists, strict=True):
+            prompt = rollouts.prompts[group]
+            self.samples.append(
+                {
+                    "prompt_row": prompt.index,
+                    "prompt": prompt.text,
+                    "completion": text,
+                    "tokens": length,
+                    "truncated": truncated,
+                    # NaN is no JSON: a missing reward is null.
+                    "rewards": {n: None if v != v else v for n, v in zip(scores.names, values, strict=True)},
+                    "failed": [name for name, fails in zip(scores.names, failed, strict=True) if fails],
+                }
+            )
