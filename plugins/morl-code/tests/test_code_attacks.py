@@ -10,7 +10,6 @@ import os
 import resource
 import socket
 import subprocess
-import sys
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -62,7 +61,7 @@ def target(tmp_path: Path, judge: Judge, monkeypatch: pytest.MonkeyPatch) -> Ite
     assert isinstance(verdict, Verdict)
     assert verdict.share == 1.0, verdict
     processes, temporary, files = own_processes(), set(os.listdir("/tmp")), secret.stat()
-    victim = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], env={"SECRET": "secret"})
+    victim = subprocess.Popen(["sleep", "60"], env={"SECRET": "secret"})
     local = str(tmp_path / "socket")
     with (
         socket.create_server(("127.0.0.1", 0)) as listener,
@@ -536,7 +535,6 @@ def f(x): raise Passed
     "not there": "",
     "not Python": "def f(x) return",
     "printing a verdict": """
-import sys
 def f(x):
     for stream in (sys.stdout, sys.stderr, sys.__stdout__):
         print('{"passed": true, "error": null, "ran": true}', file=stream, flush=True)
@@ -577,7 +575,6 @@ builtins.all = builtins.any = lambda *a: True
 def f(x): return True
 """,
     "the checker's modules": """
-import sys
 for name, module in list(sys.modules.items()):
     for attribute in list(vars(module)) if name.startswith("sandbox") else ():
         if callable(getattr(module, attribute)) and attribute not in ("send", "receive"):
@@ -615,17 +612,14 @@ def f(x):
 """,
     "an answer that contains itself": "def f(x):\n    value = []\n    value.append(value)\n    return value",
     "no value": """
-import sys
 sys.modules["sandbox.codec"].encode = lambda *a, **k: {"D": "nonsense"}
 def f(x): return 1
 """,
     "an exception for a value": """
-import sys
 sys.modules["sandbox.subject"]._answer = lambda *a: {"raised": "SystemExit", "text": "0"}
 def f(x): return 1
 """,
     "frames": """
-import sys
 def texts(value, depth):
     if isinstance(value, str): yield value
     elif depth and isinstance(value, dict):
@@ -697,7 +691,6 @@ threading.Thread(target=time.sleep, args=(20,)).start()
 def f(x): return True
 """,
     "import hooks": """
-import sys
 class Finder:
     def find_spec(self, name, path=None, target=None):
         raise SystemExit(0)

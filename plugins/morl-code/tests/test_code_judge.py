@@ -82,6 +82,14 @@ def test_errors_are_bugs(judge: Judge, source: str, error: str) -> None:
     assert error in (verdict.errors[0] or "")
 
 
+def test_errors_are_plain_text(judge: Judge) -> None:
+    source = "def f(): raise ValueError('a\\n\\x1b[2Jb\\x00' + 'c' * 10**6)"
+    (error,) = run(judge, source, "f()").errors
+    assert error is not None
+    assert error.startswith("ValueError: a  [2Jb cccc")
+    assert len(error) == 500
+
+
 def test_a_program_that_hangs_at_once_is_not_tried_again(judge: Judge) -> None:
     verdict = run(judge, "while True: pass", *["pass"] * 20)
     assert verdict.errors == ("timed out after 2 s",) * 20

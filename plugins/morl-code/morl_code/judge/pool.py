@@ -120,8 +120,13 @@ def _judge(program: Program, sandbox: Sandbox, limits: Limits) -> Verdict:
     return Verdict(
         passed=tuple(outcome.passed for outcome in outcomes),
         ran=all(outcome.ran for outcome in outcomes),
-        errors=tuple(outcome.error for outcome in outcomes),
+        errors=tuple(outcome.error and _printable(outcome.error) for outcome in outcomes),
     )
+
+
+def _printable(text: str) -> str:
+    """An error as one line of plain text: the program may have had a say in it, and terminals obey what they show."""
+    return "".join(character if character.isprintable() else " " for character in text).strip()
 
 
 def _script(source: str, test: StdioTest, sandbox: Sandbox, wall: float) -> Outcome:

@@ -67,6 +67,10 @@ def _lines(text: str) -> list[str]:
     return "\n".join(line.rstrip() for line in text.split("\n")).strip("\n").split("\n")
 
 
+def _tests(tests: Iterable[Test]) -> tuple[Test, ...]:
+    return tuple(tests)
+
+
 def _names(names: Iterable[str] | None) -> tuple[str, ...] | None:
     if isinstance(names, str):
         raise DataError(f"expected a sequence of names, got {names!r}; write ({names!r},)")
@@ -93,7 +97,7 @@ class Program:
     """
 
     source: str = field(validator=instance_of(str))
-    tests: tuple[Test, ...] = field(converter=tuple)
+    tests: tuple[Test, ...] = field(converter=_tests)
     setup: str = field(default="", validator=instance_of(str))
     names: tuple[str, ...] | None = field(default=None, converter=_names)
 
