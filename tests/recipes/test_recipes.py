@@ -1,0 +1,361 @@
+"""Every recipe, as far as it can be checked without the models, the data and GPUs."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.nn.utils.rnn import pad_sequence
+
+from morl import train
+from morl.config import merge, parse, read_configs
+from morl.errors import ConfigError
+from morl.hookspecs import RolloutBackend
+from morl.plugins import Registry
+from morl.prompts import check_columns, encode_prompts
+from morl.rollout.transformers import TransformersBackend
+from morl.training.checks import check_settings
+from morl.training.parts import Parts, build_parts
+from morl.types import Completion, EncodedPrompt, Prompt, RolloutBatch
+
+ROOT = Path(__file__).resolve().parents[2]
+DATA = Path(__file__).parent / "data"
+SHARED = ROOT.parent / "shared" / "data"
+sys.path.insert(0, str(ROOT / "recipes"))
+
+import estimate  # noqa: E402 - the recipes are scripts, not a package
+import runs  # noqa: E402
+
+SAMPLES = {"tool calling": "toolrl.jsonl", "math": "deepscaler.jsonl", "code": "eurus.jsonl"}
+"""Rows in the layout of each data set, written for these tests."""
+
+REWARDS = {"tool calling": ["format", "correctness"], "math": ["correct", "length"], "code": ["pass", "bug", "length"]}
+
+CHATML = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+R1 = (
+    "{% for message in messages %}<|{{ message['role'] }}|>{{ message['content'] }}{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|><think>\n{% endif %}"
+)
+FAMILIES = {
+    "Qwen/Qwen2.5-1.5B-Instruct": ("qwen2", CHATML),
+    "Qwen/Qwen2.5-3B-Instruct": ("qwen2", CHATML),
+    "deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B": ("qwen2", R1),
+    "deepseek-ai/DeepSeek-R1-Distill-Qwen-7B": ("qwen2", R1),
+    "Qwen/Qwen3-4B-Instruct-2507": ("qwen3", CHATML),
+}
+"""Model -> architecture, and what its chat template does, in short."""
+
+RUNS = [
+    pytest.param(run, id="-".join(filter(None, (run.task, run.model, run.what))).replace(" ", "-")) for run in runs.RUNS
+]
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory, make_model_folder: Any) -> Any:
+    """A tiny model in place of a real one: same architecture, same kind of chat template."""
+    made: dict[tuple[str, str], Path] = {}
+
+    def make(path: str) -> Path:
+        if (family := FAMILIES[path]) not in made:
+            folder = tmp_path_factory.mktemp("family")
+            text = "".join((DATA / name).read_text(encoding="utf-8") for name in SAMPLES.values())
+            make_model_folder(folder, text=text, vocabulary=600, max_position_embeddings=16384)
+            if family[0] == "qwen3":
+                _as_qwen3(folder)
+            (folder / "chat_template.jinja").write_text(family[1])
+            made[family] = folder
+        return made[family]
+
+    return make
+
+
+def _as_qwen3(folder: Path) -> None:
+    from transformers import AutoModelForCausalLM, Qwen2Config, Qwen3Config
+
+    before = Qwen2Config.from_pretrained(folder).to_dict()
+    same = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
+    same += ("num_key_value_heads", "max_position_embeddings", "eos_token_id", "pad_token_id", "tie_word_embeddings")
+    config = Qwen3Config(**{name: before[name] for name in same}, head_dim=8)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+
+
+def tree_of(run: runs.Run, hardware: str = "one GPU", *overrides: str) -> dict[str, Any]:
+    """The recipe as `morl train` reads it."""
+    _, tree, own = read_configs([str(ROOT / a) if a[0] != "-" else a for a in run.arguments(hardware)])
+    return merge(tree, [*own, *overrides])
+
+
+def shrunken(tree: dict[str, Any], run: runs.Run, model: Any, output: Path) -> dict[str, Any]:
+    """The same recipe for this machine: tiny model, sample rows, another engine, a small batch, the CPU."""
+    small = merge(
+        tree,
+        [
+            f"--output={output}",
+            f"--policy.path={model(tree['policy']['path'])}",
+            f"--prompts.path={DATA / SAMPLES[run.task]}",
+            "--sampling.max_tokens=12",
+            "--training.steps=1",
+            "--training.prompts_per_step=4",
+            "--training.mini_batches=2",
+            "--training.group_size=4",
+            "--training.micro_batch_tokens=4096",
+            "--rewards.length.limit=8" if "length" in tree["rewards"] else "--seed=0",
+            "--trainer={accelerator: cpu, devices: 1, progress: false}",
+        ],
+    )
+    small["rollout"] = {"name": "transformers"}
+    if run.task == "code":
+        small["rewards"]["code"] |= {"workers": 1, "isolation": _isolation()}
+    return small
+
+
+def _isolation() -> str:
+    """Twelve random tokens are no danger, so that the check also runs where no sandbox can."""
+    from morl_code.judge import Judge
+
+    try:
+        Judge(workers=1).close()
+    except ConfigError:
+        return "none"
+    return "auto"
+
+
+def parts_of(tree: dict[str, Any]) -> Parts:
+    registry = Registry()
+    config = parse(tree, registry)
+    parts = build_parts(config, registry)
+    check_settings(config, parts)
+    return parts
+
+
+@pytest.mark.parametrize("hardware", runs.HARDWARE)
+@pytest.mark.parametrize("run", RUNS)
+def test_every_command_is_a_config_whose_plugins_are_there(run: runs.Run, hardware: str) -> None:
+    registry = Registry()
+    for override in ((), *((each,) for each in runs.estimators(run))):
+        config = parse(tree_of(run, hardware, *override), registry)
+        assert config.policy.options["path"] in FAMILIES
+        assert config.rollout.name == "vllm"
+    if run.task == "math":
+        weights = [parse(tree_of(run, hardware, each), registry).rewards["length"].weight for each in runs.WEIGHTS]
+        assert weights == [1.0, 0.75, 0.5, 0.25]
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_the_hyperparameters_are_those_of_the_paper(run: runs.Run) -> None:
+    """Tables 6 and 7."""
+    config = parse(tree_of(run), Registry())
+    tools = run.task == "tool calling"
+    training, loss = config.training, config.loss.options
+    assert training.group_size == (4 if tools else 16)
+    assert training.prompts_per_step == 512
+    assert training.prompts_per_step / training.mini_batches == (128 if tools else 64)
+    assert config.prompts.max_tokens == (2048 if tools else 1024)
+    assert config.sampling.max_tokens == (1024 if tools else 8000)
+    assert config.sampling.temperature == 1
+    assert config.optimizer.lr == 1e-6
+    assert training.steps == (100 if tools else 500)
+    assert loss["kl_coef"] == (1e-3 if tools else 5e-4)
+    assert tools or loss["kl_estimator"] == "k2"
+    assert (loss["clip_low"], loss["clip_high"]) == (0.2, 0.2 if tools else 0.28)
+    assert tools or (loss["aggregation"], training.dynamic_sampling_rounds > 0) == ("token-mean", True)
+    assert tools or config.rewards["length"].options["limit"] == 4000
+    conditions = config.estimator.options.get("conditions")
+    wanted = {"conditioned length": "correct", "three rewards": "pass", "two rewards": "pass"}.get(run.what)
+    assert conditions == ({"length": {"on": wanted, "at_least": 1.0}} if wanted else None)
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_rows_become_prompts_that_the_rewards_can_score(run: runs.Run, model: Any, tmp_path: Path) -> None:
+    from transformers import AutoTokenizer
+
+    tree = shrunken(tree_of(run), run, model, tmp_path / "run")
+    parts = parts_of(tree)
+    assert parts.prompts is not None
+    prompts = parts.prompts.load()
+    assert len(prompts) == 4
+    check_columns(prompts, parts.scorer.required_columns)
+    tokenizer = AutoTokenizer.from_pretrained(tree["policy"]["path"])
+    encoded = encode_prompts(prompts, tokenizer, max_tokens=tree["prompts"]["max_tokens"], on_long="error")
+    opened = {reward.get("opened_by_prompt", False) for reward in tree["rewards"].values()}
+    for prompt in encoded:
+        assert prompt.text.endswith("<think>\n") == (True in opened)
+    scores = parts.scorer.score([Completion(prompt, "no idea", (1, 2)) for prompt in prompts])
+    assert not scores.failed_BK.any()
+    assert not scores.values_BK.isnan().any()
+
+
+def one_step(tree: dict[str, Any], rollout: RolloutBackend | None = None) -> dict[str, float]:
+    """Trains, and returns the metrics of the step."""
+    result = train(tree, rollout=rollout)
+    with (result.folder / "logs" / "metrics.csv").open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    return {name: float(value) for name, value in row.items() if value}
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_one_step_of_a_tiny_model(run: runs.Run, model: Any, tmp_path: Path) -> None:
+    metrics = one_step(shrunken(tree_of(run), run, model, tmp_path / "run"))
+    for reward in REWARDS[run.task]:
+        assert metrics[f"reward/{reward}/failed"] == metrics[f"reward/{reward}/missing"] == 0
+
+
+def answers(task: str, prompt: Prompt, thinks: bool) -> list[str]:
+    """A right answer, a right one that is long, a wrong one and none: every reward differs between them."""
+    end, long = "</think>" if thinks else "", "well " * 200
+    match task:
+        case "tool calling":
+            gold = prompt.columns["ground_truth"]
+            return [gold, gold.replace(" </think>", f" {long}</think>"), gold.replace("<think>", ""), long]
+        case "math":
+            right = f"So{end} \\boxed{{{prompt.columns['answer']}}}"
+            return [right, long + right, f"So{end} \\boxed{{7}}", long]
+    program = PROGRAMS[prompt.columns["index"]]
+    return [
+        f"{text}{end}\n```python\n{code}\n```\n"
+        for text, code in (("So", program), (long, program), ("So", "print('no')"), (long, "print("))
+    ]
+
+
+PROGRAMS = {
+    0: "print(sum(map(int, input().split())))",
+    2: "def twice(text): return 2 * text",
+    3: "import sys\nprint(*reversed(sys.stdin.read().split()), sep='\\n')",
+    4: "print(int(input()) ** 2)",
+}
+"""Right programs, by the number of their row."""
+
+
+class Script(TransformersBackend):
+    """Gives answers out of a book: a policy of random weights gets none right, and then no step learns anything."""
+
+    def __init__(self, task: str, thinks: bool) -> None:
+        super().__init__()
+        self.task, self.thinks = task, thinks
+
+    def generate(self, prompts: Sequence[EncodedPrompt], n: int, sampling: Any, seeds: Sequence[int]) -> RolloutBatch:
+        texts = [text for prompt in prompts for text in answers(self.task, prompt.prompt, self.thinks)]
+        ids = [[*self._tokenizer(text)["input_ids"], self._tokenizer.eos_token_id] for text in texts]
+        ids_BT = pad_sequence([torch.tensor(row) for row in ids], batch_first=True)
+        mask_BT = pad_sequence([torch.ones(len(row), dtype=torch.bool) for row in ids], batch_first=True)
+        assert ids_BT.shape[1] <= sampling.max_tokens
+        assert n == 4
+        return RolloutBatch(
+            prompts=tuple(prompts),
+            group_ids_B=torch.arange(len(prompts)).repeat_interleave(n),
+            completion_ids_BT=ids_BT,
+            completion_mask_BT=mask_BT,
+            rollout_logprobs_BT=torch.zeros(mask_BT.shape),
+            truncated_B=torch.zeros(len(texts), dtype=torch.bool),
+            texts=tuple(texts),
+            weights_version=self._version,
+        )
+
+
+def learn(run: runs.Run, model: Any, output: Path, hardware: str = "one GPU", *overrides: str) -> dict[str, float]:
+    """One step of a recipe on answers out of a book."""
+    tree = shrunken(tree_of(run, hardware, *overrides), run, model, output)
+    tree["sampling"]["max_tokens"] = 1000
+    if "length" in tree["rewards"]:
+        tree["rewards"]["length"]["limit"] = 150
+    thinks = any(reward.get("opened_by_prompt", False) for reward in tree["rewards"].values())
+    return one_step(tree, Script(run.task, thinks))
+
+
+def check_learned(run: runs.Run, metrics: dict[str, float]) -> None:
+    assert metrics["groups/with_signal"] == 1
+    assert metrics["optimizer/grad_norm"] > 0
+    for reward in REWARDS[run.task]:
+        learned = not (reward == "bug" and run.what == "two rewards")
+        assert (metrics[f"reward/{reward}/advantage_share"] > 0) == learned
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_a_step_learns_from_every_reward(run: runs.Run, model: Any, tmp_path: Path) -> None:
+    metrics = learn(run, model, tmp_path / "run")
+    check_learned(run, metrics)
+    means = {reward: metrics[f"reward/{reward}/mean"] for reward in REWARDS[run.task]}
+    if run.task == "math":
+        assert means == {"correct": 0.5, "length": 0.5}
+    if run.task == "code":
+        assert means == {"pass": 0.5, "bug": pytest.approx(0.6875), "length": 0.5}
+    if run.task == "tool calling":
+        assert means["format"] == 0.5
+
+
+@pytest.mark.parametrize("run", [RUNS[0], RUNS[3], RUNS[8]])
+@pytest.mark.parametrize("position", [0, 1])
+def test_a_step_with_the_other_estimators(run: runs.Run, position: int, model: Any, tmp_path: Path) -> None:
+    check_learned(run, learn(run, model, tmp_path / "run", "one GPU", runs.estimators(run)[position]))
+
+
+def test_a_step_with_adapters(model: Any, tmp_path: Path) -> None:
+    run = runs.RUNS[0]
+    check_learned(run, learn(run, model, tmp_path / "run", "one GPU, LoRA"))
+    assert (tmp_path / "run" / "model" / "adapter").is_dir()
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="needs ../shared/data; the sample rows cover the same")
+def test_the_adapter_reads_the_tool_calling_data_itself(model: Any, tmp_path: Path) -> None:
+    run = runs.RUNS[0]
+    tree = shrunken(tree_of(run), run, model, tmp_path / "run")
+    tree["prompts"]["path"] = str(SHARED / "toolrl" / "rlla_test.parquet")
+    prompts = parts_of(tree).prompts.load()  # type: ignore[union-attr]
+    assert len(prompts) == 80
+    gold = [Completion(prompt, prompt.columns["ground_truth"], (1,)) for prompt in prompts]
+    assert parts_of(tree).scorer.score(gold).values_BK.mean(0).tolist() == [1.0, 3.0]
+
+
+# Estimates -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", FAMILIES)
+def test_shapes_have_as_many_parameters_as_the_models(path: str) -> None:
+    from transformers import AutoModelForCausalLM, Qwen2Config, Qwen3Config
+
+    shape = estimate.SHAPES[path]
+    options: dict[str, Any] = {
+        "num_hidden_layers": shape.layers,
+        "hidden_size": shape.hidden,
+        "intermediate_size": shape.inner,
+        "num_attention_heads": shape.heads,
+        "num_key_value_heads": shape.kv_heads,
+        "vocab_size": shape.vocabulary,
+        "tie_word_embeddings": shape.tied,
+    }
+    config = Qwen3Config(**options, head_dim=shape.head) if shape.head_norms else Qwen2Config(**options)
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config)
+        assert shape.parameters == model.num_parameters()
+        peft = pytest.importorskip("peft")
+        adapted = peft.get_peft_model(model, peft.LoraConfig(r=32, target_modules="all-linear", task_type="CAUSAL_LM"))
+    assert shape.adapters(32) == adapted.get_nb_trainable_parameters()[0]
+
+
+def test_the_tables_of_the_readme_are_computed() -> None:
+    text = estimate.README.read_text(encoding="utf-8")
+    assert estimate.with_tables(text) == text, "run: python recipes/estimate.py --write"
+
+
+def test_a_larger_batch_or_model_takes_longer_and_more() -> None:
+    small, large = (estimate.estimate(run, "one GPU") for run in runs.RUNS[:2])
+    assert small is not None
+    assert large is not None
+    assert large.training > small.training
+    assert large.hours_per_step > small.hours_per_step
+    assert estimate.estimate(runs.RUNS[4], "one GPU") is None, "7B with all its weights does not fit"
