@@ -454,13 +454,13 @@ def test_endless_output_stays_out_of_the_parents_memory(judge: Judge, target: Ta
 
 def test_the_memory_limit_is_met_by_an_error_not_by_the_machine(judge: Judge) -> None:
     verdict = run(judge, Program(HARM["memory bomb"], [FunctionTest("f()")]))
-    assert verdict.errors == ("MemoryError: ",)
+    assert verdict.errors == ("MemoryError",)
 
 
 def test_a_stuck_program_does_not_hold_up_the_others() -> None:
     stuck = Program("while True: pass", [FunctionTest("pass")])
     quick = Program("def f(): return 1", [FunctionTest("assert f() == 1")])
-    with Judge(limits=Limits(wall=2, total=2), workers=2) as judge:
+    with Judge(limits=Limits(wall=4, total=4), workers=2) as judge:
         judge.run([quick, quick])
         with ThreadPoolExecutor() as threads:
             waiting = threads.submit(judge.run, [stuck])
@@ -468,7 +468,7 @@ def test_a_stuck_program_does_not_hold_up_the_others() -> None:
             assert not waiting.done()
         (verdict,) = waiting.result()
     assert isinstance(verdict, Verdict)
-    assert verdict.errors == ("timed out after 2 s",)
+    assert verdict.errors == ("timed out after 4 s",)
     assert all(isinstance(other, Verdict) and other.passed == (True,) for other in others)
 
 
@@ -701,6 +701,12 @@ def f(x): return True
     "modules that tests use": """
 class math:
     isclose = staticmethod(lambda *a, **k: True)
+def f(x): return 7.5
+""",
+    "other modules under their names": """
+import operator, sys
+math = sys.modules["sandbox.subject"]
+math.isclose = lambda *a, **k: True
 def f(x): return 7.5
 """,
     "functions that tests use": """

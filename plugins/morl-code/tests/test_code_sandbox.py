@@ -40,6 +40,12 @@ def test_an_unknown_isolation_is_refused() -> None:
         Judge(isolation="namespace")  # type: ignore[arg-type]
 
 
+def test_other_systems_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    with pytest.raises(ConfigError, match="generated programs run on Linux only, this is darwin"):
+        Judge(isolation="none")
+
+
 def test_auto_takes_the_best_level_that_holds() -> None:
     assert FOUND, {level: probe.missing(level) for level in probe.LEVELS}
     with Judge() as judge:

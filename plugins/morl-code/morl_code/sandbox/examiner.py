@@ -63,7 +63,7 @@ class Program:
         for name, module, number in self._defined:
             if name not in used or (hasattr(builtins, name) if names is None else name not in names):
                 continue
-            true_name = module or (name if names is None else "")
+            true_name = name if names is None and name in sys.stdlib_module_names else module
             if true_name.partition(".")[0] in sys.stdlib_module_names:
                 found[name] = importlib.import_module(true_name)
             elif not module:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import socket
+import sys
 import tempfile
 from pathlib import Path
 
@@ -47,13 +48,17 @@ def choose(isolation: str) -> str:
     Raises:
         ConfigError: an unknown level, one that does not hold, or "auto" where none does.
     """
-    if isolation == "none":
-        return isolation
-    if isolation != "auto" and isolation not in LEVELS:
-        known = ("auto", *LEVELS, "none")
+    if not sys.platform.startswith("linux"):
+        raise ConfigError(
+            f"generated programs run on Linux only, this is {sys.platform}; train on Linux or in a container"
+        )
+    known = ("auto", *LEVELS, "none")
+    if isolation not in known:
         raise ConfigError(
             f"unknown isolation {isolation!r}{suggest(str(isolation), known)}; available: {', '.join(known)}"
         )
+    if isolation == "none":
+        return isolation
     faults = {}
     for level in LEVELS if isolation == "auto" else (isolation,):
         faults[level] = missing(level)

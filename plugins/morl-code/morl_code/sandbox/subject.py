@@ -74,7 +74,7 @@ def describe(error: BaseException) -> str:
         text = str(error)
     except BaseException:  # noqa: BLE001 - the class is the program's
         text = "?"
-    return f"{type(error).__name__}: {text}"[:500]
+    return f"{type(error).__name__}: {text}"[:500] if text else type(error).__name__
 
 
 def _execute(source: str, name: str) -> types.ModuleType:
