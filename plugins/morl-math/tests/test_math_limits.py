@@ -143,9 +143,10 @@ def test_workers_that_cannot_start_end_the_run(monkeypatch: pytest.MonkeyPatch, 
 # What stays behind ---------------------------------------------------------------------------------------------------
 
 TRAINER = """
-import sys, threading, time
+import signal, sys, threading, time
 from morl_math.pool import Pool
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs of a shell ignore it
 pool = Pool(workers=2, time_limit=1.0, memory_limit=1024)
 pool.compare([("1+x", "x+1"), ("1+y", "y+1")], 60)
 print(*(worker._process.pid for worker in pool._idle), flush=True)
