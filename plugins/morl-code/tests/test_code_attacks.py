@@ -10,8 +10,10 @@ import os
 import resource
 import socket
 import subprocess
+import sys
+import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -95,12 +97,19 @@ def target(tmp_path: Path, judge: Judge, monkeypatch: pytest.MonkeyPatch) -> Ite
     assert not {name for name in set(os.listdir("/tmp")) - temporary if "morl-code" in name}
 
 
-def own_processes() -> set[int]:
+def until(condition: Callable[[], bool], seconds: float = 5.0) -> bool:
+    end = time.monotonic() + seconds
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.02)
+    return condition()
+
+
+def own_processes(mark: str = str(MARK)) -> set[int]:
     found = set()
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
-                if str(MARK) in (entry / "cmdline").read_text():
+                if mark in (entry / "cmdline").read_text():
                     found.add(int(entry.name))
             except OSError:  # ended meanwhile
                 continue
@@ -164,6 +173,8 @@ def f():
 """,
     "other programs": """
 import subprocess
+import sys
+import time
 def f():
     subprocess.run(["/bin/sh", "-c", "true"], check=True)
     return "harm"
@@ -483,6 +494,31 @@ def test_a_worker_that_is_killed_is_replaced(judge: Judge) -> None:
         assert isinstance(error, Exception)
         assert "the sandbox" in str(error)
         assert run(own, good).share == 1.0
+
+
+def test_nothing_outlives_the_trainer(judge: Judge) -> None:
+    own = own_processes()
+    trainer = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "from morl_code.judge import *\n"
+            f"judge = Judge(isolation={judge.isolation!r}, workers=1, limits=Limits(wall=20, total={20 + MARK}))\n"
+            "print(judge.run([Program('def f(): return 1', [FunctionTest('assert f() == 1')])])[0].share, flush=True)\n"
+            "judge.run([Program('import time; time.sleep(20)', [FunctionTest('pass')])])",
+        ],
+        stdout=subprocess.PIPE,
+    )
+    assert trainer.stdout is not None
+    with trainer.stdout:
+        assert trainer.stdout.readline() == b"1.0\n"
+    mark = str(20 + MARK)
+    zygote = {"namespaces": 2, "landlock": 1}[judge.isolation]
+    assert until(lambda: len(own_processes(mark)) == 1 + zygote + 2)  # with the trainer, the program and the test
+    trainer.kill()
+    trainer.wait()
+    assert until(lambda: not own_processes(mark))
+    assert own_processes() == own
 
 
 # The verdict ---------------------------------------------------------------------------------------------------------
