@@ -29,6 +29,8 @@ from morl.cli import main
 from morl.config import yaml12
 from morl.config.load import merge, parse, read_configs, read_yaml
 from morl.errors import ConfigError, PluginError
+from morl.evaluation.arguments import read_arguments
+from morl.evaluation.resolve import resolve
 from morl.plugins import Registry
 from morl.training.checks import check_settings
 from morl.training.parts import build_parts
@@ -166,6 +168,8 @@ class Reader:
                     Path(path).write_text(CONFIG, encoding="utf-8")
                 # Checks every cell as far as can be done without running any.
                 return self._morl([*words[1:], "--report_only"], fails)
+            case ["morl", "evaluate", *arguments] if "--help" not in arguments:
+                self._evaluate(arguments)
             case ["morl", "train", *_, "--help" | "--print_config"] | ["morl", "plugins" | "--version" | "--help"]:
                 return self._morl(words[1:], fails)
             case ["morl", "train" | "resume", path, *_] if self._trains(path):
@@ -186,6 +190,14 @@ class Reader:
             case [program, *_]:
                 assert program in _HARMLESS, f"no test knows the command {program!r}"
         return ""
+
+    def _evaluate(self, arguments: list[str]) -> None:
+        """All that is checked before a model is loaded; the reader's model stands for whichever is named."""
+        _, tree, (_, *rest) = read_configs(arguments)
+        asked = read_arguments(rest)
+        registry = Registry()
+        config = resolve(merge(tree, asked.overrides), str(self.model), asked.measures, registry)
+        check_settings(config, build_parts(config, registry))
 
     def _trains(self, path: str) -> bool:
         return self.document in TRAINED and Path(path).exists() and not path.startswith("examples/")
