@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Any
 
 import torch
-from attrs import define, field, validators
+from attrs import define, field
 from torch import nn
 
 from morl.errors import ConfigError, RolloutError
 from morl.rollout.context import check_context, check_prompts
-from morl.rollout.ends import StopStrings, end_tokens
+from morl.rollout.ends import end_tokens
 from morl.types import EncodedPrompt, RolloutBatch, Sampling
 from morl_vllm.engine import Engine, EngineFault
 from morl_vllm.installed import installed_engine, require_engine
 from morl_vllm.sampling import rollout_batch, sampling_params
-from morl_vllm.settings import check_engine_args, engine_arguments
+from morl_vllm.settings import IN_PROCESS, EngineOptions, refuse
 from morl_vllm.weights import policy_weights
 
 _log = logging.getLogger(__name__)
 
 
 @define(eq=False)
-class VllmBackend:
+class VllmBackend(EngineOptions):
     """Samples with vLLM in the training process, on the policy's device, and loads the new weights before every step.
 
     Args:
@@ -42,23 +42,15 @@ class VllmBackend:
         ConfigError: no engine is installed, or one of another version than those tested; options that make no sense.
     """
 
-    dtype: Literal["auto", "float32", "bfloat16"] = field(
-        default="auto", validator=validators.in_(("auto", "float32", "bfloat16"))
-    )
-    max_model_len: int | None = field(default=None, validator=validators.optional(validators.ge(2)))
-    max_num_seqs: int = field(default=256, validator=validators.ge(1))
-    kv_cache_gib: float | None = field(default=None, validator=validators.optional(validators.gt(0.0)))
-    gpu_memory_utilization: float = field(default=0.4, validator=[validators.gt(0.0), validators.le(1.0)])
-    enforce_eager: bool = False
     sleep: bool = False
-    engine_args: Mapping[str, Any] = field(factory=dict)
     _policy: Any = field(init=False, default=None)
     _tokenizer: Any = field(init=False, default=None)
     _engine: Engine | None = field(init=False, default=None)
     _version: int = field(init=False, default=0)
 
     def __attrs_post_init__(self) -> None:
-        check_engine_args(self.engine_args)
+        super().__attrs_post_init__()
+        refuse(self.engine_args, IN_PROCESS)
         require_engine(installed_engine())
 
     def start(self, policy: nn.Module, tokenizer: Any, model_path: str) -> None:
@@ -119,12 +111,11 @@ class VllmBackend:
         end_ids = end_tokens(self._tokenizer, getattr(base, "generation_config", None))
         params = sampling_params(sampling, n, seeds, end_ids)
         try:
-            outputs = self._engine.generate([p.token_ids for p in prompts], params, sampling.temperature or 1.0)
+            groups = self._engine.generate([p.token_ids for p in prompts], params, sampling.temperature or 1.0)
         except EngineFault:
             self._end_engine()
             raise
-        stops = StopStrings(sampling.stop, self._tokenizer) if sampling.stop else None
-        return rollout_batch(prompts, n, outputs, stops, self._tokenizer, self._version)
+        return rollout_batch(prompts, n, groups, sampling.stop, self._tokenizer, self._version)
 
     def close(self) -> None:
         """See `morl.hookspecs.RolloutBackend`."""
@@ -134,7 +125,14 @@ class VllmBackend:
     def _new_engine(self) -> Engine:
         device = next(self._policy.parameters()).device
         base = self._policy.base_model
-        return Engine(base.config, self._tokenizer, engine_arguments(self, base, device.type), device)
+        if self.sleep and device.type == "cpu":
+            raise ConfigError("rollout.sleep frees memory of a GPU, and the policy is on the CPU: leave it false")
+        arguments = self.arguments(base.config, base.dtype, device.type) | {
+            # Not one engine over all ranks, but one for each, whose place is read from the environment.
+            "distributed_executor_backend": "external_launcher",
+            "enable_sleep_mode": self.sleep,
+        }
+        return Engine(base.config, self._tokenizer, arguments, device)
 
     def _end_engine(self) -> None:
         engine, self._engine = self._engine, None

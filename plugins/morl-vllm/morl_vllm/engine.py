@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import gc
 import logging
 import os
@@ -16,7 +15,9 @@ import torch.distributed as dist
 from attrs import define, field
 
 from morl.errors import ConfigError, MorlError, RolloutError, suggest
+from morl_vllm.folder import save_without_weights
 from morl_vllm.guest import Guest
+from morl_vllm.sampling import Drawn
 from morl_vllm.weights import Weight, check_weights, expected_shapes, read_all
 
 LOGGING_LEVEL = "VLLM_LOGGING_LEVEL"
@@ -92,8 +93,10 @@ class Engine:
         if not emptied:
             raise EngineFault("vLLM did not empty its prefix cache, which holds keys and values of older weights")
 
-    def generate(self, prompts: Sequence[Sequence[int]], params: Sequence[Any], temperature: float) -> list[Any]:
-        """One `vllm.RequestOutput` per prompt.
+    def generate(
+        self, prompts: Sequence[Sequence[int]], params: Sequence[Any], temperature: float
+    ) -> list[list[Drawn]]:
+        """The completions of each prompt.
 
         Args:
             prompts: token ids.
@@ -112,7 +115,7 @@ class Engine:
                 self._fall_asleep()
         except Exception as error:
             raise EngineFault(f"vLLM failed to generate: {type(error).__name__}: {error}") from error
-        return outputs
+        return [Drawn.members(output) for output in outputs]
 
     def close(self) -> None:
         """Ends the engine and frees its memory; a second call does nothing."""
@@ -157,10 +160,7 @@ class Engine:
         for name in self.arguments:
             if name not in known:
                 raise ConfigError(f"vLLM has no engine argument {name!r}{suggest(name, known)}")
-        config = copy.deepcopy(self.config)
-        config.architectures = config.architectures or [_architecture(config)]
-        config.save_pretrained(folder)
-        self.tokenizer.save_pretrained(folder)
+        save_without_weights(self.config, self.tokenizer, folder)
         try:
             return LLM(folder, **self.arguments)
         except MorlError:
@@ -187,10 +187,3 @@ def _environment(device: torch.device) -> dict[str, str | None]:
         # A world of one process needs no port that others know; that of several exists already.
         **({} if started else {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}),
     }
-
-
-def _architecture(config: Any) -> str:
-    from transformers import AutoModelForCausalLM
-
-    classes: Any = AutoModelForCausalLM._model_mapping[type(config)]
-    return str(classes.__name__)

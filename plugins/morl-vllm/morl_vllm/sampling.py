@@ -56,17 +56,46 @@ def sampling_params(sampling: Sampling, n: int, seeds: Sequence[int], end_ids: f
 
 
 @frozen
-class _Row:
+class Drawn:
+    """One completion, as the engine drew it.
+
+    Attributes:
+        token_ids: sampled tokens.
+        logprobs: one for each.
+        truncated: ended by the token limit.
+    """
+
     token_ids: list[int]
     logprobs: list[float]
     truncated: bool
+
+    @classmethod
+    def members(cls, output: Any) -> list[Drawn]:
+        """The completions of a `vllm.RequestOutput`."""
+        return [
+            cls(list(one.token_ids), list(one.logprobs.logprobs), one.finish_reason == "length")
+            for one in output.outputs
+        ]
+
+    def cut(self, stops: StopStrings) -> Drawn:
+        """Only what comes before and with a stop string, by morl's rule.
+
+        The engine mostly stopped there by itself.  It does not where a stop string holds half a character, which it
+        keeps back until the other half is drawn.
+        """
+        seen: list[int] = []
+        for token in self.token_ids:
+            seen.append(token)
+            if stops.ended(seen):
+                return Drawn(seen, self.logprobs[: len(seen)], False)
+        return self
 
 
 def rollout_batch(
     prompts: Sequence[EncodedPrompt],
     n: int,
-    outputs: Sequence[Any],
-    stops: StopStrings | None,
+    groups: Sequence[Sequence[Drawn]],
+    stop: Sequence[str],
     tokenizer: Any,
     version: int,
 ) -> RolloutBatch:
@@ -74,15 +103,16 @@ def rollout_batch(
 
     Args:
         prompts: P prompts.
-        n: completions of each; an answer that holds only one, at temperature 0, is repeated.
-        outputs: P `vllm.RequestOutput`.
-        stops: the stop strings, if there are any.
+        n: completions of each; a group of only one, at temperature 0, is repeated.
+        groups: P groups.
+        stop: stop strings.
         tokenizer: decodes the texts.
         version: of the weights.
     """
-    rows = []
-    for output in outputs:
-        members = [_row(member, stops) for member in output.outputs]
+    stops = StopStrings(stop, tokenizer) if stop else None
+    rows: list[Drawn] = []
+    for group in groups:
+        members = group if stops is None else [member.cut(stops) for member in group]
         rows += [members[member % len(members)] for member in range(n)]
     lengths_B = torch.tensor([len(row.token_ids) for row in rows])
     T = int(lengths_B.max())
@@ -102,19 +132,3 @@ def rollout_batch(
         texts=tuple(tokenizer.batch_decode([row.token_ids for row in rows], skip_special_tokens=True)),
         weights_version=version,
     )
-
-
-def _row(member: Any, stops: StopStrings | None) -> _Row:
-    """One completion; cut where a stop string ends by morl's rule.
-
-    The engine mostly stopped there by itself.  It does not where a stop string holds half a character, which it keeps
-    back until the other half is drawn.
-    """
-    tokens, logprobs = list(member.token_ids), list(member.logprobs.logprobs)
-    if stops is not None:
-        seen: list[int] = []
-        for token in tokens:
-            seen.append(token)
-            if stops.ended(seen):
-                return _Row(seen, logprobs[: len(seen)], False)
-    return _Row(tokens, logprobs, member.finish_reason == "length")

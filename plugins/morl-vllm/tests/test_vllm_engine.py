@@ -358,6 +358,11 @@ def test_too_long_for_the_model_or_the_engine(tied_model: str) -> None:
             backend.generate(encoded((5,), ()), 1, Sampling(), [0, 1])
 
 
+def test_sleeping_on_a_cpu(tied_model: str) -> None:
+    with pytest.raises(ConfigError, match=r"rollout\.sleep frees memory of a GPU"), started(tied_model, sleep=True):
+        pass
+
+
 def test_an_engine_argument_that_does_not_exist(tied_model: str) -> None:
     with (
         pytest.raises(
