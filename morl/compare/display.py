@@ -44,9 +44,9 @@ class Display:
     """Counts of cells, those at work with their steps, time gone and time left.
 
     Attributes:
-        total: cells of the grid.
-        slugs: of those cells.
+        slugs: of all cells of the grid.
         jobs: cells at a time.
+        console: where to.
     """
 
     slugs: Sequence[str]

@@ -31,6 +31,12 @@ from morl.errors import ConfigError, MorlError
 from morl.plugins import Registry
 from morl.training.run_folder import RunFolder, steps_in, write_text
 
+_OF_A_RUN = (
+    *("config.yaml", "environment.json", "evaluation.json", "logs", "tensorboard", "samples", "checkpoints", "model"),
+    *("config.yaml.draft", "environment.json.draft", "evaluation.json.draft", "model.draft"),
+)
+"""What a run folder holds, and, behind a dot, what was being written when its process was killed."""
+
 State: TypeAlias = Literal["waiting", "running", "finished", "failed", "interrupted"]
 
 
@@ -169,16 +175,16 @@ class StudyFolder:
                 f" with --output, or remove {run.path}"
             )
 
-    def clear(self, slug: str) -> None:
-        """Removes the folder of a run that has nothing to go on from.
+    def check_replaceable(self, slug: str) -> None:
+        """Refuses to do a run anew, which removes what is left of it, where something else would be lost.
 
         Raises:
-            ConfigError: it holds what is not a run.
+            ConfigError: names what is no part of a run.
         """
         path = self.run(slug).path
-        if path.exists() and any(path.iterdir()) and not self.run(slug).config.is_file():
-            raise ConfigError(f"{path} holds other files than a run; move them away")
-        shutil.rmtree(path, ignore_errors=True)
+        others = [e.name for e in path.iterdir() if e.name.lstrip(".") not in _OF_A_RUN] if path.is_dir() else []
+        if others or path.is_file():
+            raise ConfigError(f"{path} holds {', '.join(others) or 'no run'}; move it away, for the run is done anew")
 
     def tidy(self, slug: str, keep: Keep) -> None:
         """Removes of a finished run what is not to be kept."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import time
 from collections.abc import Iterator, Sequence
@@ -99,7 +100,7 @@ class Runner:
         if has_checkpoint(run):
             arguments = ["resume", str(run.path)]
         else:
-            self.folder.clear(cell.slug)
+            shutil.rmtree(run.path, ignore_errors=True)  # `check_replaceable` has looked into it
             arguments = ["train", str(self.folder.config(cell.slug))]
         with log.open("a", encoding="utf-8") as file:
             file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  morl {' '.join(arguments)}\n")
@@ -118,8 +119,8 @@ class Runner:
             self._running.remove(running)
             slug, record = running.cell.slug, self.records[running.cell.slug]
             if code == 0:
-                self.folder.tidy(slug, self.keep)
                 self._write(slug, ended(record, "finished", running.seconds))
+                self.folder.tidy(slug, self.keep)
             else:
                 log = self.folder.log(slug)
                 self._write(slug, ended(record, "failed", running.seconds, _error(code, log, running.log_began)))

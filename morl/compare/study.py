@@ -14,7 +14,7 @@ from morl.analysis import FailedRun, LabelledRun, require_matplotlib, write_repo
 from morl.compare.arguments import Keep
 from morl.compare.check import CheckedCell, check_cells
 from morl.compare.display import Display
-from morl.compare.folder import Record, StudyFolder
+from morl.compare.folder import Record, StudyFolder, has_checkpoint
 from morl.compare.grid import Cell, Grid
 from morl.compare.run import Runner
 from morl.compare.slots import Slots, available_cores, available_gpus, find_slots
@@ -67,10 +67,13 @@ class Study:
         slots = find_slots((cell.config.trainer for cell in self.cells), jobs, available_cores(), available_gpus())
         with self.folder.lock():
             records = self._records()
+            todo = [cell for cell in self.cells if records[cell.slug].state != "finished"]
+            for cell in todo:
+                if not has_checkpoint(self.folder.run(cell.slug)):
+                    self.folder.check_replaceable(cell.slug)
             self.folder.write_grid(self._asked(slots), self.cells)
             self.folder.write_records(records)
             display = Display([cell.slug for cell in self.cells], len(slots))
-            todo = [cell for cell in self.cells if records[cell.slug].state != "finished"]
             self._announce(display, records, len(self.cells) - len(todo), slots)
             try:
                 if todo:

@@ -136,13 +136,24 @@ def test_settings_that_the_run_did_not_know_had_their_defaults(one_cell):
         folder.check_unchanged(cell(training={**older["training"], "inner_epochs": 2}), registry)
 
 
-def test_only_what_is_a_run_is_cleared(one_cell):
+def test_only_what_is_a_run_is_replaced(one_cell):
     folder, _, _ = one_cell
-    folder.clear("gdpo-seed0")
-    assert not folder.run("gdpo-seed0").path.exists()
-    notes = folder.cells / "mine-seed0" / "notes.txt"
-    notes.parent.mkdir()
+    run = folder.run("gdpo-seed0").path
+    (run / ".evaluation.json.draft").touch()
+    folder.check_replaceable("gdpo-seed0")
+    folder.check_replaceable("not-there-seed0")
+    (run / "notes.txt").touch()
+    with pytest.raises(ConfigError, match=r"out/cells/gdpo-seed0 holds notes\.txt; move it away, for the run is done"):
+        folder.check_replaceable("gdpo-seed0")
+
+
+def test_notes_in_an_unfinished_run_stop_the_command_before_it_removes_them(compare):
+    notes = Path("out/cells/gdpo-seed1/notes.txt")
+    notes.parent.mkdir(parents=True)
     notes.touch()
-    with pytest.raises(ConfigError, match="out/cells/mine-seed0 holds other files than a run; move them away"):
-        folder.clear("mine-seed0")
+    Path("out/grid.yaml").touch()
+    code, said = compare("--seeds", "0", "1")
+    assert code == 2
+    assert "out/cells/gdpo-seed1 holds notes.txt" in said
     assert notes.exists()
+    assert not Path("out/cells/gdpo-seed0").exists()
