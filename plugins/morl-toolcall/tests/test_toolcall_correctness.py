@@ -135,6 +135,12 @@ def test_junk_between_the_calls_does_not_hide_them() -> None:
     assert correctness(block(*junk[:4], line("a", x=1), *junk[4:], line("b", y=2), *junk), TWO) == 3.0
 
 
+def test_an_object_within_a_call_is_a_value_and_no_call() -> None:
+    gold = block(line("schedule", call={"name": "buy", "parameters": {"count": 7}}, text=BUY))
+    assert correctness(gold, gold) == 3.0
+    assert correctness(BUY, gold) == -3.0
+
+
 def test_strict_reading_asks_for_the_form_but_not_for_the_thinking() -> None:
     unthinking = f"<tool_call>\n{BUY}\n</tool_call>"
     assert correctness(unthinking, GOLD, lenient=False) == 3.0
