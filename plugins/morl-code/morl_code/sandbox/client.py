@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from attrs import astuple, evolve, frozen
+from attrs import asdict, evolve, frozen
 
 from morl.errors import RewardError
 from morl_code.sandbox.limits import Limits
@@ -60,7 +60,7 @@ class Sandbox:
         self._limits = limits
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         package = str(Path(__file__).resolve().parent.parent)
-        arguments = [package, str(theirs.fileno()), level, json.dumps(astuple(limits))]
+        arguments = [package, str(theirs.fileno()), level, json.dumps(asdict(limits))]
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-s", "-S", "-P", "-X", "utf8", "-c", _START, *arguments],

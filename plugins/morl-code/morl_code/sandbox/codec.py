@@ -4,8 +4,10 @@ Only plain values travel: those of Python's own types, rebuilt on the other side
 subclass travels as what it holds, so a class of the program's making never arrives, with its `==` or anything else.
 Whatever is not plain stays where it is, and a number that stands for it travels (`keep`, `find`).
 
->>> encode({"a": (1, {2.5})}, keep=None), decode(encode({"a": (1, {2.5})}, keep=None), find=None)
-({'d': [['a', {'t': [1, {'s': [2.5]}]}]]}, {'a': (1, {2.5})})
+>>> encode({"a": (1, {2.5})}, keep=id)
+{'d': [['a', {'t': [1, {'s': [2.5]}]}]]}
+>>> decode({'d': [['a', {'t': [1, {'s': [2.5]}]}]]}, find={}.get)
+{'a': (1, {2.5})}
 """
 
 from __future__ import annotations
@@ -29,15 +31,14 @@ _HEADER = 8
 _LARGE = 2**64  # whole numbers from here on travel in base 16, which has neither quadratic cost nor a limit
 
 
-def encode(value: object, keep: Callable[[object], int] | None) -> Encoded:
+def encode(value: object, keep: Callable[[object], int]) -> Encoded:
     """The encoded form of a value.
 
     Args:
         value: any object.
-        keep: gives a number to an object without a plain form; None if there may be none.
+        keep: gives a number to an object without a plain form.
 
     Raises:
-        TypeError: an object without a plain form, where `keep` is None.
         RecursionError: a value that contains itself, or is nested too deeply.
     """
     if value is None or isinstance(value, bool):
@@ -55,12 +56,10 @@ def encode(value: object, keep: Callable[[object], int] | None) -> Encoded:
     for name, builtin in _TYPES.items():
         if value is builtin:
             return {"y": name}
-    if keep is None:
-        raise TypeError(f"{type(value).__name__} objects cannot be handed to the program; plain values can")
     return {"h": keep(value)}
 
 
-def decode(encoded: Encoded, find: Callable[[int], object] | None) -> Any:
+def decode(encoded: Encoded, find: Callable[[int], object]) -> Any:
     """The value of an encoded form; `find` gives the object for a number.
 
     Raises:
@@ -72,7 +71,7 @@ def decode(encoded: Encoded, find: Callable[[int], object] | None) -> Any:
         return encoded
     try:
         [(tag, parts)] = encoded.items()
-        if tag == "h" and find is not None:
+        if tag == "h":
             return find(int(parts))
         return _DECODERS[tag](parts, lambda item: decode(item, find))
     except (ValueError, TypeError, KeyError, ArithmeticError) as error:
@@ -124,6 +123,8 @@ def _pairs(items: Any, inner: _Inner) -> list[list[Encoded]]:
     return [[inner(key), inner(value)] for key, value in items]
 
 
+_TYPES = {name: value for name, value in vars(builtins).items() if isinstance(value, type) and name[0] != "_"}
+
 # Methods of the base class read what an instance of a subclass really holds.  Subclasses stand before their bases.
 _ENCODERS: dict[type, tuple[str, Callable[[Any, _Inner], Encoded]]] = {
     tuple: ("t", lambda value, inner: [inner(item) for item in tuple.__iter__(value)]),
@@ -150,9 +151,6 @@ _ENCODERS: dict[type, tuple[str, Callable[[Any, _Inner], Encoded]]] = {
 
 def _items(parts: Any, inner: _Inner) -> list[Any]:
     return [inner(item) for item in parts]
-
-
-_TYPES = {name: value for name, value in vars(builtins).items() if isinstance(value, type)}
 
 
 def _mapping(parts: Any, inner: _Inner) -> list[tuple[Any, Any]]:

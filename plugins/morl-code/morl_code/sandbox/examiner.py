@@ -186,9 +186,9 @@ def examine(link: int, setup: str, tests: Sequence[str], names: Sequence[str] | 
     """Runs tests, one after the other, against the program at the other end of `link`.
 
     Yields:
-        First, whether the program ran: "started", or the "error" and whether it "compiles".  Then for each test
-        "passed", "error", which says what went wrong, and "ran", false if that was no wrong answer.  Ends early when
-        the program's process is gone: the tests that are left need another one.
+        First, whether the program ran: "started", and if not, the "error".  Then for each test "passed", "error", which
+        says what went wrong, and "ran", false if that was no wrong answer.  Ends early when the program's process is
+        gone: the tests that are left need another one.
     """
     program = Program(link)
     try:

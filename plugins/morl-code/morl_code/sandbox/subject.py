@@ -9,7 +9,7 @@ import sys
 import threading
 import traceback
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from . import codec
@@ -125,17 +125,13 @@ def _call(value: Callable[..., object], arguments: list[object], options: dict[s
     return value(*arguments, **options)
 
 
-def _next(value: Iterator[object]) -> object:
-    return next(value)
-
-
 _OPERATIONS: dict[str, Callable[..., object]] = {
     "value": lambda value: value,
     "call": _call,
     "get": getattr,
     "set": setattr,
     "iter": iter,
-    "next": _next,
+    "next": lambda value: next(value),
     "len": len,
     "bool": bool,
     "item": lambda value, key: value[key],

@@ -32,7 +32,7 @@ _PRELOADED = (
 )
 
 
-def main(control_fd: int, level_name: str, limits: list[Any]) -> None:
+def main(control_fd: int, level_name: str, limits: dict[str, Any]) -> None:
     """Serves cases until the other end of `control_fd` is closed.  Says first whether it is ready."""
     control = socket.socket(fileno=control_fd)
     level = LEVELS[level_name]()
@@ -50,7 +50,7 @@ def main(control_fd: int, level_name: str, limits: list[Any]) -> None:
     gc.collect()
     gc.freeze()
     control.send(json.dumps({"ready": True}).encode())
-    zygote = _Zygote(control, level, Limits(*limits), null)
+    zygote = _Zygote(control, level, Limits(**limits), null)
     while zygote.serve():
         pass
     level.after_end()
@@ -159,7 +159,7 @@ class _Process:
         except ProcessLookupError:  # no group of its own
             os.kill(self._pid, signal.SIGKILL)
         _, status, usage = os.wait4(self._pid, 0)
-        broken = os.read(self._broken, 2000).decode()
+        broken = os.read(self._broken, 2000).decode(errors="replace")
         os.close(self._broken)
         os.close(self.fd)
         return os.waitstatus_to_exitcode(status), usage.ru_utime + usage.ru_stime, broken
