@@ -97,10 +97,10 @@ class Unprotected:
         self._folder = ""
 
     def enter(self) -> None:
-        self._folder = tempfile.mkdtemp(prefix="morl-code-")
+        pass
 
     def before_fork(self) -> None:
-        os.makedirs(self._folder, exist_ok=True)
+        self._folder = self._folder or tempfile.mkdtemp(prefix="morl-code-")
 
     def confine(self, limits: Limits) -> None:
         os.chdir(self._folder)
@@ -109,6 +109,7 @@ class Unprotected:
 
     def after_end(self) -> None:
         shutil.rmtree(self._folder, ignore_errors=True)
+        self._folder = ""
 
 
 LEVELS: dict[str, type[Level]] = {"namespaces": Namespaces, "landlock": Landlock, "none": Unprotected}

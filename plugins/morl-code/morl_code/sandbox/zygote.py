@@ -53,7 +53,6 @@ def main(control_fd: int, level_name: str, limits: dict[str, Any]) -> None:
     zygote = _Zygote(control, level, Limits(**limits), null)
     while zygote.serve():
         pass
-    level.after_end()
 
 
 class _Zygote:
