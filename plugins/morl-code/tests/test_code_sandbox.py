@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from morl.errors import ConfigError, RewardError
@@ -227,6 +227,7 @@ VALUES = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(VALUES)
 def test_plain_values_arrive_as_they_are(value: object) -> None:
     arrived = travel(value)
@@ -305,6 +306,7 @@ def test_other_objects_are_kept() -> None:
     assert codec.decode(codec.encode([thing], keep), kept.__getitem__) == [thing]
 
 
+@settings(deadline=None)
 @given(
     st.recursive(
         st.none() | st.integers() | st.text(max_size=3) | st.floats(),

@@ -74,7 +74,7 @@ def decode(encoded: Encoded, find: Callable[[int], object]) -> Any:
         if tag == "h":
             return find(int(parts))
         return _DECODERS[tag](parts, lambda item: decode(item, find))
-    except (ValueError, TypeError, KeyError, ArithmeticError) as error:
+    except (ValueError, TypeError, LookupError, ArithmeticError) as error:
         raise ValueError(f"no encoded value: {type(error).__name__}: {error}") from None
 
 
