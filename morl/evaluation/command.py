@@ -34,7 +34,12 @@ def main(arguments: list[str]) -> int:
     from morl.evaluation.report import table, write_json, write_samples
     from morl.evaluation.run import evaluate_model
 
-    found = evaluate_model(tree, model, asked.measures, keep_samples=asked.samples_file is not None)
+    try:
+        found = evaluate_model(tree, model, asked.measures, keep_samples=asked.samples_file is not None)
+    except SystemExit as stop:
+        if stop.code != 1:  # Lightning turns an interrupt into exit(1)
+            raise
+        raise KeyboardInterrupt from stop
     if found.is_first_rank:
         Console().print(table(found))
         if asked.output is not None:

@@ -11,13 +11,14 @@ from math import comb
 
 import torch
 from attrs import frozen
+from scipy import stats
 from torch import Tensor
 
 from morl.analysis.statistics import LEVEL, RESAMPLES, bootstrap_interval
 
 METHOD = (
     f"percentile bootstrap over prompts, {RESAMPLES} resamples, nominal coverage {LEVEL:.0%}, tails widened for small"
-    " samples (Hesterberg 2015)"
+    " samples (Hesterberg 2015); where all prompts agree: Clopper-Pearson for shares of 0 and 1, none for other figures"
 )
 
 
@@ -27,7 +28,7 @@ class Estimate:
 
     Attributes:
         mean: None without a prompt.
-        low, high: confidence interval; None with fewer than two prompts.
+        low, high: confidence interval; None where there is none, see `estimate`.
         prompts: that it is the mean of.
     """
 
@@ -47,19 +48,30 @@ class Estimate:
         return self.text(3)
 
 
-def estimate(values: Sequence[float]) -> Estimate:
+def estimate(values: Sequence[float], *, share: bool = False) -> Estimate:
     """Mean and interval of one value per prompt.
 
-    >>> estimate([1.0, 1.0, 1.0])
-    Estimate(mean=1.0, low=1.0, high=1.0, prompts=3)
-    >>> print(estimate([0.25]), estimate([]))
-    0.250 -
+    Where all prompts have the same value, resampling shows no spread, which does not mean that there is none.  A share
+    of 0 or 1 then gets the exact interval of a binomial share, with the prompts as trials; other figures get none, and
+    neither does a single prompt.
+
+    Args:
+        values: one per prompt.
+        share: whether they are shares, from 0 to 1.
+
+    >>> print(estimate([0.0, 1.0, 1.0, 0.0]), estimate([0.0] * 100, share=True), estimate([7.0, 7.0]), estimate([]))
+    0.500 [0.000, 1.000] 0.000 [0.000, 0.036] 7.000 -
     """
     count = len(values)
-    if count < 2:
-        return Estimate(values[0] if count else None, None, None, count)
-    mean = sum(sorted(values)) / count
-    return Estimate(mean, *bootstrap_interval(values), count)
+    mean = sum(sorted(values)) / count if count else None
+    if mean is None or count == 1:
+        return Estimate(mean, None, None, count)
+    if min(values) < max(values):
+        return Estimate(mean, *bootstrap_interval(values), count)
+    if share and mean in (0, 1):
+        exact = stats.binomtest(int(mean) * count, count).proportion_ci(LEVEL, method="exact")
+        return Estimate(mean, float(exact.low), float(exact.high), count)
+    return Estimate(mean, None, None, count)
 
 
 def prompt_means(values_B: Tensor, groups_B: Tensor) -> list[float]:

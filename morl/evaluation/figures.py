@@ -80,7 +80,7 @@ def figures(scores: BatchScores, names: Sequence[str], samples: int, measures: M
     groups = scores.positions_B
 
     def over_prompts(values_B: Tensor) -> Estimate:
-        return estimate(prompt_means(values_B.double(), groups))
+        return estimate(prompt_means(values_B.double(), groups), share=_is_binary(values_B))
 
     values = dict(zip(names, scores.values_BK.T, strict=True))
     failed = dict(zip(names, scores.failed_BK.T, strict=True))
@@ -102,11 +102,11 @@ def figures(scores: BatchScores, names: Sequence[str], samples: int, measures: M
         passes={
             name: PassFigures(
                 at_least,
-                {k: estimate(pass_at_k(_success(values[name], at_least), groups, k)) for k in ks},
+                {k: estimate(pass_at_k(_success(values[name], at_least), groups, k), share=True) for k in ks},
             )
             for name, at_least in success.items()
         },
-        length=over_prompts(scores.lengths_B),
+        length=estimate(prompt_means(scores.lengths_B.double(), groups)),
         truncated=over_prompts(scores.truncated_B),
         limit=limit,
         over_limit=None if limit is None else over_prompts(scores.lengths_B > limit),

@@ -128,6 +128,7 @@ def _trainer(options: TrainerConfig) -> L.Trainer:
             strategy="ddp" if options.strategy == "fsdp2" else options.strategy,
             precision=options.precision,  # type: ignore[arg-type]
             deterministic=options.deterministic,
+            inference_mode=False,  # backends keep tensors, and in training they are called without it
             logger=False,
             enable_checkpointing=False,
             enable_progress_bar=False,

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -117,8 +118,21 @@ def test_failures_are_reported_as_failures(config, tiny_model, tmp_path, capsys,
     samples = tmp_path / "samples.jsonl"
     assert main(["evaluate", path, str(tiny_model), "--samples_file", str(samples)]) == 0
     (line,) = (line for line in capsys.readouterr().out.splitlines() if "judge" in line and "pass" not in line)
-    assert [cell.strip() for cell in line.split("│")[2:6]] == ["0.000 [0.000, 0.000]", "40", "0", "40"]
+    assert [cell.strip() for cell in line.split("│")[2:6]] == ["0.000 [0.000, 0.308]", "40", "0", "40"]
     assert json.loads(samples.read_text().splitlines()[0])["failed"] == ["judge"]
+
+
+def test_an_interrupt_is_no_error(config, tiny_model, tmp_path, capsys, monkeypatch):
+    def interrupted(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("morl.rollout.transformers.TransformersBackend.generate", interrupted)
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        assert main(["evaluate", write(tmp_path / "config.yaml", config()), str(tiny_model)]) == 130
+    finally:
+        signal.signal(signal.SIGINT, before)  # Lightning ignores it from then on
+    assert "interrupted" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -49,9 +49,17 @@ def test_prompts_are_what_is_resampled() -> None:
     assert 0 < once.low < 0.625 < once.high <= 1
 
 
-def test_degenerate_samples() -> None:
-    assert estimate([0.5] * 9).text(2) == "0.50 [0.50, 0.50]"
-    assert str(estimate([1.0])) == "1.000"
+def test_prompts_that_all_agree_prove_no_certainty() -> None:
+    """0 of n leaves shares up to 1 - 0.025^(1/n) possible (Clopper and Pearson 1934)."""
+    for n in (2, 16, 400):
+        none, all_ = (estimate([value] * n, share=True) for value in (0.0, 1.0))
+        assert (none.low, none.high) == (0.0, pytest.approx(1 - 0.025 ** (1 / n)))
+        assert (all_.low, all_.high) == (pytest.approx(0.025 ** (1 / n)), 1.0)
+    assert str(estimate([0.5] * 9, share=True)) == str(estimate([0.5] * 9)) == "0.500"
+
+
+def test_a_single_prompt_has_no_interval() -> None:
+    assert str(estimate([1.0], share=True)) == "1.000"
     assert str(estimate([])) == "-"
 
 
