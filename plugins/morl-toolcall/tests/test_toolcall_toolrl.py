@@ -40,6 +40,7 @@ def test_gold_answers_are_in_form_and_the_fields_must_agree(gold: str) -> None:
         "So " + GOLD,
         GOLD + " so",
         GOLD + "\n<tool_call>\n</tool_call>",
+        GOLD.replace("hm", "a <tool_call> it is"),
         GOLD.removeprefix("<think> hm </think>\n"),
         "",
     ],
@@ -63,6 +64,8 @@ def test_names_are_compared_with_their_counts() -> None:
     twice = block(line("f", a=1), line("f", a=1))
     assert paper.correctness(twice, GOLD) == 3.0
     assert toolrl.correctness(twice, GOLD) == pytest.approx(6 * (1 / 2 + 1 + 1) / 3 - 3)
+    more = block(line("f", a=1), line("f", a=1), line("g"))
+    assert toolrl.correctness(twice, more) == pytest.approx(6 * (2 / 3 + 2 + 2) / 6 - 3)
 
 
 def test_the_matching_takes_gold_calls_in_turn() -> None:
@@ -71,6 +74,13 @@ def test_the_matching_takes_gold_calls_in_turn() -> None:
     # The first gold call takes the call that the second one fits: 1/2 + 1, and nothing is left for the other.
     assert toolrl.correctness(text, gold) == pytest.approx(6 * (1 + 1 / 2 + 1) / 6 - 3)
     assert paper.correctness(text, gold) == pytest.approx(6 * (1 + 0 + 3) / 6 - 3)
+
+
+def test_of_calls_that_fit_as_well_the_matching_takes_the_first() -> None:
+    gold = block(line("f", a=1), line("f", a=1, c=3))
+    text = block(line("f", a=1, c=3), line("f", a=1, d=4))
+    # Either fits the first gold call by 1/2 + 1; what is left for the second fits it by 1/3 + 1.
+    assert toolrl.correctness(text, gold) == pytest.approx(6 * (1 + 3 / 2 + 4 / 3) / 6 - 3)
 
 
 def test_where_no_call_is_expected_the_score_is_0_whatever_was_called() -> None:
