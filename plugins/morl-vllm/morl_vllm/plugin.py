@@ -9,4 +9,7 @@ from morl.hookspecs import Factory, hookimpl
 
 @hookimpl
 def morl_register_rollout_backends() -> Mapping[str, Factory]:
-    return {"vllm": "morl_vllm.backend:VllmBackend"}
+    return {
+        "vllm": "morl_vllm.backend:VllmBackend",
+        "vllm-server": "morl_vllm.server.backend:VllmServerBackend",
+    }

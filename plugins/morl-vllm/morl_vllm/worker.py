@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from safetensors import safe_open
 from torch import Tensor
 
 
@@ -40,6 +41,11 @@ class PolicyWorker:
         finally:
             del model.load_weights
         return sorted(missing)
+
+    def morl_load_file(self, path: str) -> list[str]:
+        """As `morl_load_weights`, from a file of safetensors."""
+        with safe_open(path, framework="pt") as file:
+            return self.morl_load_weights((name, file.get_tensor(name)) for name in file.keys())  # noqa: SIM118
 
     def morl_set_temperature(self, temperature: float) -> None:
         """Divides the model's logits by this from now on, before the sampler sees them.

@@ -1,0 +1,131 @@
+"""The rollout backend `vllm-server`: engines of vLLM in other processes, on other devices or nodes."""
+
+from __future__ import annotations
+
+import tempfile
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch.distributed as dist
+from attrs import define, field, validators
+from safetensors.torch import save_file
+from torch import nn
+
+from morl.errors import ConfigError, RolloutError
+from morl.rollout.context import check_context, check_prompts
+from morl.rollout.ends import end_tokens
+from morl.types import EncodedPrompt, RolloutBatch, Sampling
+from morl_vllm.sampling import rollout_batch
+from morl_vllm.server.client import Server
+from morl_vllm.server.fleet import Fleet
+from morl_vllm.server.key import VARIABLE, rollout_key
+from morl_vllm.weights import check_weights, expected_shapes, policy_weights, read_all
+
+
+@define(eq=False)
+class VllmServerBackend:
+    """Samples on rollout servers, and sends all of them the new weights before every step.
+
+    A server that fails is left out, with a warning, until it answers again.  Servers are shared out to the ranks of a
+    distributed run.
+
+    Args:
+        urls: of the servers, `http://host:port`; at least one for every rank.
+        timeout: seconds that a server may take for an answer before it counts as lost.
+
+    Raises:
+        ConfigError: no URL, one twice, or the key is not set.
+    """
+
+    urls: Sequence[str]
+    timeout: float = field(default=600.0, validator=validators.gt(0.0))
+    _key: str = field(init=False, repr=False)
+    _policy: Any = field(init=False, default=None)
+    _tokenizer: Any = field(init=False, default=None)
+    _fleet: Fleet | None = field(init=False, default=None)
+    _expected: dict[str, tuple[int, ...]] = field(init=False, factory=dict)
+    _max_model_len: int = field(init=False, default=0)
+    _version: int = field(init=False, default=0)
+
+    def __attrs_post_init__(self) -> None:
+        urls = [url.rstrip("/") for url in self.urls]
+        if isinstance(self.urls, str) or not urls:
+            raise ConfigError(f"urls must be a list of at least one server; got {self.urls!r}")
+        if len(set(urls)) < len(urls):
+            raise ConfigError(f"a server stands twice in urls: {', '.join(urls)}")
+        key = rollout_key()
+        if key is None:
+            raise ConfigError(f"set {VARIABLE} to the key of the rollout servers, as `morl serve-rollouts` prints it")
+        self._key = key
+        for url in urls:
+            Server(url, key, self.timeout)
+
+    def start(self, policy: nn.Module, tokenizer: Any, model_path: str) -> None:
+        """See `morl.hookspecs.RolloutBackend`.
+
+        Raises:
+            ConfigError: fewer servers than ranks, or a server that refuses the key or takes no weights.
+            RolloutError: no server answers.
+        """
+        rank, ranks = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+        mine = self.urls[rank::ranks]
+        if len(self.urls) < ranks:
+            raise ConfigError(f"rollout.urls has {len(self.urls)} servers for {ranks} ranks; every rank needs its own")
+        self._policy, self._tokenizer = policy, tokenizer
+        self._expected = expected_shapes(self._policy.base_model.config)
+        fleet = Fleet([Server(url.rstrip("/"), self._key, self.timeout) for url in mine], uuid.uuid4().hex)
+        self._max_model_len = fleet.meet()
+        self._fleet = fleet
+
+    def sync_weights(self, version: int) -> None:
+        """See `morl.hookspecs.RolloutBackend`; every rank of a sharded policy has to call it.
+
+        Raises:
+            RolloutError: the policy's weights are not a whole checkpoint, a server runs another model, or none is left.
+        """
+        fleet = self._started()
+        weights = policy_weights(self._policy)
+        check_weights(weights, self._expected)
+        with tempfile.TemporaryDirectory(prefix="morl-weights-") as folder:
+            checkpoint = Path(folder) / "model.safetensors"
+            # Copies, for a file of safetensors cannot hold a tensor under two names.
+            save_file({name: tensor.cpu().clone().contiguous() for name, tensor in read_all(weights)}, checkpoint)
+            fleet.load(checkpoint, version)
+        self._version = version
+
+    def generate(
+        self, prompts: Sequence[EncodedPrompt], n: int, sampling: Sampling, seeds: Sequence[int]
+    ) -> RolloutBatch:
+        """See `morl.hookspecs.RolloutBackend`.
+
+        Raises:
+            ConfigError: prompt and completion may exceed what the model or a server has room for.
+            DataError: a prompt without tokens.
+            RolloutError: no server is left, or the backend is not running.
+        """
+        fleet = self._started()
+        assert len(seeds) == len(prompts) > 0
+        assert n >= 1
+        base = self._policy.base_model
+        longest = max(len(prompt.token_ids) for prompt in prompts)
+        check_prompts(prompts)
+        check_context(base.config, longest, sampling.max_tokens)
+        if longest + sampling.max_tokens > self._max_model_len:
+            raise ConfigError(
+                f"the longest prompt ({longest} tokens) and max_tokens ({sampling.max_tokens}) do not fit into the"
+                f" {self._max_model_len} positions of a rollout server: start it with a larger max_model_len"
+            )
+        end_ids = end_tokens(self._tokenizer, getattr(base, "generation_config", None))
+        groups = fleet.generate([p.token_ids for p in prompts], n, sampling, seeds, end_ids, self._version)
+        return rollout_batch(prompts, n, groups, sampling.stop, self._tokenizer, self._version)
+
+    def close(self) -> None:
+        """See `morl.hookspecs.RolloutBackend`; the servers run on."""
+        self._policy = self._tokenizer = self._fleet = None
+
+    def _started(self) -> Fleet:
+        if self._fleet is None:
+            raise RolloutError("the rollout backend 'vllm-server' is not running: call start() first")
+        return self._fleet

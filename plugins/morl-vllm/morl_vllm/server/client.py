@@ -1,0 +1,149 @@
+"""A rollout server as the trainer sees it."""
+
+from __future__ import annotations
+
+import http.client
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+from attrs import asdict, define, field
+
+from morl.errors import ConfigError, RolloutError
+from morl.types import Sampling
+from morl_vllm.sampling import Drawn
+from morl_vllm.server.key import VARIABLE
+
+CONNECT_SECONDS = 5.0
+"""How long a server may take to accept a connection; one that is busy still accepts."""
+
+
+class ServerLost(RolloutError):
+    """A server that does not answer, or failed; others may do its work."""
+
+
+@define(eq=False)
+class Server:
+    """One server.
+
+    Args:
+        url: `http://host:port` or `https://..`.
+        key: the shared secret.
+        timeout: seconds that an answer may take.
+
+    Raises:
+        ConfigError: a URL of another form.
+    """
+
+    url: str
+    key: str = field(repr=False)
+    timeout: float
+    _host: str = field(init=False)
+    _port: int | None = field(init=False)
+    _path: str = field(init=False)
+    _secure: bool = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        parts = urlsplit(self.url)
+        try:
+            port = parts.port
+        except ValueError:
+            port = -1
+        if parts.scheme not in ("http", "https") or not parts.hostname or port == -1 or parts.query:
+            raise ConfigError(f"not the URL of a server: {self.url!r}; expected http://host:port")
+        self._host, self._port, self._path = parts.hostname, port, parts.path.rstrip("/")
+        self._secure = parts.scheme == "https"
+
+    def status(self) -> dict[str, Any]:
+        """Whose weights it has: `run`, `version`, `max_model_len`.
+
+        Raises:
+            ConfigError: it does not take the key, or is no rollout server.
+            ServerLost: it does not answer.
+        """
+        return self._ask("GET", "/morl/status")
+
+    def load(self, checkpoint: Path, run: str, version: int) -> None:
+        """Sends it the weights in a file of safetensors.
+
+        Raises:
+            RolloutError: it runs another model.
+            ServerLost: it does not answer, or its engine failed.
+        """
+        with checkpoint.open("rb") as body:
+            self._ask(
+                "PUT", f"/morl/weights?{urlencode({'run': run, 'version': version})}", body, checkpoint.stat().st_size
+            )
+
+    def generate(
+        self,
+        prompts: Sequence[Sequence[int]],
+        n: int,
+        sampling: Sampling,
+        seeds: Sequence[int],
+        end_ids: frozenset[int],
+        run: str,
+        version: int,
+    ) -> list[list[Drawn]]:
+        """Completions of each prompt, drawn with these weights and no other.
+
+        Raises:
+            ServerLost: it does not answer, its engine failed, or it has other weights.
+        """
+        order = {
+            "prompts": [list(prompt) for prompt in prompts],
+            "n": n,
+            "sampling": asdict(sampling),
+            "seeds": list(seeds),
+            "end_ids": sorted(end_ids),
+            "run": run,
+            "version": version,
+        }
+        body = json.dumps(order).encode()
+        try:
+            answer = self._ask("POST", "/morl/generate", body, len(body))
+        except Refused as refused:
+            raise ServerLost(str(refused)) from refused
+        return [[Drawn(*member) for member in group] for group in answer["groups"]]
+
+    def _ask(self, method: str, path: str, body: Any = None, length: int = 0) -> dict[str, Any]:
+        kind = http.client.HTTPSConnection if self._secure else http.client.HTTPConnection
+        connection = kind(self._host, self._port, timeout=CONNECT_SECONDS)
+        headers = {"Authorization": f"Bearer {self.key}", "Content-Length": str(length)}
+        try:
+            connection.connect()
+            connection.sock.settimeout(self.timeout)
+            connection.request(method, self._path + path, body, headers)
+            response = connection.getresponse()
+            status, text = response.status, response.read()
+        except (OSError, http.client.HTTPException) as error:
+            raise ServerLost(f"rollout server {self.url} does not answer: {type(error).__name__}: {error}") from error
+        finally:
+            connection.close()
+        if status == 200:
+            answer: dict[str, Any] = json.loads(text)
+            return answer
+        raise _fault(self.url, status, text)
+
+
+class Refused(RolloutError):
+    """A server that is right to refuse: what it was asked does not fit what it has."""
+
+
+def _fault(url: str, status: int, text: bytes) -> RolloutError | ConfigError:
+    try:
+        reason = str(json.loads(text)["error"])
+    except (ValueError, KeyError, TypeError):
+        reason = text[:200].decode(errors="replace")
+    if status == 401:
+        return ConfigError(f"rollout server {url} refuses the key in {VARIABLE}: set the one it was started with")
+    if status in (404, 405):
+        return ConfigError(
+            f"{url} takes no weights from morl ({status}): start it with `morl serve-rollouts CONFIG`, or `vllm serve`"
+            " with --middleware morl_vllm.server.door.Door --worker-extension-cls morl_vllm.worker.PolicyWorker"
+        )
+    if status in (400, 409):
+        return Refused(f"rollout server {url}: {reason}")
+    return ServerLost(f"rollout server {url} failed ({status}): {reason}")
