@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
+from importlib.metadata import entry_points
 from pathlib import Path
 
 from rich.console import Console
@@ -16,6 +17,9 @@ from rich.table import Table
 
 from morl._version import __version__
 from morl.errors import ConfigError, MorlError, suggest
+
+COMMANDS = "morl.commands"
+"""Entry-point group of commands that plugins bring: functions of the arguments that return the exit code."""
 
 USAGE = """\
 morl trains language models on several rewards at once.
@@ -66,13 +70,20 @@ def _dispatch(arguments: list[str]) -> int:
     }
     if not arguments or arguments[0] in ("--help", "-h", "help"):
         print(USAGE, end="")
+        if entries := entry_points(group=COMMANDS):
+            print("\ncommands of plugins, each with a --help of its own:")
+            print("\n".join(f"  {entry.name}    ({entry.dist.name})" for entry in entries if entry.dist is not None))
         return 0
     if arguments[0] == "--version":
         print(f"morl {__version__}")
         return 0
     name, *rest = arguments
     if name not in commands:
-        raise ConfigError(f"unknown command {name!r}{suggest(name, commands)}; commands: {', '.join(commands)}")
+        offered = {entry.name: entry for entry in entry_points(group=COMMANDS)}
+        if name not in offered:
+            known = [*commands, *offered]
+            raise ConfigError(f"unknown command {name!r}{suggest(name, known)}; commands: {', '.join(known)}")
+        commands[name] = offered[name].load()
     return commands[name](rest)
 
 
