@@ -21,6 +21,7 @@ from morl_code.sandbox.limits import Limits
 _START = "import sys; sys.path.insert(0, sys.argv[1]); from sandbox import zygote; del sys.path[0]; " + (
     "import json; zygote.main(int(sys.argv[2]), sys.argv[3], json.loads(sys.argv[4]))"
 )
+_LOADER_PATH = "LD_LIBRARY_PATH"  # without which some Pythons do not start
 _ENVIRONMENT = {"PYTHONHASHSEED": "0", "LANG": "C.UTF-8", "HOME": "/tmp", "TMPDIR": "/tmp", "OMP_NUM_THREADS": "1"}
 _START_SECONDS = 30.0
 _GRACE_SECONDS = 30.0  # beyond a case's own limit, for the zygote to report; a machine may be busy
@@ -67,7 +68,7 @@ class Sandbox:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
-                env=_ENVIRONMENT,
+                env={**{key: value for key, value in os.environ.items() if key == _LOADER_PATH}, **_ENVIRONMENT},
                 cwd="/",
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,

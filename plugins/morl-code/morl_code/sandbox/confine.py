@@ -14,6 +14,12 @@ from . import landlock, linux, namespaces, seccomp
 _LIBRARIES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/share/zoneinfo")
 
 
+def visible() -> list[str]:
+    """What programs may read: the modules of this Python, and the libraries that these load."""
+    # A Python of its own prefix, conda's for one, has its libraries beside its modules.
+    return [*sys.path, os.path.realpath(os.path.join(sys.base_prefix, "lib")), *_LIBRARIES]
+
+
 class Limits(NamedTuple):
     """What `morl_code.judge.Limits` says, as it travels to the zygote."""
 
@@ -47,7 +53,7 @@ class Namespaces:
 
     def enter(self) -> None:
         seccomp.instructions(linux.machine())
-        namespaces.enter([*sys.path, *_LIBRARIES])
+        namespaces.enter(visible())
         linux.forbid_capabilities()
 
     def before_fork(self) -> None:
@@ -83,7 +89,7 @@ class Landlock:
         _set_limits(limits)
         linux.drop_capabilities()
         _no_new_privileges()
-        landlock.allow_reading([*sys.path, *_LIBRARIES])
+        landlock.allow_reading(visible())
         seccomp.install()
 
     def after_end(self) -> None:

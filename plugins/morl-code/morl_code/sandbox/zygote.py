@@ -35,6 +35,7 @@ _PRELOADED = (
 def main(control_fd: int, level_name: str, limits: dict[str, Any]) -> None:
     """Serves cases until the other end of `control_fd` is closed.  Says first whether it is ready."""
     control = socket.socket(fileno=control_fd)
+    os.environ.pop("LD_LIBRARY_PATH", None)  # was for this process
     level = LEVELS[level_name]()
     sys.path[:] = [os.path.realpath(path) for path in sys.path if os.path.exists(path)]
     for name in _PRELOADED.split():
