@@ -19,7 +19,10 @@ def find_model(name: str) -> str:
     """
     path = Path(name).expanduser()
     if not path.exists():
-        _check_hub_name(name, path)
+        # What lies in a folder that exists can only have been meant as a folder.
+        if len(path.parts) > 1 and path.parent.is_dir():
+            raise DataError(f"no model at {name!r}: the folder does not exist{near_folders(name)}")
+        check_model(str(path))
         return name
     if (path / _RUN).is_file() and not (path / "config.json").exists():
         if not (path / _EXPORT).is_dir():
@@ -32,14 +35,9 @@ def find_model(name: str) -> str:
     return str(path)
 
 
-def _check_hub_name(name: str, path: Path) -> None:
-    """Refuses what can only have been meant as a folder, since its parent folder exists."""
-    parent = path.parent
-    if len(path.parts) != 1 and parent.is_dir():
-        near = suggest(path.name, (entry.name for entry in parent.iterdir() if entry.is_dir()))
-        raise DataError(f"no model at {name!r}: the folder does not exist{near}")
-    try:
-        check_model(str(path))
-    except DataError as error:
-        siblings = (entry.name for entry in Path().iterdir() if entry.is_dir())
-        raise DataError(f"{error}{suggest(path.parts[0] if path.parts else '', siblings)}") from error
+def near_folders(name: str) -> str:
+    """`"; did you mean 'x'?"` for a folder of a similar name in the same place, else an empty text."""
+    path = Path(name).expanduser()
+    if path.exists() or not path.parent.is_dir():
+        return ""
+    return suggest(path.name, (entry.name for entry in path.parent.iterdir() if entry.is_dir()))

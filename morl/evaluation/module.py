@@ -7,6 +7,8 @@ from typing import Any
 
 import lightning.pytorch as L
 import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerBase
 
@@ -57,8 +59,15 @@ class EvaluationModule(L.LightningModule):
         exchange, backend = Exchange.current(), self.parts.backend
         backend.start(self.policy, self.tokenizer, self.model_path)
         backend.sync_weights(0)
-        observe = self._keep if self.keep_samples else None
-        self.scores = score_held_out(self.config, self.prompts, backend, self.parts.scorer, exchange, observe)
+        with _progress(self.config.trainer.progress and exchange.rank == 0) as progress:
+            task = progress.add_task("prompts", total=len(exchange.share(len(self.prompts))))
+
+            def observe(rollouts: RolloutBatch, scores: RewardScores) -> None:
+                progress.advance(task, len(rollouts.prompts))
+                if self.keep_samples:
+                    self._keep(rollouts, scores)
+
+            self.scores = score_held_out(self.config, self.prompts, backend, self.parts.scorer, exchange, observe)
         self.samples = [row for rows in exchange.gather(self.samples) for row in rows]
         return len(self.scores.lengths_B)
 
@@ -84,3 +93,10 @@ class EvaluationModule(L.LightningModule):
                     "failed": [name for name, fails in zip(scores.names, failed, strict=True) if fails],
                 }
             )
+
+
+def _progress(wanted: bool) -> Progress:
+    """A bar on a terminal; it counts the prompts of one rank, to whom those of the others are alike."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), MofNCompleteColumn(), BarColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=console, transient=True, disable=not (wanted and console.is_terminal))

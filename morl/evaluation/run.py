@@ -14,6 +14,7 @@ from morl.config.schema import Config, TrainerConfig
 from morl.errors import ConfigError, DataError, suggest
 from morl.evaluation.arguments import Measures
 from morl.evaluation.figures import Figures, figures
+from morl.evaluation.model import near_folders
 from morl.evaluation.module import EvaluationModule
 from morl.evaluation.resolve import resolve
 from morl.plugins import Registry
@@ -105,7 +106,10 @@ def _module(config: Config, parts: Parts, path: str, keep_samples: bool) -> Eval
     if not len(prompts):
         raise DataError("evaluation.prompts: the source holds no prompt")
     check_columns(prompts, parts.scorer.required_columns)
-    tokenizer, hf_config = load_tokenizer(path), AutoConfig.from_pretrained(path)
+    try:
+        tokenizer, hf_config = load_tokenizer(path), AutoConfig.from_pretrained(path)
+    except DataError as error:
+        raise DataError(f"{error}{near_folders(path)}") from error
     check_context(hf_config, 1, config.sampling.max_tokens)
     room = context_limit(hf_config)
     room = None if room is None else room - config.sampling.max_tokens

@@ -15,8 +15,11 @@ import yaml
 
 from morl import train
 from morl.cli import main
+from morl.errors import DataError
 from morl.evaluation.arguments import Measures
 from morl.evaluation.run import evaluate_model
+from morl.hookspecs import hookimpl
+from morl.types import Prompt
 
 
 def failing(prompts: list[str], completions: list[str], **columns: Any) -> list[float | None]:
@@ -181,8 +184,17 @@ def test_two_processes_agree_with_one(config, tiny_model, tmp_path, strategy):
         (["config.yaml", "model", "--evaluation.sample=2"], "unknown key 'evaluation.sample'; did you mean"),
         (["config.yaml", "model", "--evaluation=null"], "the config has no section `evaluation`.*--evaluation.prompts"),
         (["config.yaml", "model", "--evaluation.temperature=0"], "set samples to 1, or a temperature"),
-        (["config.yaml", "modle"], "no model folder.*did you mean 'model'|cannot be loaded|could be loaded"),
+        (["config.yaml", "modle"], "no tokenizer could be loaded from 'modle'.*; did you mean 'model'"),
         (["config.yaml", "runs/modle"], "no model at 'runs/modle': the folder does not exist; did you mean 'model'"),
+        (["config.yaml", "not/at/all"], "no model at 'not/at/all': the folder does not exist; give a model folder or"),
+        (["config.yaml", "runs"], "'runs' is not a complete model folder; missing: config.json"),
+        (["config.yaml", "unfinished"], "the run in unfinished has not written its model yet.*morl resume unfinished"),
+        (["config.yaml", "config.yaml"], "morl evaluate needs a config and a model"),
+        (["config.yaml", "./config.json"], "no model at './config.json': it is a file|the folder does not exist"),
+        (["config.yaml", "model", "--evaluation.prompts.limit=0"], "limit must be at least 1 row"),
+        (["config.yaml", "model", "--evaluation.prompts.path=absent.jsonl"], "absent.jsonl does not exist"),
+        (["config.yaml", "model", "--evaluation.prompts.max_tokens=1"], "evaluation.prompts: .*longer than max_tokens"),
+        (["config.yaml", "model", "--trainer.accelerator=gqu"], "trainer: .*gqu"),
     ],
 )
 def test_slips_are_told(arguments, message, config, tiny_model, tmp_path, monkeypatch, capsys):
@@ -191,7 +203,42 @@ def test_slips_are_told(arguments, message, config, tiny_model, tmp_path, monkey
     write(Path("config.yaml"), config())
     Path("model").symlink_to(tiny_model)
     Path("runs").mkdir()
+    Path("unfinished").mkdir()
+    write(Path("unfinished", "config.yaml"), config())
     Path("runs", "model").symlink_to(tiny_model)
     assert main(["evaluate", *arguments]) == 2
     error = " ".join(capsys.readouterr().err.split())
     assert re.search(message, error), error
+
+
+def test_help_names_every_option(capsys):
+    assert main(["evaluate", "--help"]) == 0
+    printed = capsys.readouterr().out
+    for option in ("CONFIG", "MODEL", "--k", "--success", "--limit", "--output", "--samples_file", "--section.key"):
+        assert option in printed
+
+
+class Source:
+    """A prompt source of a plugin."""
+
+    def load(self) -> list[Prompt]:
+        return []
+
+
+class Plugin:
+    @hookimpl
+    def morl_register_prompt_sources(self) -> dict[str, object]:
+        return {"nothing": Source}
+
+
+def test_no_prompt_at_all_is_told(config, tiny_model):
+    tree = config()
+    tree["evaluation"]["prompts"] = {"name": "nothing"}
+    with pytest.raises(DataError, match=r"evaluation\.prompts: the source holds no prompt"):
+        evaluate_model(tree, str(tiny_model), plugins=[Plugin()])
+
+
+def test_a_column_that_a_reward_needs_is_missed_before_the_model_is_loaded(config, tiny_model):
+    tree = config("--rewards.right={name: exact-match, column: anwser}")
+    with pytest.raises(DataError, match="anwser"):
+        evaluate_model(tree, str(tiny_model))
