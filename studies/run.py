@@ -46,7 +46,7 @@ def publish(name: str) -> None:
 
 
 def main() -> int:
-    """0, or 1 if a study could not be finished."""
+    """0, 1 if a study could not be finished, or 130 when interrupted."""
     names = ["counts", *GRIDS]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", choices=[*names, []], metavar="NAME", help=f"of: {', '.join(names)}")
@@ -54,8 +54,10 @@ def main() -> int:
     for name in parser.parse_args().names or names:
         if name == "counts":
             subprocess.run([sys.executable, str(HERE / "counts" / "run.py")], check=True)
-        elif morl(arguments(name)) == 0:
+        elif (code := morl(arguments(name))) == 0:
             publish(name)
+        elif code == 130:
+            return code
         else:
             unfinished.append(name)
     if unfinished:

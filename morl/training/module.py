@@ -128,7 +128,9 @@ class RLModule(L.LightningModule):
         seconds = {**experience.seconds, "update": time.perf_counter() - collected, "step": time.perf_counter() - start}
         metrics |= {f"time/{name}": value for name, value in seconds.items()}
         metrics["time/tokens_per_second"] = float(experience.scores.lengths_B.sum()) / seconds["step"]
-        self.log_dict(metrics | experience_metrics(experience), batch_size=1)
+        # Lightning logs under `step` if it is there.  Its own count of batches goes astray when a run is resumed from a
+        # checkpoint that an error left behind.
+        self.log_dict({**metrics, **experience_metrics(experience), "step": float(step)}, batch_size=1)
 
     def update(self, step: int, experience: Experience) -> Metrics:
         """All optimizer steps on one rollout batch."""

@@ -300,6 +300,7 @@ def test_finished_steps_outlive_a_failure_between_updates(settings, weights_of, 
     assert [path.name for path in (tmp_path / "stopped" / "checkpoints").iterdir()] == ["step-000002.ckpt"]
     resumed = train(stopped, rewards={"judge": Judge()}, resume=True)
     assert same_bits(weights_of(resumed.model), expected)
+    assert [row["step"] for row in rows_of(resumed)] == ["0", "1", "2", "3"]
 
 
 class Judge:
