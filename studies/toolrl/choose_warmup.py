@@ -1,6 +1,6 @@
 """How many supervised steps, and how fast: the loss on 40 supervised rows that are held out, before any reward is seen.
 
-    python studies/toolrl/choose_warmup.py --steps 100 200 400 --lr 1e-3 2e-3 [--path data/toolrl/rlla_sft.json]
+    python studies/toolrl/choose_warmup.py --steps 200 400 --lr 1e-3 2e-3 [--batch 4] [--path data/toolrl/rlla_sft.json]
 
 The other settings are those of config.yaml.  Prints one line per choice.  The tokenizer is trained on the other rows.
 """
@@ -31,6 +31,7 @@ def main() -> None:
     parser.add_argument("--path", help="of the supervised rows; default: that of config.yaml")
     parser.add_argument("--steps", type=int, nargs="+", default=[100, 200, 400])
     parser.add_argument("--lr", type=float, nargs="+", default=[1e-3, 2e-3])
+    parser.add_argument("--batch", type=int, nargs="+", default=[4], help="rows per step")
     options = parser.parse_args()
     torch.set_num_threads(1)
     section = yaml.safe_load(Path(__file__).with_name("config.yaml").read_text(encoding="utf-8"))["policy"]
@@ -40,10 +41,10 @@ def main() -> None:
     prompts, answers = policy.rows()
     order = Random(0).sample(range(len(prompts)), len(prompts))
     held_out, learned = order[:HELD_OUT], order[HELD_OUT:]
-    print("steps     lr  held-out loss (nats per token of the answer)  CPU seconds")
-    for steps, lr in product(options.steps, options.lr):
+    print("steps batch     lr  held-out loss (nats per token of the answer)  CPU seconds")
+    for steps, batch, lr in product(options.steps, options.batch, options.lr):
         started = time.process_time()
-        choice = evolve(policy, warmup_steps=steps, warmup_learning_rate=lr)
+        choice = evolve(policy, warmup_steps=steps, warmup_batch_size=batch, warmup_learning_rate=lr)
         tokenizer, model = choice.imitate([prompts[row] for row in learned], [answers[row] for row in learned])
         seconds = time.process_time() - started
         examples = encode_examples(
@@ -53,7 +54,7 @@ def main() -> None:
             max_tokens=POSITIONS,
             learn_prompts=False,
         )
-        print(f"{steps:5} {lr:6g} {loss(model, examples):14.3f} {seconds:47.0f}", flush=True)
+        print(f"{steps:5} {batch:5} {lr:6g} {loss(model, examples):14.3f} {seconds:47.0f}", flush=True)
 
 
 @torch.no_grad()
