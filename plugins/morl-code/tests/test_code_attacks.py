@@ -25,7 +25,7 @@ from morl_code.sandbox import probe
 
 # Only this run's processes have it in their command line.
 MARK = 15.0 + (os.getpid() % 100_000) / 1e6
-LIMITS = Limits(wall=1.5, total=MARK, cpu=15, memory=256, output=4, folder=8)
+LIMITS = Limits(wall=1, total=MARK, cpu=15, memory=256, output=4, folder=8)
 FOUND = [level for level in probe.LEVELS if not probe.missing(level)]
 EXPECTED = "expected-8731-a"
 
@@ -210,14 +210,6 @@ def f():
 import time
 def f():
     time.sleep(20)
-    return "harm"
-""",
-    "computing": """
-import time
-def f():
-    end = time.time() + 20
-    while time.time() < end:
-        pass
     return "harm"
 """,
     "a computation that cannot be interrupted": """
@@ -472,15 +464,15 @@ def test_the_memory_limit_is_met_by_an_error_not_by_the_machine(judge: Judge) ->
 def test_a_stuck_program_does_not_hold_up_the_others() -> None:
     stuck = Program("while True: pass", [FunctionTest("pass")])
     quick = Program("def f(): return 1", [FunctionTest("assert f() == 1")])
-    with Judge(limits=Limits(wall=4, total=4), workers=2) as judge:
-        judge.run([quick, quick])
+    with Judge(limits=Limits(wall=3, total=3), workers=2) as judge:
+        judge.run([quick] * 8)  # both workers have started
         with ThreadPoolExecutor() as threads:
             waiting = threads.submit(judge.run, [stuck])
             others = judge.run([quick] * 4)
             assert not waiting.done()
         (verdict,) = waiting.result()
     assert isinstance(verdict, Verdict)
-    assert verdict.errors == ("timed out after 4 s",)
+    assert verdict.errors == ("timed out after 3 s",)
     assert all(isinstance(other, Verdict) and other.passed == (True,) for other in others)
 
 

@@ -14,7 +14,7 @@ from morl_code.judge import FunctionTest, Judge, Limits, Program, StdioTest, Ver
 
 @pytest.fixture(scope="module")
 def judge() -> Iterator[Judge]:
-    with Judge(limits=Limits(wall=2, total=6, memory=512), workers=1) as judge:
+    with Judge(limits=Limits(wall=1.5, total=6, memory=512), workers=1) as judge:
         yield judge
 
 
@@ -44,7 +44,7 @@ def f(x):
     assert verdict.errors == (
         None,
         "KeyError: 'one'",
-        "timed out after 2 s",
+        "timed out after 1.5 s",
         "the program ended before the tests did",
         None,
         "wrong answer: assert f(5) == 6",
@@ -92,7 +92,7 @@ def test_errors_are_plain_text(judge: Judge) -> None:
 
 def test_a_program_that_hangs_at_once_is_not_tried_again(judge: Judge) -> None:
     verdict = run(judge, "while True: pass", *["pass"] * 20)
-    assert verdict.errors == ("timed out after 2 s",) * 20
+    assert verdict.errors == ("timed out after 1.5 s",) * 20
 
 
 def test_the_cases_of_a_program_share_a_limit() -> None:
@@ -271,7 +271,7 @@ def test_errors_of_scripts_are_bugs(judge: Judge) -> None:
         ("print(int(input()))\n1 / 0", "ZeroDivisionError: division by zero"),
         ("print(5)\nexit(3)", "exit code 3"),
         ("print(5)\nimport os\nos.abort()", "died of SIG"),
-        ("print(5)\nimport time\ntime.sleep(5)", "timed out after 2 s"),
+        ("print(5)\nimport time\ntime.sleep(5)", "timed out after 1.5 s"),
         ("print('x' * 2**24)", "OSError: [Errno 27] File too large"),
         ("x = 'x' * 2**30", "MemoryError"),
     ):
