@@ -61,12 +61,15 @@ RUNS = (
     Run("code", "DeepSeek-R1-7B", "two rewards", ("code.yaml",), ("--rewards.code.weight={pass: 1, bug: 0}",)),
 )
 
+GSM8K = Run("math", "Qwen2.5-1.5B-Instruct", "GSM8K", (*CONDITIONED, "gsm8k.yaml"))
+"""For a first try; the paper has no such run."""
+
 WEIGHTS = tuple(f"--rewards.length.weight={weight}" for weight in ("1.0", "0.75", "0.5", "0.25"))
 """Of the length; any of them may be added to a run of math."""
 
 
 def estimators(run: Run) -> tuple[str, ...]:
     """Overrides for each of the estimators that the paper compares, any of which may be added to the run."""
-    conditioned = run.task == "code" or run.files == CONDITIONED
+    conditioned = run.task == "code" or CONDITIONED[-1] in run.files
     names = ("grpo", "grpo-no-std", "gdpo")
     return tuple(f"--estimator.name={'conditioned-' if conditioned else ''}{name}" for name in names)

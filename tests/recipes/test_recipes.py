@@ -31,8 +31,13 @@ sys.path.insert(0, str(ROOT / "recipes"))
 import estimate  # noqa: E402 - the recipes are scripts, not a package
 import runs  # noqa: E402
 
-SAMPLES = {"tool calling": "toolrl.jsonl", "math": "deepscaler.jsonl", "code": "eurus.jsonl"}
-"""Rows in the layout of each data set, written for these tests."""
+SAMPLES = {
+    "toolrl": "toolrl.jsonl",
+    "math-problems": "deepscaler.jsonl",
+    "code-contests": "eurus.jsonl",
+    "gsm8k": "gsm8k.jsonl",
+}
+"""Prompt source -> rows in the layout of each data set, written for these tests."""
 
 REWARDS = {"tool calling": ["format", "correctness"], "math": ["correct", "length"], "code": ["pass", "bug", "length"]}
 
@@ -53,9 +58,14 @@ FAMILIES = {
 }
 """Model -> architecture, and what its chat template does, in short."""
 
-RUNS = [
-    pytest.param(run, id="-".join(filter(None, (run.task, run.model, run.what))).replace(" ", "-")) for run in runs.RUNS
-]
+
+def named(some: Sequence[runs.Run]) -> list[Any]:
+    """Runs as parameters of a test."""
+    return [pytest.param(run, id=f"{run.task}-{run.model}-{run.what}".strip("-").replace(" ", "-")) for run in some]
+
+
+RUNS = named(runs.RUNS)
+ALL = named([*runs.RUNS, runs.GSM8K])
 
 
 @pytest.fixture(scope="session")
@@ -102,12 +112,13 @@ def tree_of(run: runs.Run, hardware: str = "one GPU", *overrides: str) -> dict[s
 
 def shrunken(tree: dict[str, Any], run: runs.Run, model: Any, output: Path) -> dict[str, Any]:
     """The same recipe for this machine: tiny model, sample rows, another engine, a small batch, the CPU."""
+    sample = DATA / SAMPLES[tree["prompts"]["name"]]
     small = merge(
         tree,
         [
             f"--output={output}",
             f"--policy.path={model(tree['policy']['path'])}",
-            f"--prompts.path={DATA / SAMPLES[run.task]}",
+            f"--prompts.path={sample}",
             "--sampling.max_tokens=12",
             "--training.steps=1",
             "--training.prompts_per_step=4",
@@ -119,6 +130,8 @@ def shrunken(tree: dict[str, Any], run: runs.Run, model: Any, output: Path) -> d
         ],
     )
     small["rollout"] = {"name": "transformers"}
+    if "evaluation" in small:
+        small["evaluation"]["prompts"] |= {"path": str(sample), "split": "train"}  # one file has no other
     if run.task == "code":
         small["rewards"]["code"] |= {"workers": 1, "isolation": _isolation()}
     return small
@@ -144,7 +157,7 @@ def parts_of(tree: dict[str, Any]) -> Parts:
 
 
 @pytest.mark.parametrize("hardware", runs.HARDWARE)
-@pytest.mark.parametrize("run", RUNS)
+@pytest.mark.parametrize("run", ALL)
 def test_every_command_is_a_config_whose_plugins_are_there(run: runs.Run, hardware: str) -> None:
     registry = Registry()
     for override in ((), *((each,) for each in runs.estimators(run))):
@@ -180,7 +193,7 @@ def test_the_hyperparameters_are_those_of_the_paper(run: runs.Run) -> None:
     assert conditions == ({"length": {"on": wanted, "at_least": 1.0}} if wanted else None)
 
 
-@pytest.mark.parametrize("run", RUNS)
+@pytest.mark.parametrize("run", ALL)
 def test_rows_become_prompts_that_the_rewards_can_score(run: runs.Run, model: Any, tmp_path: Path) -> None:
     from transformers import AutoTokenizer
 
@@ -208,7 +221,7 @@ def one_step(tree: dict[str, Any], rollout: RolloutBackend | None = None) -> dic
     return {name: float(value) for name, value in row.items() if value}
 
 
-@pytest.mark.parametrize("run", RUNS)
+@pytest.mark.parametrize("run", ALL)
 def test_one_step_of_a_tiny_model(run: runs.Run, model: Any, tmp_path: Path) -> None:
     metrics = one_step(shrunken(tree_of(run), run, model, tmp_path / "run"))
     for reward in REWARDS[run.task]:
@@ -223,8 +236,9 @@ def answers(task: str, prompt: Prompt, thinks: bool) -> list[str]:
             gold = prompt.columns["ground_truth"]
             return [gold, gold.replace(" </think>", f" {long}</think>"), gold.replace("<think>", ""), long]
         case "math":
-            right = f"So{end} \\boxed{{{prompt.columns['answer']}}}"
-            return [right, long + right, f"So{end} \\boxed{{7}}", long]
+            form = "#### {}" if "####" in prompt.columns["solution"] else "\\boxed{{{}}}"
+            right, wrong = (f"So{end} {form.format(answer)}" for answer in (prompt.columns["answer"], "77"))
+            return [right, long + right, wrong, long]
     program = PROGRAMS[prompt.columns["index"]]
     return [
         f"{text}{end}\n```python\n{code}\n```\n"
@@ -271,6 +285,7 @@ def learn(run: runs.Run, model: Any, output: Path, hardware: str = "one GPU", *o
     """One step of a recipe on answers out of a book."""
     tree = shrunken(tree_of(run, hardware, *overrides), run, model, output)
     tree["sampling"]["max_tokens"] = 1000
+    tree.pop("evaluation", None)  # the book has four answers to every prompt, and an evaluation wants one
     if "length" in tree["rewards"]:
         tree["rewards"]["length"]["limit"] = 150
     thinks = any(reward.get("opened_by_prompt", False) for reward in tree["rewards"].values())
@@ -285,7 +300,7 @@ def check_learned(run: runs.Run, metrics: dict[str, float]) -> None:
         assert (metrics[f"reward/{reward}/advantage_share"] > 0) == learned
 
 
-@pytest.mark.parametrize("run", RUNS)
+@pytest.mark.parametrize("run", ALL)
 def test_a_step_learns_from_every_reward(run: runs.Run, model: Any, tmp_path: Path) -> None:
     metrics = learn(run, model, tmp_path / "run")
     check_learned(run, metrics)
