@@ -140,6 +140,26 @@ def test_workers_that_cannot_start_end_the_run(monkeypatch: pytest.MonkeyPatch, 
         Pool(workers=2, time_limit=1.0, memory_limit=1024).compare([ORDINARY, ("x", "y")], PATIENCE)
 
 
+FORKED = """
+import os
+from morl_math.pool import Pool
+
+pool = Pool(workers=1, time_limit=20.0, memory_limit=1024)
+pool.compare([("1+x", "x+1")], 60)
+parents = pool._idle[0]._process.pid
+child = os.fork()
+results = pool.compare([("1+y", "y+1"), ("2+y", "y+1")], 60)
+assert list(results.values()) == [True, False]
+if child:
+    assert os.waitpid(child, 0)[1] == 0
+assert (pool._idle[0]._process.pid == parents) == bool(child)
+"""
+
+
+def test_a_forked_process_starts_workers_of_its_own() -> None:
+    subprocess.run([sys.executable, "-c", FORKED], check=True, timeout=2 * PATIENCE)
+
+
 # What stays behind ---------------------------------------------------------------------------------------------------
 
 TRAINER = """
