@@ -217,7 +217,7 @@ def one_step(tree: dict[str, Any], rollout: RolloutBackend | None = None) -> dic
     """Trains, and returns the metrics of the step."""
     result = train(tree, rollout=rollout)
     with (result.folder / "logs" / "metrics.csv").open(newline="") as file:
-        (row,) = csv.DictReader(file)
+        (row,) = (row for row in csv.DictReader(file) if row["loss"])  # evaluations have rows of their own
     return {name: float(value) for name, value in row.items() if value}
 
 
