@@ -164,6 +164,8 @@ def test_every_command_is_a_config_whose_plugins_are_there(run: runs.Run, hardwa
         config = parse(tree_of(run, hardware, *override), registry)
         assert config.policy.options["path"] in FAMILIES
         assert config.rollout.name == "vllm"
+        longest = (config.prompts.max_tokens or 0) + config.sampling.max_tokens
+        assert config.rollout.options["max_model_len"] >= longest
     if run.task == "math":
         weights = [parse(tree_of(run, hardware, each), registry).rewards["length"].weight for each in runs.WEIGHTS]
         assert weights == [1.0, 0.75, 0.5, 0.25]
