@@ -6,14 +6,14 @@
 PYTHON    ?= python3
 PIP_FLAGS ?=
 BIN       := .venv/bin
-PLUGINS   := morl-toolcall morl-playground morl-example
+PLUGINS   := morl-toolcall morl-math morl-code morl-vllm morl-playground morl-example
 DEMO_RUN  ?= runs/demo-$(shell date +%Y%m%d-%H%M%S)
 
 # The demo's and the tests' models are tiny: more threads only wait for each other.
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: demo test quick lint setup clean
+.PHONY: demo test quick lint studies setup clean
 
 demo: setup
 	$(BIN)/morl train examples/demo.yaml --output=$(DEMO_RUN)
@@ -27,7 +27,12 @@ quick: setup
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy morl $(foreach plugin,$(PLUGINS),plugins/$(plugin)/$(subst -,_,$(plugin)))
+	$(BIN)/mypy morl studies/run.py recipes $(foreach plugin,$(PLUGINS),plugins/$(plugin)/$(subst -,_,$(plugin)))
+
+# Hours of processor time; what was begun goes on.  `make studies STUDIES=math` runs one of them.
+studies: setup
+	$(BIN)/python studies/run.py $(STUDIES)
+	$(BIN)/python docs/generate.py
 
 setup: .venv/installed
 

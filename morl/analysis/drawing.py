@@ -15,6 +15,8 @@ PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _MARKERS = "os^Dvp"
 _DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)))
 COLUMNS = 3
+_LEGEND_ROW = 0.19
+"""Inches."""
 
 
 @frozen
@@ -45,14 +47,14 @@ def make_panels(
     return figure, axes[:count]
 
 
-def label_bottom(panels: Sequence[Axes], label: str) -> None:
+def label_bottom(panels: Sequence[Axes], label: str, columns: int = COLUMNS) -> None:
     """The axis is named below the lowest panel of each column."""
-    for axes in panels[-COLUMNS:]:
+    for axes in panels[-columns:]:
         axes.set_xlabel(label)
 
 
 def legend(figure: Figure, look: Mapping[str, Look], *, dashes: bool = True, marks: bool = True) -> None:
-    """Once for all panels, in rows above them."""
+    """Once for all panels, in rows above them, for which the figure grows."""
     handles = [
         Line2D([], [], color=one.colour, linestyle=one.dash if dashes else "", marker=one.marker if marks else "")
         for one in look.values()
@@ -60,8 +62,10 @@ def legend(figure: Figure, look: Mapping[str, Look], *, dashes: bool = True, mar
     # A name that begins with an underscore would be left out.
     names = [f"\u200b{name}" if name.startswith("_") else name for name in look]
     longest = max(map(len, names))
-    columns = max(1, int(figure.get_size_inches()[0] * 14 // (longest + 6)))
-    figure.legend(handles, names, loc="outside upper left", ncols=min(columns, len(names)), handlelength=2.6)
+    width, height = figure.get_size_inches()
+    columns = min(max(1, int(width * 14 // (longest + 6))), len(names))
+    figure.set_size_inches(width, height + _LEGEND_ROW * (-(-len(names) // columns) - 1))
+    figure.legend(handles, names, loc="outside upper left", ncols=columns, handlelength=2.6)
 
 
 def side_by_side(place: int, count: int, values: Iterable[float]) -> float:

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from morl.analysis.collapse import diagnostics
-from morl.analysis.drawing import Look, label_bottom, legend, make_panels, nth_look, side_by_side
+from morl.analysis.drawing import COLUMNS, Look, label_bottom, legend, make_panels, nth_look, side_by_side
 from morl.analysis.results import Band, Line, Results
 from morl.analysis.svg import INK, file_svg, house_style
 
@@ -75,54 +75,85 @@ def varied_settings(lines: Sequence[Line]) -> list[str]:
     return [name for name in names if len({repr(line.settings.get(name)) for line in lines}) > 1]
 
 
-def looks(lines: Sequence[Line]) -> dict[str, Look]:
-    """A look for every line: where arms and settings both vary, arms differ by colour and settings by dash and mark."""
-    arms = list(dict.fromkeys(line.arm for line in lines))
-    settings = list(dict.fromkeys(repr(sorted(line.settings.items())) for line in lines))
-    if len(arms) * len(settings) > max(len(arms), len(settings)):
-        places = [(arms.index(line.arm), settings.index(repr(sorted(line.settings.items())))) for line in lines]
-        return {line.name: nth_look(arm, setting, setting) for line, (arm, setting) in zip(lines, places, strict=True)}
-    return {line.name: nth_look(k, k, k) for k, line in enumerate(lines)}
+@frozen
+class Facet:
+    """Lines that are drawn into the same panels.
+
+    Args:
+        title: what the lines have in common, in a study that varies both arms and settings; else empty.
+        lines: by the name under which the legend has them.
+    """
+
+    title: str
+    lines: Mapping[str, Line]
+
+    def heading(self, what: str) -> str:
+        """Of a panel."""
+        return f"{what}\n{self.title}" if self.title else what
+
+
+def facets(lines: Sequence[Line]) -> list[Facet]:
+    """One for all lines, or, where arms and settings both vary, one of all arms for each setting."""
+    arms = dict.fromkeys(line.arm for line in lines)
+    by_setting: dict[str, dict[str, Line]] = {}
+    for line in lines:
+        shared = line.name.removeprefix(line.arm).removeprefix(", ")
+        by_setting.setdefault(shared, {})[line.arm] = line
+    if len(arms) == 1 or len(by_setting) == 1 or sum(map(len, by_setting.values())) < len(lines):
+        return [Facet("", {line.name: line for line in lines})]
+    return [Facet(title, members) for title, members in by_setting.items()]
+
+
+def looks(some: Sequence[Facet]) -> dict[str, Look]:
+    """A look for every name in the legend."""
+    names = dict.fromkeys(name for facet in some for name in facet.lines)
+    return {name: nth_look(k, k, k) for k, name in enumerate(names)}
 
 
 def _curves(results: Results, source: str) -> Figure:
-    look = looks(results.lines)
-    figure, panels = make_panels(len(results.rewards))
-    for axes, reward in zip(panels, results.rewards, strict=True):
-        axes.set_title(reward)
-        _bands(axes, {line.name: line.curves[source].get(reward) for line in results.lines}, look)
+    """A row of panels for each facet."""
+    rows = facets(results.lines)
+    look, columns = looks(rows), min(len(results.rewards), COLUMNS) if len(rows) == 1 else len(results.rewards)
+    figure, panels = make_panels(len(rows) * len(results.rewards), columns=columns)
+    for axes, (facet, reward) in zip(panels, itertools.product(rows, results.rewards), strict=True):
+        axes.set_title(facet.heading(reward))
+        _bands(axes, {name: line.curves[source].get(reward) for name, line in facet.lines.items()}, look)
     bands = [band for line in results.lines for band in line.curves[source].values()]
-    label_bottom(panels, "step")
+    label_bottom(panels, "step", columns)
     legend(figure, look, marks=any(map(_is_few, bands)))
     return figure
 
 
 def _collapse(results: Results) -> Figure:
-    look = looks(results.lines)
+    """A row of panels for each diagnostic where there are facets."""
+    across = facets(results.lines)
     logged = {metric for line in results.lines for metric in line.collapse}
     shown = [kind for kind in diagnostics(results.rewards) if kind.metric in logged]
-    figure, panels = make_panels(len(shown))
-    for axes, kind in zip(panels, shown, strict=True):
-        axes.set_title(kind.label)
-        _bands(axes, {line.name: line.collapse.get(kind.metric) for line in results.lines}, look)
+    look, columns = looks(across), COLUMNS if len(across) == 1 else len(across)
+    figure, panels = make_panels(len(shown) * len(across), columns=columns)
+    for axes, (kind, facet) in zip(panels, itertools.product(shown, across), strict=True):
+        axes.set_title(facet.heading(kind.label))
+        _bands(axes, {name: line.collapse.get(kind.metric) for name, line in facet.lines.items()}, look)
     bands = [band for line in results.lines for band in line.collapse.values()]
-    label_bottom(panels, "step")
+    label_bottom(panels, "step", columns)
     legend(figure, look, marks=any(map(_is_few, bands)))
     return figure
 
 
 def _pareto(results: Results) -> Figure:
-    look = looks(results.lines)
-    pairs = list(itertools.combinations(results.rewards, 2))
-    figure, panels = make_panels(len(pairs), width=3.2, height=3.0)
-    for axes, (across, up) in zip(panels, pairs, strict=True):
-        axes.set(xlabel=across, ylabel=up)
-        for line in results.lines:
+    """A row of panels for each facet."""
+    rows = facets(results.lines)
+    look, pairs = looks(rows), list(itertools.combinations(results.rewards, 2))
+    columns = min(len(pairs), COLUMNS) if len(rows) == 1 else len(pairs)
+    figure, panels = make_panels(len(rows) * len(pairs), width=3.2, height=3.0, columns=columns)
+    for axes, (facet, (across, up)) in zip(panels, itertools.product(rows, pairs), strict=True):
+        axes.set(title=facet.title, xlabel=across, ylabel=up)
+        for name, line in facet.lines.items():
             scores = line.scores["final"]
             if across not in scores or up not in scores:
                 continue
             one, two = scores[across], scores[up]
-            style: dict[str, Any] = {"marker": look[line.name].marker, "color": look[line.name].colour, "linestyle": ""}
+            style: dict[str, Any] = {"marker": look[name].marker, "color": look[name].colour, "linestyle": ""}
             seeds = sorted(one.by_seed.keys() & two.by_seed.keys())
             axes.plot([one.by_seed[s] for s in seeds], [two.by_seed[s] for s in seeds], alpha=0.6, **style)
             best = line.name in results.best

@@ -14,6 +14,8 @@ Floats = npt.NDArray[np.float64]
 LEVEL = 0.95
 """Nominal coverage of the intervals."""
 RESAMPLES = 9999
+_MOST_DRAWN = 2**24
+"""Values that are resampled at once, for memory."""
 FEWEST_PAIRS = 5
 """With fewer pairs even differences that all point the same way have a chance of 1/8 or more."""
 _MOST_EXACT = 2**14
@@ -105,6 +107,7 @@ def bootstrap_interval(sample: Sequence[float], level: float = LEVEL) -> tuple[f
         np.mean,
         confidence_level=min(1 - 2 * tail, 1 - 1e-12),
         n_resamples=RESAMPLES,
+        batch=max(1, _MOST_DRAWN // n),
         method="percentile",
         rng=np.random.default_rng(0),
     ).confidence_interval
