@@ -89,7 +89,8 @@ class CodeContests(Wording):
                 "%s: %d rows cannot be used and are left out; first: %s", self.path, len(unusable), unusable[0]
             )
         if not usable:
-            raise DataError(f"{self.path!r} has no usable row of code; abilities: {', '.join(sorted({*abilities}))}")
+            found = ", ".join(sorted({str(ability) for ability in abilities}))
+            raise DataError(f"{self.path!r} has no usable row of code; abilities: {found}")
         return ContestPrompts(self, rows, usable)
 
     def to_prompt(self, row: Mapping[str, Any], index: int) -> Prompt:
