@@ -28,7 +28,7 @@ RUN = {
 def test_the_backend_is_found_under_its_name() -> None:
     (info,) = (found for found in Registry().plugins if found.distribution == "morl-vllm")
     assert info.error is None
-    assert info.offers["rollout backend"] == ["vllm"]
+    assert info.offers["rollout backend"] == ["vllm", "vllm-server"]
     assert Registry().find("rollout backend", "vllm").load() is VllmBackend
 
 

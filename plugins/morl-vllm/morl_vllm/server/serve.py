@@ -63,7 +63,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         raise ConfigError(f"morl serve-rollouts: {error}") from error
     path = values.pop("config")
-    options = ServeOptions(**values)
+    try:
+        options = ServeOptions(**values)
+    except ValueError as error:
+        raise ConfigError(f"morl serve-rollouts: {error}") from error
     require_engine(installed_engine())
     _check_port(options.host, options.port)
     with tempfile.TemporaryDirectory(prefix="morl-vllm-") as folder:

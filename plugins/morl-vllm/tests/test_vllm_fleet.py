@@ -1,0 +1,385 @@
+"""Several rollout servers as one, and what is said when they fail.
+
+The servers here speak the protocol of `morl_vllm.server.door` and fail on cue, which real ones do not; those are in
+`test_vllm_serve.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+import torch
+import torch.distributed as dist
+from attrs import define, field
+from safetensors.torch import save_file
+from torch.testing._internal.distributed.fake_pg import FakeStore
+
+from morl.cli import main
+from morl.errors import ConfigError, RolloutError
+from morl.policy.load import load_policy, load_tokenizer
+from morl.types import Sampling
+from morl_vllm.installed import installed_engine
+from morl_vllm.server.backend import VllmServerBackend
+from morl_vllm.server.client import Server
+from morl_vllm.server.desk import Refusal, shapes_in
+from morl_vllm.server.door import Door
+from morl_vllm.server.fleet import Fleet
+from morl_vllm.server.key import VARIABLE
+
+KEY = "secret"
+
+
+@define(eq=False)
+class Stand:
+    """A rollout server without an engine: the tokens of a completion are its prompt's length and its seed.
+
+    Attributes:
+        fault: how it fails from now on: `die`, `hang`, `fail`, `other model`, or None.
+        drawn: prompts it answered.
+    """
+
+    fault: str | None = None
+    drawn: int = 0
+    run: str | None = None
+    version: int | None = None
+    key: str = KEY
+    port: int = 0
+    _http: Any = field(init=False, default=None)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def open(self) -> Stand:
+        stand = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do(self) -> None:
+                stand.answer(self)
+
+            do_GET = do_PUT = do_POST = do
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        self._http = ThreadingHTTPServer(("127.0.0.1", self.port), Handler)
+        self._http.daemon_threads = True
+        self.port = self._http.server_address[1]
+        threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        return self
+
+    def close(self) -> None:
+        self._http.shutdown()
+        self._http.server_close()
+
+    def answer(self, request: BaseHTTPRequestHandler) -> None:
+        body = request.rfile.read(int(request.headers["Content-Length"] or 0))
+        if request.headers["Authorization"] != f"Bearer {self.key}":
+            return self._reply(request, 401, {"error": "unauthorized"})
+        if self.fault == "die":
+            request.connection.shutdown(socket.SHUT_RDWR)
+            return None
+        if self.fault == "hang":
+            time.sleep(10)
+            return None
+        if self.fault == "fail":
+            return self._reply(request, 500, {"error": "vLLM failed: out of memory"})
+        if self.fault == "no morl":
+            return self._reply(request, 404, {"detail": "Not Found"})
+        path = urlsplit(request.path)
+        if path.path == "/morl/weights":
+            if self.fault == "other model":
+                return self._reply(request, 409, {"error": "the server runs another model than the trainer"})
+            query = parse_qs(path.query)
+            self.run, self.version = query["run"][0], int(query["version"][0])
+        elif path.path == "/morl/generate":
+            order = json.loads(body)
+            if (order["run"], order["version"]) != (self.run, self.version):
+                return self._reply(request, 409, {"error": f"the weights here are version {self.version}"})
+            self.drawn += len(order["prompts"])
+            rows = zip(order["prompts"], order["seeds"], strict=True)
+            groups = [[[[len(prompt), seed], [0.0, -1.0], False]] * order["n"] for prompt, seed in rows]
+            time.sleep(0.02)
+            return self._reply(request, 200, {"groups": groups})
+        return self._reply(request, 200, {"run": self.run, "version": self.version, "max_model_len": 64})
+
+    def _reply(self, request: BaseHTTPRequestHandler, status: int, content: Any) -> None:
+        text = json.dumps(content).encode()
+        request.send_response(status)
+        request.send_header("Content-Length", str(len(text)))
+        request.end_headers()
+        request.wfile.write(text)
+
+
+@pytest.fixture
+def stands() -> Iterator[list[Stand]]:
+    opened = [Stand().open() for _ in range(2)]
+    yield opened
+    for stand in opened:
+        stand.close()
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    save_file({"weight": torch.zeros(2)}, tmp_path / "model.safetensors")
+    return tmp_path / "model.safetensors"
+
+
+def fleet_of(stands: list[Stand], timeout: float = 30.0) -> Fleet:
+    return Fleet([Server(stand.url, KEY, timeout) for stand in stands], "run")
+
+
+PROMPTS = [[1] * (row % 5 + 1) for row in range(40)]
+
+
+def draw(fleet: Fleet, version: int) -> None:
+    """Draws, and looks whether every prompt got its own answer."""
+    groups = fleet.generate(PROMPTS, 2, Sampling(), range(100, 140), frozenset({0}), version)
+    tokens = [[member.token_ids for member in group] for group in groups]
+    assert tokens == [[[len(prompt), seed]] * 2 for prompt, seed in zip(PROMPTS, range(100, 140), strict=True)]
+
+
+def test_prompts_are_shared_out(stands: list[Stand], checkpoint: Path) -> None:
+    fleet = fleet_of(stands)
+    assert fleet.meet() == 64
+    fleet.load(checkpoint, 3)
+    draw(fleet, 3)
+    assert [stand.version for stand in stands] == [3, 3]
+    assert all(stand.drawn for stand in stands)
+    assert sum(stand.drawn for stand in stands) == len(PROMPTS)
+
+
+@pytest.mark.parametrize("fault", ["die", "hang", "fail"])
+def test_a_lost_server_is_done_without_until_it_answers_again(
+    stands: list[Stand], checkpoint: Path, caplog: pytest.LogCaptureFixture, fault: str
+) -> None:
+    # As long as a busy machine may need for the answers of the other one.
+    fleet = fleet_of(stands, timeout=3.0 if fault == "hang" else 30.0)
+    fleet.load(checkpoint, 0)
+    stands[1].fault = fault
+    draw(fleet, 0)
+    assert stands[0].drawn == len(PROMPTS)
+    (warning,) = caplog.messages
+    assert stands[1].url in warning
+    assert "its work goes to the others until it answers again" in warning
+    fleet.load(checkpoint, 1)  # still lost, which is no news
+    draw(fleet, 1)
+    assert len(caplog.messages) == 1
+    stands[1].fault = None
+    fleet.load(checkpoint, 2)
+    assert caplog.messages[1:] == [f"rollout server {stands[1].url} answers again and has the present weights"]
+    draw(fleet, 2)
+    assert stands[1].drawn
+
+
+def test_a_server_that_is_gone_at_a_sync(
+    stands: list[Stand], checkpoint: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    fleet = fleet_of(stands)
+    stands[0].close()
+    fleet.load(checkpoint, 0)
+    assert "does not answer: ConnectionRefusedError" in caplog.text
+    draw(fleet, 0)
+    assert stands[1].drawn == len(PROMPTS)
+    stands[0].open()
+    fleet.load(checkpoint, 1)
+    draw(fleet, 1)
+    assert stands[0].drawn
+
+
+def test_completions_of_other_weights_are_not_taken(
+    stands: list[Stand], checkpoint: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    fleet = fleet_of(stands)
+    fleet.load(checkpoint, 5)
+    stands[1].version = None  # started anew
+    draw(fleet, 5)
+    assert stands[0].drawn == len(PROMPTS)
+    assert "the weights here are version None" in caplog.text
+    stands[0].run = "another run's"
+    with pytest.raises(RolloutError, match="no rollout server is left"):
+        draw(fleet, 5)
+
+
+def test_no_server_left(stands: list[Stand], checkpoint: Path) -> None:
+    fleet = fleet_of(stands)
+    fleet.load(checkpoint, 0)
+    for stand in stands:
+        stand.fault = "die"
+    both = f"{stands[0].url}, {stands[1].url}; start them, then `morl resume` the run"
+    with pytest.raises(RolloutError, match=f"no rollout server is left: {both}"):
+        draw(fleet, 0)
+    with pytest.raises(RolloutError, match=f"no rollout server took the new weights: {both}"):
+        fleet.load(checkpoint, 1)
+    with pytest.raises(RolloutError, match=f"no rollout server answers: {both}"):
+        fleet_of(stands).meet()
+
+
+def test_a_wrong_key(stands: list[Stand]) -> None:
+    stands[1].key = "another"
+    with pytest.raises(ConfigError, match=f"{stands[1].url} refuses the key in {VARIABLE}: set the one it was started"):
+        fleet_of(stands).meet()
+
+
+def test_a_server_without_weight_updates(stands: list[Stand]) -> None:
+    stands[0].fault = "no morl"
+    with pytest.raises(
+        ConfigError, match=r"takes no weights from morl \(404\): start it with `morl serve-rollouts CON"
+    ):
+        fleet_of(stands).meet()
+
+
+def test_a_server_of_another_model(stands: list[Stand], checkpoint: Path) -> None:
+    stands[0].fault = "other model"
+    with pytest.raises(RolloutError, match=f"{stands[0].url}: the server runs another model than the trainer"):
+        fleet_of(stands).load(checkpoint, 0)
+
+
+# The backend's options ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("url", ["localhost:8000", "ftp://host", "http://", "http://host:port", "http://host/?a=1"])
+def test_what_is_no_url(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, KEY)
+    with pytest.raises(ConfigError, match=r"not the URL of a server: .*expected http://host:port"):
+        VllmServerBackend(urls=[url])
+
+
+def test_urls_and_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, KEY)
+    with pytest.raises(ConfigError, match="urls must be a list of at least one server"):
+        VllmServerBackend(urls=[])
+    with pytest.raises(ConfigError, match="a server stands twice in urls"):
+        VllmServerBackend(urls=["http://a:1", "http://a:1/"])
+    assert KEY not in repr(VllmServerBackend(urls=["http://a:1"]))
+    monkeypatch.setenv(VARIABLE, "")
+    with pytest.raises(ConfigError, match=f"set {VARIABLE} to the key of the rollout servers"):
+        VllmServerBackend(urls=["http://a:1"])
+
+
+def test_too_few_servers_for_the_ranks(stands: list[Stand], tied_model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, KEY)
+    policy, tokenizer = load_policy(tied_model), load_tokenizer(tied_model)
+    dist.init_process_group("fake", store=FakeStore(), rank=1, world_size=2)
+    try:
+        with pytest.raises(ConfigError, match=r"rollout.urls has 1 servers for 2 ranks; every rank needs its own"):
+            VllmServerBackend(urls=[stands[0].url]).start(policy, tokenizer, tied_model)
+        backend = VllmServerBackend(urls=[stand.url for stand in stands])
+        backend.start(policy, tokenizer, tied_model)
+        backend.sync_weights(4)
+        assert [stand.version for stand in stands] == [None, 4]
+    finally:
+        dist.destroy_process_group()
+
+
+def test_too_long_for_a_server(stands: list[Stand], tied_model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from morl.types import EncodedPrompt, Prompt
+
+    monkeypatch.setenv(VARIABLE, KEY)
+    backend = VllmServerBackend(urls=[stands[0].url])
+    with pytest.raises(RolloutError, match=r"'vllm-server' is not running: call start\(\) first"):
+        backend.sync_weights(0)
+    backend.start(load_policy(tied_model), load_tokenizer(tied_model), tied_model)
+    backend.sync_weights(0)
+    prompt = EncodedPrompt(Prompt(""), "", (5,) * 60)
+    with pytest.raises(
+        ConfigError, match="do not fit into the 64 positions of a rollout server: start it with a larger"
+    ):
+        backend.generate([prompt], 1, Sampling(max_tokens=5), [0])
+
+
+# The door ----------------------------------------------------------------------------------------------------------
+
+
+async def app(scope: Any, receive: Any, send: Any) -> None:
+    """What stands behind the door."""
+    await send({"type": "passed", "path": scope.get("path")})
+
+
+def knock(door: Door, kind: str = "http", path: str = "/collective_rpc", method: str = "POST", *keys: str) -> list[Any]:
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return {"type": "websocket.connect"} if kind == "websocket" else {"type": "http.request", "body": b""}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    headers = [(b"authorization", key.encode()) for key in keys]
+    scope = {"type": kind, "path": path, "method": method, "headers": headers, "query_string": b""}
+    asyncio.run(door(scope, receive, send))
+    return sent
+
+
+@pytest.mark.parametrize(
+    "keys", [(), ("secret",), ("Bearer secre",), ("Bearer secrett",), ("Bearer",), 2 * ("Bearer secret",)]
+)
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "OPTIONS", "HEAD"])
+def test_nobody_gets_past_without_the_key(monkeypatch: pytest.MonkeyPatch, keys: Any, method: str) -> None:
+    monkeypatch.setenv(VARIABLE, KEY)
+    door = Door(app)
+    for path in ("/collective_rpc", "/health", "/v1/completions", "/morl/weights", "/", "//collective_rpc"):
+        start, _ = knock(door, "http", path, method, *keys)
+        assert start["status"] == 401
+    (closed,) = knock(door, "websocket", "/v1/realtime", method, *keys)
+    assert closed["type"] == "websocket.close"
+
+
+def test_with_the_key_everything_is_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, KEY)
+    door = Door(app)
+    for kind in ("http", "websocket"):
+        assert knock(door, kind, "/v1/models", "GET", f"Bearer {KEY}") == [{"type": "passed", "path": "/v1/models"}]
+    assert knock(door, "lifespan", "", "") == [{"type": "passed", "path": ""}]
+
+
+def test_a_door_without_a_key_is_not_built(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(VARIABLE, raising=False)
+    with pytest.raises(RuntimeError, match=f"needs a key that its callers have to know: set {VARIABLE}"):
+        Door(app)
+
+
+@pytest.mark.parametrize("content", [b"", b"12345678", b"\xff" * 8 + b"{}", b"\x02" + 7 * b"\0" + b"[]"])
+def test_a_body_that_is_no_checkpoint(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "body"
+    path.write_bytes(content)
+    with pytest.raises(Refusal, match="the body is not a file of safetensors"):
+        shapes_in(path)
+
+
+# The command -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["missing.yaml"], "no config file 'missing.yaml'"),
+        ([], "morl serve-rollouts:"),
+        (["config.yaml", "--prot=1"], "--prot"),
+        (["config.yaml", "--port=99999"], "port"),
+        (["config.yaml", '--engine_args={"load_format": "auto"}'], "engine_args must not contain 'load_format'"),
+    ],
+)
+def test_commands_that_cannot_be_run(arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["serve-rollouts", *arguments]) == 2
+    error = capsys.readouterr().err
+    if "missing" in says and installed_engine() is None:
+        says = "vLLM is not installed"  # which is told first
+    assert says in error
+
+
+@pytest.mark.skipif(installed_engine() is None, reason="the engine is looked for first")
+def test_a_port_in_use(stands: list[Stand], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["serve-rollouts", "config.yaml", f"--port={stands[0].port}"]) == 2
+    error = capsys.readouterr().err
+    assert f"cannot listen at 127.0.0.1:{stands[0].port}: Address already in use; choose another --port" in error

