@@ -12,6 +12,7 @@ import sys
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Union
 
@@ -20,8 +21,8 @@ from docstring_parser import parse as parse_docstring
 
 from morl import hookspecs
 from morl.advantage import Condition
-from morl.analysis.results import Results
-from morl.analysis.tables import Table, scores_table, sentences
+from morl.analysis.results import Comparison, Results
+from morl.analysis.tables import Table, number, scores_table
 from morl.cli import USAGE
 from morl.config import schema
 from morl.hookspecs import REGISTERING_HOOKS, observers
@@ -172,16 +173,25 @@ def hook_types() -> Iterator[str]:
         yield from ("```", "")
 
 
-def study(name: str) -> Iterator[str]:
-    """The command of a study, its final scores, and whether each pair of arms can be told apart."""
+def study(name: str, *pairs: tuple[str, str]) -> Iterator[str]:
+    """The command of a study, its final scores, and how far these pairs of arms are apart."""
     results = Results.load(STUDIES / name / "results.json")
     yield from ("```console", f"$ {results.command}", "```", "")
     yield from _markdown(scores_table(results, "final"))
-    for reward in results.rewards:
-        yield f"`{reward}`, paired differences of the final value with 95% intervals:"
-        yield ""
-        yield from (f"- {sentence}" for sentence in sentences(results, "final", reward))
-        yield ""
+    arms = {line.name: line.arm for line in results.lines}
+    apart: dict[tuple[str, str], dict[str, str]] = {}
+    for found in results.comparisons:
+        if found.measure == "final" and (arms[found.first], arms[found.second]) in pairs:
+            apart.setdefault((found.first, found.second), {})[found.reward] = _apart(found)
+    rows = [[f"{second} − {first}", *(cells[r] for r in results.rewards)] for (first, second), cells in apart.items()]
+    caption = "The same, differences between runs of one seed: mean [95% interval]; bold where 0 is outside"
+    yield from _markdown(Table(caption, ["lines", *results.rewards], rows))
+
+
+def _apart(found: Comparison) -> str:
+    difference = found.difference
+    text = f"{number(difference.mean)} [{number(difference.low)}, {number(difference.high)}]"
+    return f"**{text}**" if difference.seen else text
 
 
 def _markdown(table: Table) -> Iterator[str]:
@@ -274,10 +284,15 @@ def _source(thing: Any) -> Iterator[str]:
     yield from ("```python", re.sub(r"  # type: ignore\[[\w-]+\]", "", source).rstrip(), "```", "")
 
 
+_ESTIMATORS = (("grpo", "gdpo"), ("grpo-no-std", "gdpo"), ("gdpo", "gdpo without batch step"))
 PAGES: Mapping[str, Mapping[str, Callable[[], Iterator[str]]]] = {
     "reference/config.md": {"sections": config_sections, "parts": part_options},
     "reference/command-line.md": {"usage": usage},
     "reference/hooks.md": {"registering": registering_hooks, "observers": observer_hooks, "types": hook_types},
+    "explanation/studies.md": {
+        "tool-calling": partial(study, "tool-calling", *_ESTIMATORS),
+        "code": partial(study, "code", *_ESTIMATORS, ("grpo, two rewards", "gdpo, two rewards")),
+    },
 }
 
 if __name__ == "__main__":

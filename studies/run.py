@@ -25,6 +25,8 @@ GRIDS: dict[str, tuple[str, ...]] = {
     "toolrl": THREE,
 }
 """What `morl compare` is told besides the config and the arms."""
+PLOTS = ("rewards-held-out", "pareto", "setting-")
+"""What the page of the studies shows; the report has more."""
 
 
 def arguments(name: str) -> list[str]:
@@ -42,7 +44,9 @@ def publish(name: str) -> None:
     shutil.copyfile(HERE.parent / "runs" / "studies" / name / "results.json", HERE / name / "results.json")
     for old in (HERE / name).glob("*.svg"):
         old.unlink()
-    save_study_plots(HERE / name / "results.json", HERE / name)
+    for plot in save_study_plots(HERE / name / "results.json", HERE / name):
+        if not plot.name.startswith(PLOTS):
+            plot.unlink()
 
 
 def main() -> int:

@@ -1,0 +1,71 @@
+"""The studies can be run as they stand, and what is committed of them is what their commands made."""
+
+from __future__ import annotations
+
+import importlib.util
+import shlex
+from pathlib import Path
+
+import pytest
+
+from morl.analysis.results import Results
+from morl.compare.arguments import read_arguments
+from morl.compare.grid import Grid, read_arms, read_vary
+from morl.config import merge, parse, read_configs
+from morl.plugins import Registry
+from morl.training.checks import check_settings
+from morl.training.parts import build_parts
+
+ROOT = Path(__file__).resolve().parents[2]
+spec = importlib.util.spec_from_file_location("studies_run", ROOT / "studies" / "run.py")
+assert spec is not None
+assert spec.loader is not None
+studies = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(studies)
+
+
+@pytest.mark.parametrize("name", studies.GRIDS)
+def test_every_cell_can_be_built(name, tmp_path, monkeypatch):
+    """Without its data: ToolRL's rows are not part of the project."""
+    monkeypatch.chdir(ROOT)
+    registry = Registry()
+    _, tree, rest = read_configs(studies.arguments(name)[1:])
+    asked = read_arguments(rest)
+    grid = Grid(read_arms(asked.arms, asked.estimators), read_vary(asked.vary), asked.seeds, asked.seed_also)
+    base = {**merge(tree, asked.overrides), "output": str(tmp_path)}
+    cells = grid.cells()
+    assert len(cells) >= 9
+    for cell in cells:
+        config = parse(cell.apply(base), registry)
+        check_settings(config, build_parts(config, registry))
+        # One warmed-up policy per seed, the same for every arm: runs of a seed are pairs.
+        assert config.policy.options["seed"] == config.seed == cell.seed
+        assert config.evaluation is not None
+        assert config.evaluation.prompts.options != config.prompts.options, "final figures are held out"
+
+
+@pytest.mark.parametrize("name", studies.GRIDS)
+def test_results_are_those_of_the_command_and_whole(name, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    results = Results.load(ROOT / "studies" / name / "results.json")
+    command = studies.arguments(name)
+    assert shlex.split(results.command) == ["morl", *command]
+    assert not results.failures
+    asked = read_arguments(command[2:])
+    for line in results.lines:
+        assert set(line.steps) == set(asked.seeds)
+    assert results.sources["final"] == "held-out"
+    arms = read_arms(asked.arms, asked.estimators)
+    assert {line.arm for line in results.lines} == set(arms)
+
+
+@pytest.mark.parametrize("name", studies.GRIDS)
+def test_plots_are_those_of_the_results(name, tmp_path):
+    from morl.analysis.figures import save_study_plots
+
+    folder = ROOT / "studies" / name
+    made = {path.name for path in save_study_plots(folder / "results.json", tmp_path)}
+    shown = {path.name for path in folder.glob("*.svg")}
+    assert shown == {name for name in made if name.startswith(studies.PLOTS)}
+    page = (ROOT / "docs" / "explanation" / "studies.md").read_text(encoding="utf-8")
+    assert all(f"studies/{name}/{plot}" in page for plot in shown), "what is committed is shown"
