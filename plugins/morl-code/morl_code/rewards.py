@@ -95,7 +95,7 @@ class CodeReward:
         names = columns.get("names")
         return Program(
             source=behind(prefix, source) if prefix else source,
-            tests=tests,  # type: ignore[arg-type]  # mypy sees no type in the converter `tuple`
+            tests=tests,
             setup=_text(columns, "setup"),
             names=None if names is None else tuple(names),
         )
