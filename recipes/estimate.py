@@ -13,7 +13,7 @@ import shlex
 import sys
 from pathlib import Path
 
-import runs
+import paper_runs as runs
 from attrs import frozen
 
 from morl.config import Config, merge, parse, read_configs
