@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import logging
 import os
@@ -61,6 +62,8 @@ class Engine:
         self._expected = expected_shapes(self.config)
         self._guest = Guest(_environment(self.device), eager=self.device.type == "cpu")
         _running = self
+        # At exit vLLM shuts down what was not closed, but not as a guest.
+        atexit.register(self.close)
         try:
             with self._guest.at_work(), tempfile.TemporaryDirectory(prefix="morl-vllm-") as folder:
                 self._llm = self._start(folder)
@@ -123,6 +126,7 @@ class Engine:
         if _running is not self:
             return
         _running = None
+        atexit.unregister(self.close)
         with self._guest.at_work(leaving=True):
             if self._llm is not None:
                 self._llm.llm_engine.engine_core.shutdown()

@@ -196,9 +196,9 @@ def test_after_every_sync_all_servers_compute_what_the_policy_computes(
 
 def test_another_model(processes: list[Process], make_model: Callable[..., Path], tmp_path: Path) -> None:
     path = str(make_model(tmp_path, hidden_size=96))
-    with backend_of(processes, path, load_policy(path)) as backend:
-        with pytest.raises(RolloutError, match=r"runs another model than the trainer: .*start it with the same policy"):
-            backend.sync_weights(0)
+    says = r"runs another model than the trainer: .*start it with the same policy"
+    with backend_of(processes, path, load_policy(path)) as backend, pytest.raises(RolloutError, match=says):
+        backend.sync_weights(0)
 
 
 def test_a_server_that_dies_and_comes_back(
