@@ -50,7 +50,7 @@ _BLOCK = re.compile(
     r"(?:^<!-- (?P<kind>file|quote): (?P<path>\S+) -->\n\n?)?^```(?P<language>\w*)\n(?P<text>.*?)^```$",
     re.MULTILINE | re.DOTALL,
 )
-_GENERATED = re.compile(r"<!-- begin (\w+) -->.*?<!-- end \1 -->", re.DOTALL)
+_GENERATED = re.compile(r"<!-- begin ([\w-]+) -->.*?<!-- end \1 -->", re.DOTALL)
 CONFIG = """\
 policy: {path: model}
 prompts: {path: prompts.jsonl}
