@@ -3,9 +3,9 @@
     OMP_NUM_THREADS=1 python benchmarks/rollouts.py [--cases 1M-short-fixed ..] [--rounds 5]
 
 64 prompts x 8 completions, float32, one thread; the backends take turns on the same prompts, and medians of CPU
-seconds are printed.  Models and prompts are those of `trl_cases.py`.  `vllm` needs the plugin morl-vllm with its engine;
-without it the transformers backend is measured alone.  The share of the sync is that of sync and generation together,
-so that of a whole step, with its update, is smaller still.
+seconds are printed.  Models and prompts are those of `trl_cases.py`.  `vllm` needs the plugin morl-vllm and its
+engine; without them the transformers backend is measured alone.  The share of the sync is that of sync and generation
+together, so that of a whole step, with its update, is smaller still.
 """
 
 from __future__ import annotations

@@ -20,6 +20,8 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
+from scipy.stats import chi2_contingency, chisquare
+from transformers import AutoModelForCausalLM
 
 import morl
 from morl.errors import ConfigError, DataError, RolloutError
@@ -113,6 +115,32 @@ def test_few_sequences_at_once_change_nothing(tied_model: str) -> None:
             batches.append(backend.generate(prompts, 5, sampling, [3, 1, 4]))
     assert batches[0].texts == batches[1].texts
     torch.testing.assert_close(batches[0].rollout_logprobs_BT, batches[1].rollout_logprobs_BT, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("sampling", [Sampling(max_tokens=1), Sampling(max_tokens=1, temperature=0.7, top_p=0.6)])
+def test_samples_follow_the_probabilities(tied_model: str, sampling: Sampling) -> None:
+    """Groups and members are independent draws from the very distribution; seeds are fixed, so this cannot flicker."""
+    group, prompts = 256, encoded(*[(5, 6, 7)] * 32)
+    with started(tied_model) as backend:
+        backend.sync_weights(0)
+        tokens = backend.generate(prompts, group, sampling, range(len(prompts))).completion_ids_BT[:, 0].numpy()
+    model = AutoModelForCausalLM.from_pretrained(tied_model)
+    with torch.no_grad():
+        logits = model(torch.tensor([[5, 6, 7]])).logits[0, -1].double()
+    probs = (logits / sampling.temperature).softmax(-1).numpy()
+    order = np.argsort(-probs)
+    before = np.cumsum(probs[order]) - probs[order]
+    kept = order[before < sampling.top_p]
+    expected = probs[kept] / probs[kept].sum() * len(tokens)
+    counts = np.bincount(tokens, minlength=len(probs))[kept]
+    assert counts.sum() == len(tokens), "a token beyond the nucleus was drawn"
+    assert chisquare(counts, expected).pvalue > 1e-3
+    # Eight classes of about equal probability, of members side by side and of groups side by side.
+    classes = np.zeros(len(probs), dtype=int)
+    classes[kept] = (np.cumsum(expected) / len(tokens) * 8).clip(max=7.9)
+    table = classes[tokens].reshape(len(prompts), group)
+    for one, other in ((table[:, 1:], table[:, :-1]), (table[1:], table[:-1])):
+        assert chi2_contingency(np.histogram2d(one.ravel(), other.ravel(), bins=8)[0]).pvalue > 1e-3
 
 
 # Weights ----------------------------------------------------------------------------------------------------------
