@@ -6,8 +6,17 @@
 """
 
 from morl.prompts.columns import check_columns
+from morl.prompts.data_set import is_single_file, read_data_set
 from morl.prompts.encode import EncodedPrompts, encode_prompts
 from morl.prompts.hub import HubDataset
 from morl.prompts.jsonl import JsonLines
 
-__all__ = ["EncodedPrompts", "HubDataset", "JsonLines", "check_columns", "encode_prompts"]
+__all__ = [
+    "EncodedPrompts",
+    "HubDataset",
+    "JsonLines",
+    "check_columns",
+    "encode_prompts",
+    "is_single_file",
+    "read_data_set",
+]

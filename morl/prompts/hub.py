@@ -1,22 +1,18 @@
-"""Prompts from a data set of the Hugging Face hub, or from local files that the `datasets` library reads."""
+"""Prompts from the rows of a data set."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, overload
 
 from attrs import frozen
 
-from morl.errors import ConfigError, DataError, suggest
+from morl.prompts.data_set import read_data_set
 from morl.prompts.rows import RowOptions
 from morl.types import Prompt
 
 if TYPE_CHECKING:
     from datasets import Dataset
-
-_READERS = {".parquet": "parquet", ".jsonl": "json", ".json": "json", ".csv": "csv", ".arrow": "arrow"}
-"""File name ending -> the reader of `datasets`."""
 
 
 @frozen(eq=False)
@@ -43,61 +39,10 @@ class HubDataset(RowOptions):
             DataError: no such data set, split or column; no network.
             ConfigError: an option that means nothing for a local file.
         """
-        dataset = self._local() if Path(self.path).exists() else self._hub()
+        dataset = read_data_set(self.path, self.split, subset=self.subset, revision=self.revision)
         rows = DatasetRows(dataset, self, min(len(dataset), self.limit or len(dataset)))
         rows[0]  # a column that does not fit is better found now
         return rows
-
-    def _local(self) -> Dataset:
-        path = Path(self.path)
-        if self.subset is not None or self.revision is not None:
-            raise ConfigError(f"`subset` and `revision` belong to hub data sets, but {self.path!r} is local")
-        if path.is_dir():
-            saved = any((path / name).is_file() for name in ("dataset_dict.json", "state.json"))
-            return self._saved() if saved else self._loaded(self.path)
-        reader = _READERS.get(Path(path.stem).suffix if path.suffix == ".gz" else path.suffix)
-        if reader is None:
-            raise DataError(f"{self.path!r} is none of {', '.join(_READERS)}")
-        return self._loaded(reader, data_files=self.path)
-
-    def _saved(self) -> Dataset:
-        from datasets import Dataset, load_from_disk
-
-        dataset = self._read(load_from_disk, self.path)
-        if isinstance(dataset, Dataset):
-            if self.split != "train":
-                raise DataError(f"{self.path!r} was saved without splits; leave `split` out; got {self.split!r}")
-            return dataset
-        if self.split not in dataset:
-            raise DataError(
-                f"{self.path!r} has no split {self.split!r}{suggest(self.split, dataset)}; it has {', '.join(dataset)}"
-            )
-        return dataset[self.split]
-
-    def _hub(self) -> Dataset:
-        path = Path(self.path)
-        # Hub names have at most one slash and no leading dot.
-        if path.suffix in _READERS or path.is_absolute() or self.path.startswith(".") or len(path.parts) > 2:
-            near = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []
-            raise DataError(f"{self.path!r} does not exist{suggest(path.name, near)} (looked in {Path.cwd()})")
-        return self._loaded(self.path, name=self.subset, revision=self.revision)
-
-    def _loaded(self, *arguments: str, **options: Any) -> Dataset:
-        from datasets import load_dataset
-
-        return self._read(load_dataset, *arguments, split=self.split, **options)
-
-    def _read(self, function: Callable[..., Any], *arguments: str, **options: Any) -> Any:
-        try:
-            return function(*arguments, **options)
-        except Exception as error:
-            reason = f"{type(error).__name__}: {error}"
-            if (cause := error.__cause__) is not None:
-                reason += f" ({type(cause).__name__}: {cause})"
-            network = "; without network, use a local file or folder" if isinstance(error, ConnectionError) else ""
-            raise DataError(
-                f"data set {self.path!r}, split {self.split!r}, cannot be loaded: {reason}{network}"
-            ) from error
 
 
 @frozen(eq=False)

@@ -9,8 +9,9 @@ from typing import Any, ClassVar, Literal
 from attrs import frozen
 
 from morl.errors import ConfigError, DataError
+from morl.prompts import is_single_file
 from morl.types import Prompt
-from morl_code.rows import is_file, read_rows, text_of
+from morl_code.rows import read_rows, text_of
 from morl_code.syntax import parse
 from morl_code.wording import PLEASE, Wording
 
@@ -57,7 +58,7 @@ class MBPP(Wording):
         super().__attrs_post_init__()
         if self.split not in _TASKS:
             raise ConfigError(f"split must be one of {', '.join(_TASKS)}; got {self.split!r}")
-        if self.subset is not None and is_file(self.path):
+        if self.subset is not None and is_single_file(self.path):
             raise ConfigError(f"subset belongs to hub data sets, but {self.path!r} is a file")
 
     def load(self) -> list[Prompt]:
@@ -68,7 +69,7 @@ class MBPP(Wording):
         """
         rows = read_rows(self.path, self.split, self.subset)
         chosen: list[int] = list(range(len(rows)))
-        if is_file(self.path):
+        if is_single_file(self.path):
             chosen = [index for index in chosen if rows[index].get("task_id") in _TASKS[self.split]]
         if not chosen:
             raise DataError(f"{self.path!r} has no row of split {self.split!r}, which is told by `task_id`")

@@ -1,39 +1,12 @@
-"""The layouts that ToolRL's data set comes in, and how rows are read from disk."""
+"""The layouts that ToolRL's data set comes in."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
-from typing import Any, cast
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from morl.errors import DataError
 from morl.types import Message
-
-_READERS = {".jsonl": "json", ".json": "json", ".parquet": "parquet"}
-
-
-def read_rows(path: str, split: str) -> Iterable[Mapping[str, Any]]:
-    """The rows of a file, of a folder that `save_to_disk` wrote, or of whatever else `load_dataset` reads.
-
-    Raises:
-        DataError: they cannot be read.
-    """
-    from datasets import Dataset, load_dataset, load_from_disk  # takes a second to import
-
-    reader = _READERS.get(Path(path).suffix)
-    try:
-        if reader is not None:
-            rows = load_dataset(reader, data_files=path, split="train")
-        elif any(Path(path, name).is_file() for name in ("state.json", "dataset_dict.json")):
-            rows = load_from_disk(path)
-            rows = rows if isinstance(rows, Dataset) else rows[split]
-        else:
-            rows = load_dataset(path, split=split)
-    except Exception as error:
-        raise DataError(
-            f"cannot read ToolRL rows from {path!r}, split {split!r}: {type(error).__name__}: {error}"
-        ) from error
-    return cast(Iterable[Mapping[str, Any]], rows)
 
 
 def conversation(row: Mapping[str, Any], where: str) -> tuple[Sequence[Message], str, dict[str, Any]]:

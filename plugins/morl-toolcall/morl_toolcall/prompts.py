@@ -8,8 +8,9 @@ from typing import Any
 from attrs import frozen
 
 from morl.errors import ConfigError, DataError
+from morl.prompts import is_single_file, read_data_set
 from morl.types import Message, Prompt
-from morl_toolcall.layouts import conversation, read_rows
+from morl_toolcall.layouts import conversation
 from morl_toolcall.paper import read_gold
 from morl_toolcall.parsing import replace_thinking
 from morl_toolcall.system import PACKAGED, system_message
@@ -62,7 +63,8 @@ class ToolRLPrompts:
         return [prompt for prompt in prompts if _key(prompt.content) not in excluded]
 
     def _rows(self, path: str) -> Sequence[tuple[str, Mapping[str, Any]]]:
-        return [(f"row {index} of {path}", row) for index, row in enumerate(read_rows(path, self.split))]
+        rows = read_data_set(path, "train" if is_single_file(path) else self.split)
+        return [(f"row {index} of {path}", row) for index, row in enumerate(rows)]
 
     def _messages(self, row: Mapping[str, Any], where: str) -> Sequence[Message]:
         messages, _, _ = conversation(row, where)
