@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import csv
 import gc
+import json
 import os
 import random
+import subprocess
+import sys
 import threading
 import weakref
 from collections.abc import Iterator, Sequence
@@ -284,6 +287,31 @@ def test_a_run_of_20_steps(tied_model: str, tmp_path: Path, rollout: dict[str, A
     else:
         assert max(worst) < 1e-4
     assert not dist.is_initialized()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp2"])
+def test_two_ranks(tied_model: str, tmp_path: Path, strategy: str) -> None:
+    config = {
+        "output": str(tmp_path / "run"),
+        "policy": {"path": tied_model},
+        "prompts": {"path": str(tmp_path / "prompts.jsonl")},
+        "rollout": {"name": "vllm", "kv_cache_gib": 0.125},
+        "rewards": {"brief": {"name": "length", "limit": 4}},
+        "sampling": {"max_tokens": 12},
+        "optimizer": {"lr": 3e-3},
+        "training": {"steps": 3, "prompts_per_step": 4, "group_size": 4},
+        "trainer": {"accelerator": "cpu", "devices": 2, "strategy": strategy, "threads": 1},
+    }
+    (tmp_path / "prompts.jsonl").write_text('{"prompt": "the answer is a number"}\n{"prompt": "yes no"}\n')
+    (tmp_path / "config.yaml").write_text(json.dumps(config))
+    command = [sys.executable, "-m", "morl", "train", str(tmp_path / "config.yaml")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    with (tmp_path / "run" / "logs" / "metrics.csv").open() as file:
+        worst = [float(row["rollout/logprob_difference_max"]) for row in csv.DictReader(file)]
+    assert len(worst) == 3
+    assert max(worst) < 1e-4
 
 
 # The trainer's process ---------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import http.client
 import json
 import logging
@@ -20,6 +21,7 @@ import pytest
 import torch
 from attrs import define, field
 
+import morl
 from morl.errors import RolloutError
 from morl.policy.load import load_policy, load_tokenizer
 from morl.testing.rollouts import check_rollout_backend
@@ -192,6 +194,40 @@ def test_after_every_sync_all_servers_compute_what_the_policy_computes(
             assert gap(backend, policy) < 1e-4
             move(policy)
         assert gap(backend, policy) > 1e-2, "without the sync the difference must show"
+
+
+@pytest.mark.parametrize("lag", [0, 1])
+def test_a_run(processes: list[Process], tied_model: str, tmp_path: Path, lag: int) -> None:
+    result = morl.train(
+        {
+            "output": str(tmp_path / "run"),
+            "policy": {"path": tied_model},
+            "rollout": {"name": "vllm-server", "urls": [process.url for process in processes], "lag": lag},
+            "rewards": {"brief": {"name": "length", "limit": 4}},
+            "sampling": {"max_tokens": 12},
+            "optimizer": {"lr": 3e-3},
+            "training": {"steps": 6, "prompts_per_step": 4, "group_size": 4},
+            "trainer": {"accelerator": "cpu"},
+        },
+        prompts=[morl.Prompt("the answer is a number " * 20), morl.Prompt("yes no " * 30)],
+    )
+    with (result.folder / "logs" / "metrics.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["rollout/logprob_difference_max"]]
+    worst = [float(row["rollout/logprob_difference_max"]) for row in rows]
+    assert [float(row["rollout/lag"]) for row in rows] == [0.0] + 5 * [float(lag)]
+    assert max(worst) > 1e-3 if lag else max(worst) < 1e-4
+
+
+def test_the_flags_for_an_own_server_are_vllms() -> None:
+    from vllm.entrypoints.launchers.cli_args import make_arg_parser
+    from vllm.utils.argparse_utils import FlexibleArgumentParser
+
+    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    command = readme.partition("\nvllm serve MODEL ")[2].partition("```")[0].replace("\\\n", " ").split()
+    parsed = make_arg_parser(FlexibleArgumentParser()).parse_args(command)
+    assert parsed.middleware == ["morl_vllm.server.door.Door"]
+    assert parsed.worker_extension_cls == "morl_vllm.worker.PolicyWorker"
+    assert parsed.logprobs_mode == "raw_logprobs"
 
 
 def test_another_model(processes: list[Process], make_model: Callable[..., Path], tmp_path: Path) -> None:
