@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, NoReturn, TypeAlias
+from typing import Literal, TypeAlias
 
-from attrs import fields_dict, frozen
+from attrs import frozen
 
-from morl.config.schema import Config
-from morl.errors import ConfigError, suggest
+from morl.config.command import CommandParser
+from morl.errors import ConfigError
 
 Keep: TypeAlias = Literal["nothing", "models", "checkpoints"]
 DEFAULT_SEEDS = (0, 1, 2, 3, 4)
@@ -55,13 +54,6 @@ class Arguments:
     overrides: tuple[str, ...]
 
 
-class _Parser(argparse.ArgumentParser):
-    """Says what is wrong the way the other commands do."""
-
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"morl compare: {message}; see morl compare --help")
-
-
 def help_text() -> str:
     """Every option of the command."""
     return _parser().format_help()
@@ -73,8 +65,9 @@ def read_arguments(arguments: Sequence[str]) -> Arguments:
     Raises:
         ConfigError: an unknown option, a value that is none.
     """
-    options, overrides = _parser().parse_known_args(list(arguments))
-    _check_overrides(overrides)
+    options, overrides = _parser().read(arguments)
+    if any(override.partition("=")[0] == "--seed" for override in overrides):
+        raise ConfigError("--seed: a study has several; give --seeds 0 1 2 ...")
     if options.jobs is not None and options.jobs < 1:
         raise ConfigError(f"--jobs is the number of cells at a time, at least 1; got {options.jobs}")
     return Arguments(
@@ -87,19 +80,13 @@ def read_arguments(arguments: Sequence[str]) -> Arguments:
         keep=options.keep,
         report_only=options.report_only,
         output=options.output,
-        overrides=tuple(overrides),
+        overrides=overrides,
     )
 
 
-def _parser() -> _Parser:
-    parser = _Parser(
-        prog="morl compare",
-        usage="morl compare CONFIG [CONFIG ...] [options] [--section.key=value ...]",
-        description=_DESCRIPTION,
-        epilog=_EPILOG,
-        add_help=False,
-        allow_abbrev=False,
-    )
+def _parser() -> CommandParser:
+    usage = "CONFIG [CONFIG ...] [options] [--section.key=value ...]"
+    parser = CommandParser("compare", usage=usage, description=_DESCRIPTION, epilog=_EPILOG)
     add = parser.add_argument
     add("--estimators", nargs="+", default=[], metavar="NAME", help="one arm per estimator, named after it")
     add("--arms", type=Path, metavar="FILE", help="YAML mapping from the label of an arm to the settings it changes")
@@ -129,15 +116,3 @@ def _parser() -> _Parser:
     add("--report_only", action="store_true", help="write the report of the cells that are finished; run nothing")
     add("--output", metavar="FOLDER", help="folder of the study; default: `output` of CONFIG")
     return parser
-
-
-def _check_overrides(overrides: Sequence[str]) -> None:
-    """A mistyped option of `morl compare` must not pass for a key of the config."""
-    options = [option for action in _parser()._actions for option in action.option_strings]
-    for argument in overrides:
-        name = argument.partition("=")[0]
-        key = name.removeprefix("--")
-        if key == "seed":
-            raise ConfigError("--seed: a study has several; give --seeds 0 1 2 ...")
-        if argument.startswith("--") and "." not in key and key not in fields_dict(Config):
-            raise ConfigError(f"unknown option {name}{suggest(name, options)}; see morl compare --help")

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import argparse
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn
 
-from attrs import field, fields_dict, frozen
+from attrs import field, frozen
 
-from morl.config.schema import Config
-from morl.errors import ConfigError, suggest
+from morl.config.command import CommandParser
+from morl.errors import ConfigError
 
 _DESCRIPTION = """\
 Samples completions of the held-out prompts of CONFIG (its section `evaluation`) from MODEL, scores them with CONFIG's
@@ -57,13 +55,6 @@ class Arguments:
     overrides: tuple[str, ...]
 
 
-class _Parser(argparse.ArgumentParser):
-    """Says what is wrong the way the other commands do."""
-
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"morl evaluate: {message}; see morl evaluate --help")
-
-
 def help_text() -> str:
     """Every option of the command."""
     return _parser().format_help()
@@ -75,23 +66,21 @@ def read_arguments(arguments: Sequence[str]) -> Arguments:
     Raises:
         ConfigError: an unknown option, or a value that is none.
     """
-    options, overrides = _parser().parse_known_args(list(arguments))
-    _check_overrides(overrides)
+    options, overrides = _parser().read(arguments)
+    for name in (override.partition("=")[0] for override in overrides):
+        if name in ("--policy", "--policy.name", "--policy.path"):
+            raise ConfigError(
+                f"{name} has no effect here: the model is the second argument, morl evaluate CONFIG MODEL"
+            )
     if options.limit is not None and options.limit < 1:
         raise ConfigError(f"--limit must be at least 1 token; got {options.limit}")
     measures = Measures(_read_k(options.k), dict(map(_read_success, options.success)), options.limit)
-    return Arguments(measures, options.output, options.samples_file, tuple(overrides))
+    return Arguments(measures, options.output, options.samples_file, overrides)
 
 
-def _parser() -> _Parser:
-    parser = _Parser(
-        prog="morl evaluate",
-        usage="morl evaluate CONFIG [CONFIG ...] MODEL [options] [--section.key=value ...]",
-        description=_DESCRIPTION,
-        epilog=_EPILOG,
-        add_help=False,
-        allow_abbrev=False,
-    )
+def _parser() -> CommandParser:
+    usage = "CONFIG [CONFIG ...] MODEL [options] [--section.key=value ...]"
+    parser = CommandParser("evaluate", usage=usage, description=_DESCRIPTION, epilog=_EPILOG)
     add = parser.add_argument
     add("--k", metavar="K1,K2", help="the k of pass@k, e.g. 1,4,8; default: 1 and the number of samples")
     add(
@@ -134,17 +123,3 @@ def _read_success(text: str) -> tuple[str, float]:
     if not name or not math.isfinite(threshold):
         raise ConfigError(f"--success takes a reward and a score, e.g. correct=1; got {text!r}")
     return name, threshold
-
-
-def _check_overrides(overrides: Sequence[str]) -> None:
-    """A mistyped option must not pass for a key of the config, nor a setting that has no effect for one that has."""
-    options = [option for action in _parser()._actions for option in action.option_strings]
-    for argument in overrides:
-        name = argument.partition("=")[0]
-        key = name.removeprefix("--")
-        if argument.startswith("--") and "." not in key and key not in fields_dict(Config):
-            raise ConfigError(f"unknown option {name}{suggest(name, options)}; see morl evaluate --help")
-        if key in ("policy", "policy.name", "policy.path"):
-            raise ConfigError(
-                f"{name} has no effect here: the model is the second argument, morl evaluate CONFIG MODEL"
-            )
