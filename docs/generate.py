@@ -285,12 +285,19 @@ def _source(thing: Any) -> Iterator[str]:
 
 
 _ESTIMATORS = (("grpo", "gdpo"), ("grpo-no-std", "gdpo"), ("gdpo", "gdpo without batch step"))
+_CONDITIONED = (
+    ("grpo", "conditioned grpo"),
+    ("gdpo", "conditioned gdpo"),
+    ("conditioned grpo", "conditioned gdpo"),
+    ("conditioned gdpo", "conditioned gdpo without batch step"),
+)
 PAGES: Mapping[str, Mapping[str, Callable[[], Iterator[str]]]] = {
     "reference/config.md": {"sections": config_sections, "parts": part_options},
     "reference/command-line.md": {"usage": usage},
     "reference/hooks.md": {"registering": registering_hooks, "observers": observer_hooks, "types": hook_types},
     "explanation/studies.md": {
         "tool-calling": partial(study, "tool-calling", *_ESTIMATORS),
+        "math": partial(study, "math", *_ESTIMATORS[:2], *_CONDITIONED),
         "code": partial(study, "code", *_ESTIMATORS, ("grpo, two rewards", "gdpo, two rewards")),
     },
 }

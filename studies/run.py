@@ -8,12 +8,14 @@ it; `python docs/generate.py` then brings the tables of docs/explanation/studies
 from __future__ import annotations
 
 import argparse
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+from attrs import evolve
+
 from morl.analysis.figures import save_study_plots
+from morl.analysis.results import Results
 from morl.cli import main as morl
 
 HERE = Path(__file__).resolve().parent
@@ -40,13 +42,21 @@ def arguments(name: str) -> list[str]:
 
 
 def publish(name: str) -> None:
-    """Copies the results of a study here and draws its plots."""
-    shutil.copyfile(HERE.parent / "runs" / "studies" / name / "results.json", HERE / name / "results.json")
+    """Writes down here what the page shows of a study's results, and draws its plots."""
+    results = Results.load(HERE.parent / "runs" / "studies" / name / "results.json")
+    (HERE / name / "results.json").write_text(small(results).to_json(), encoding="utf-8")
     for old in (HERE / name).glob("*.svg"):
         old.unlink()
     for plot in save_study_plots(HERE / name / "results.json", HERE / name):
         if not plot.name.startswith(PLOTS):
             plot.unlink()
+
+
+def small(results: Results) -> Results:
+    """Without curves of training batches and diagnostics, and without comparisons of areas: the report has them."""
+    lines = (evolve(line, curves={**line.curves, "training": {}}, collapse={}) for line in results.lines)
+    comparisons = (found for found in results.comparisons if found.measure == "final")
+    return evolve(results, lines=tuple(lines), comparisons=tuple(comparisons))
 
 
 def main() -> int:
