@@ -6,6 +6,7 @@ import atexit
 import gc
 import logging
 import os
+import sys
 import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
@@ -130,6 +131,11 @@ class Engine:
         with self._guest.at_work(leaving=True):
             if self._llm is not None:
                 self._llm.llm_engine.engine_core.shutdown()
+            elif "vllm" in sys.modules:
+                # It failed on the way, and left its process group behind.
+                from vllm.distributed.parallel_state import cleanup_dist_env_and_memory
+
+                cleanup_dist_env_and_memory()
             self._llm = None
             # The engine's parts refer to each other; their memory is needed now, not at the next collection.
             gc.collect()

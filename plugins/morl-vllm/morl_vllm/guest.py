@@ -105,7 +105,8 @@ def random_state() -> Iterator[None]:
         yield
         return
     python, legacy = random.getstate(), np.random.get_state()
-    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
+    # This rank's device only: asking for the state of another would start a context on it.
+    devices = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
     with torch.random.fork_rng(devices=devices):
         try:
             yield

@@ -67,13 +67,13 @@ LONG = encoded(range(2, 130))
 """More than a block of the engine's prefix cache, else nothing would be kept of it."""
 
 
-def move(policy: Any, seed: int = 0) -> None:
+def move(policy: Any, seed: int = 0, scale: float = 0.1) -> None:
     """Changes every trainable parameter, as an optimizer step would, but more."""
     source = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in policy.parameters():
             if parameter.requires_grad:
-                parameter.add_(0.1 * torch.randn(parameter.shape, generator=source))
+                parameter.add_(scale * torch.randn(parameter.shape, generator=source))
 
 
 def gap(backend: VllmBackend, policy: Any, prompts: Sequence[EncodedPrompt] = LONG) -> float:
@@ -160,12 +160,14 @@ def test_after_every_sync_the_engine_computes_what_the_policy_computes(tied_mode
 
 
 def test_adapters(tied_model: str) -> None:
-    policy = load_policy(tied_model, lora=LoRA(rank=4))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        policy = load_policy(tied_model, lora=LoRA(rank=4))
     with started(tied_model, policy) as backend:
         for step in range(3):
             backend.sync_weights(step)
             assert gap(backend, policy) < 1e-4, step
-            move(policy, step)
+            move(policy, step, scale=0.05)
         assert gap(backend, policy) > 1e-2
 
 
@@ -347,7 +349,7 @@ def test_the_process_stays_as_it_was(tied_model: str) -> None:
 
 def test_without_the_guard_it_does_not(tied_model: str, monkeypatch: pytest.MonkeyPatch) -> None:
     @contextmanager
-    def unguarded(self: Guest) -> Iterator[None]:
+    def unguarded(self: Guest, *, leaving: bool = False) -> Iterator[None]:
         os.environ.update({name: value for name, value in self._environment.items() if value is not None})
         yield
 
@@ -436,5 +438,6 @@ def test_no_memory(tied_model: str, lacking: Any) -> None:
         started(tied_model, **lacking),
     ):
         pass
+    assert not dist.is_initialized()
     with started(tied_model) as backend:  # the process can start another one
         backend.sync_weights(1)

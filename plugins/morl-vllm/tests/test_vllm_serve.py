@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -164,6 +164,11 @@ def move(policy: Any) -> None:
             parameter.add_(0.1 * torch.randn(parameter.shape, generator=source))
 
 
+def even(completions: Sequence[str], completion_ids: Sequence[Sequence[int]], **_: Any) -> list[float]:
+    """Share of tokens with an even id: a reward that differs between any two completions."""
+    return [sum(token % 2 == 0 for token in ids) / len(ids) for ids in completion_ids]
+
+
 def test_conformance(processes: list[Process], tied_model: str) -> None:
     def make() -> VllmServerBackend:
         return VllmServerBackend(urls=[process.url for process in processes])
@@ -203,13 +208,13 @@ def test_a_run(processes: list[Process], tied_model: str, tmp_path: Path, lag: i
             "output": str(tmp_path / "run"),
             "policy": {"path": tied_model},
             "rollout": {"name": "vllm-server", "urls": [process.url for process in processes], "lag": lag},
-            "rewards": {"brief": {"name": "length", "limit": 4}},
             "sampling": {"max_tokens": 12},
-            "optimizer": {"lr": 3e-3},
+            "optimizer": {"lr": 1e-2},
             "training": {"steps": 6, "prompts_per_step": 4, "group_size": 4},
             "trainer": {"accelerator": "cpu"},
         },
         prompts=[morl.Prompt("the answer is a number " * 20), morl.Prompt("yes no " * 30)],
+        rewards={"even": even},
     )
     with (result.folder / "logs" / "metrics.csv").open() as file:
         rows = [row for row in csv.DictReader(file) if row["rollout/logprob_difference_max"]]
