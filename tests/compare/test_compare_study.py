@@ -141,6 +141,13 @@ def test_a_crash_is_reported_and_stops_nothing_and_is_tried_again(compare, arms)
     assert "Error" not in json.loads((OUT / "cells.json").read_text())["mended-seed3"]
 
 
+def is_running(process: str) -> bool:
+    try:
+        return " Z " not in Path(f"/proc/{process}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_ends_all_processes_and_the_same_command_goes_on(compare, study, number):
@@ -153,8 +160,12 @@ def test_an_interrupt_ends_all_processes_and_the_same_command_goes_on(compare, s
     assert "stopping 2 cells; once more to kill them" in said
     assert "stopped; the same command goes on:\n  morl compare config.yaml --seeds 0 1" in said
     assert states() == {"gdpo-seed0": "interrupted", "gdpo-seed1": "interrupted"}
+    # A process that was killed on a busy machine takes a moment to be gone.
+    deadline = time.monotonic() + 10
     for child in Path("children.txt").read_text().split():
-        assert not Path(f"/proc/{child}").exists() or " Z " in Path(f"/proc/{child}/stat").read_text()
+        while is_running(child):
+            assert time.monotonic() < deadline, "nothing that a cell started outlives it"
+            time.sleep(0.05)
     first = seconds()["gdpo-seed0"]
     assert first > 1
     assert list(Path("out/cells/gdpo-seed0/checkpoints").glob("step-*.ckpt"))

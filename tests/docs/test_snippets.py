@@ -230,6 +230,7 @@ def test_a_reader_can_follow_it(document, tmp_path, tiny_model, made_policies, m
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setenv("XDG_CACHE_HOME", str(made_policies))
     monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("MORL_ROLLOUT_KEY", "what the reader of morl-vllm's README exports")
     for folder in ("examples", "recipes"):
         os.symlink(ROOT / folder, folder)
     Path("model").symlink_to(tiny_model)
