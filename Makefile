@@ -7,6 +7,7 @@ PYTHON    ?= python3
 PIP_FLAGS ?=
 BIN       := .venv/bin
 PLUGINS   := morl-toolcall morl-math morl-code morl-vllm morl-playground morl-example
+PARALLEL  := -n auto --dist worksteal
 DEMO_RUN  ?= runs/demo-$(shell date +%Y%m%d-%H%M%S)
 
 # The demo's and the tests' models are tiny: more threads only wait for each other.
@@ -19,7 +20,7 @@ demo: setup
 	$(BIN)/morl train examples/demo.yaml --output=$(DEMO_RUN)
 
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL)
 
 # The rollouts of vLLM, on its build for CPUs.  In an environment of its own: the engine is large, and brings along three
 # packages in a build of torch that breaks `import transformers`.
@@ -27,7 +28,7 @@ test-vllm: .venv-vllm/installed
 	.venv-vllm/bin/python -m pytest plugins/morl-vllm
 
 quick: setup
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest $(PARALLEL) -m "not slow"
 
 lint: setup
 	$(BIN)/ruff check .
