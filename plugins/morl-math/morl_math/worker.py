@@ -51,7 +51,7 @@ def main(time_limit: float, memory_limit: int) -> None:
         verdict = compare(reference, answer)
         signal.setitimer(signal.ITIMER_PROF, 0)
         # sympy keeps what it made; short of memory it would call right answers wrong, for it swallows memory errors.
-        full = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > memory_limit / 2
+        full = _resident() > memory_limit / 2
         _send(answers, verdict, not full)
         if full:
             return
@@ -109,6 +109,12 @@ def _parse(text: str) -> Any:
     except Exception:  # noqa: BLE001 - its parser raises what it likes
         return None
     return found[0] if found and not isinstance(found[0], str) else None
+
+
+def _resident() -> int:
+    """Bytes of memory in use.  Not `ru_maxrss`, which begins with that of the process that started this one."""
+    with open("/proc/self/statm", encoding="ascii") as file:
+        return int(file.read().split()[1]) * resource.getpagesize()
 
 
 def _own_output() -> TextIO:

@@ -102,6 +102,16 @@ def test_workers_that_die_are_replaced(pool: Pool) -> None:
     assert pool.compare([ORDINARY], PATIENCE) == {ORDINARY: True}
 
 
+def test_a_large_trainer_keeps_its_workers(pool: Pool) -> None:
+    """The kernel counts a parent's memory into the peak of what it starts."""
+    ballast = b"x" * (600 * 2**20)
+    for _ in range(2):
+        assert pool.compare([ORDINARY], PATIENCE) == {ORDINARY: True}
+        (worker,) = pool._idle
+        assert worker.alive
+    assert len(ballast) > pool.memory_limit * 2**20 / 2
+
+
 def test_a_worker_that_is_killed_at_work_fails_its_pair_only() -> None:
     pool = Pool(workers=1, time_limit=30.0, memory_limit=1024)
     assert pool.compare([ORDINARY], PATIENCE) == {ORDINARY: True}
