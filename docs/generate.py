@@ -297,6 +297,7 @@ PAGES: Mapping[str, Mapping[str, Callable[[], Iterator[str]]]] = {
     "reference/hooks.md": {"registering": registering_hooks, "observers": observer_hooks, "types": hook_types},
     "explanation/studies.md": {
         "tool-calling": partial(study, "tool-calling", *_ESTIMATORS),
+        "toolrl": partial(study, "toolrl", ("grpo", "gdpo"), ("grpo-no-std", "gdpo")),
         "math": partial(study, "math", *_ESTIMATORS[:2], *_CONDITIONED),
         "code": partial(study, "code", *_ESTIMATORS, ("grpo, two rewards", "gdpo, two rewards")),
     },
