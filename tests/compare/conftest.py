@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,15 @@ import pytest
 import yaml
 
 from morl.cli import main
+
+
+@pytest.fixture(autouse=True, scope="session")
+def interruptible():
+    """A shell has its background jobs ignore interrupts, and these tests send some."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
 
 REWARDS = '''\
 import os
