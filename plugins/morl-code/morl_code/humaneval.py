@@ -72,7 +72,7 @@ def split_check(test: str, entry_point: str, where: str = "test") -> tuple[str, 
     loops or values of its own, stays one case.
 
     Raises:
-        DataError: no function `check` of one argument.
+        DataError: no function `check` of one argument, or one that never looks at it: every program would pass.
 
     >>> split_check("def check(f):\\n    assert f(1) == 2\\n    assert True\\n    assert f(2) == 3", "add_one")
     ('f = add_one', ['assert f(1) == 2', 'assert f(2) == 3'])
@@ -85,9 +85,11 @@ def split_check(test: str, entry_point: str, where: str = "test") -> tuple[str, 
     if check is None or len(check.args.args) != 1:
         raise DataError(f"{where}: the test must define check(candidate); got {test.strip()!r:.80}")
     candidate = check.args.args[0].arg
+    if not any(_mentions(node, candidate) for node in check.body):
+        raise DataError(f"{where}: check({candidate}) never looks at {candidate!r}, so that every program would pass")
     asserts = [node for node in check.body if isinstance(node, ast.Assert)]
     cases = [ast.unparse(node) for node in asserts if _mentions(node, candidate)]
-    if not all(isinstance(node, ast.Assert) or _is_idle(node) for node in check.body) or not cases:
+    if not cases or not all(isinstance(node, ast.Assert) or _is_idle(node) for node in check.body):
         return test, [f"check({entry_point})"]
     others = [ast.unparse(node) for node in module.body if node is not check]
     return "\n".join([*others, f"{candidate} = {entry_point}"]), cases

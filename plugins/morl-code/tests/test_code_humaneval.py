@@ -88,8 +88,15 @@ def test_helpers_of_the_prompt_are_the_tests_own(tmp_path: Path) -> None:
     assert row.columns["names"] == ["half"]
 
 
-def test_a_check_whose_asserts_never_look_is_one_case() -> None:
-    test = "def check(f):\n    assert True\n"
+@pytest.mark.parametrize("body", ["assert True", "pass", "for i in range(3):\n        assert i < 3"])
+def test_a_check_that_never_looks_at_the_program_is_refused(body: str) -> None:
+    """It would score 1 for every program."""
+    with pytest.raises(DataError, match=r"row 7: check\(f\) never looks at 'f', so that every program would pass"):
+        split_check(f"def check(f):\n    {body}\n", "same", "row 7")
+
+
+def test_a_check_that_looks_outside_of_its_asserts_is_one_case() -> None:
+    test = "def check(f):\n    found = f(1)\n    assert found == 2\n"
     assert split_check(test, "same") == (test, ["check(same)"])
 
 
