@@ -134,6 +134,9 @@ class RolloutBackend(Protocol):
     """Samples completions from the current policy.
 
     Life cycle: `start` once, then `sync_weights` and `generate` in turn, `close` at the end, also after an error.
+
+    A backend that may go on with older weights where an engine missed a sync says in an attribute `max_staleness` how
+    many versions older; without it, completions of any but the last version end the run.
     """
 
     def start(self, policy: nn.Module, tokenizer: Any, model_path: str) -> None:
@@ -158,7 +161,7 @@ class RolloutBackend(Protocol):
         ...
 
     def sync_weights(self, version: int) -> None:
-        """Bring the backend to the policy's present weights; batches drawn from now on carry `version`."""
+        """Bring the backend to the policy's present weights; completions drawn from now on carry `version`."""
         ...
 
     def close(self) -> None:

@@ -111,7 +111,7 @@ class RolloutBatch:
             and top-k cut the distribution (temperature 0: under temperature 1); float32, 0 at padding.
         truncated_B: ended by the token limit.
         texts: B decoded completions, without special tokens.
-        weights_version: number of weight syncs the backend had made when it drew them.
+        weights_versions_B: version, as `sync_weights` was told it, of the weights that drew each completion; int64.
     """
 
     prompts: tuple[EncodedPrompt, ...]
@@ -121,12 +121,12 @@ class RolloutBatch:
     rollout_logprobs_BT: Tensor
     truncated_B: Tensor
     texts: tuple[str, ...]
-    weights_version: int = 0
+    weights_versions_B: Tensor
 
     def __attrs_post_init__(self) -> None:
         B, T = self.completion_ids_BT.shape
         assert self.completion_mask_BT.shape == self.rollout_logprobs_BT.shape == (B, T)
-        assert self.group_ids_B.shape == self.truncated_B.shape == (B,)
+        assert self.group_ids_B.shape == self.truncated_B.shape == self.weights_versions_B.shape == (B,)
         assert len(self.texts) == B
 
     def __len__(self) -> int:
@@ -157,6 +157,7 @@ class RolloutBatch:
             rollout_logprobs_BT=self.rollout_logprobs_BT[index, :longest],
             truncated_B=self.truncated_B[index],
             texts=tuple(self.texts[row] for row in index.tolist()),
+            weights_versions_B=self.weights_versions_B[index],
         )
 
     @staticmethod
@@ -179,7 +180,7 @@ class RolloutBatch:
             rollout_logprobs_BT=padded("rollout_logprobs_BT"),
             truncated_B=torch.cat([batch.truncated_B for batch in batches]),
             texts=tuple(text for batch in batches for text in batch.texts),
-            weights_version=min(batch.weights_version for batch in batches),
+            weights_versions_B=torch.cat([batch.weights_versions_B for batch in batches]),
         )
 
 

@@ -116,7 +116,7 @@ def rollouts(lengths: list[list[int]], first_token: int = 1, version: int = 0) -
         rollout_logprobs_BT=-ids / 100,
         truncated_B=torch.tensor([length == longest for length in flat]),
         texts=tuple(f"text {first_token}.{row}" for row in range(len(flat))),
-        weights_version=version,
+        weights_versions_B=torch.full((len(flat),), version),
     )
 
 
@@ -149,7 +149,7 @@ def test_select_keeps_rows_together_in_the_order_asked() -> None:
     assert chosen.completion_ids_BT.shape == (2, 2), "padding that nobody needs is cut off"
     assert chosen.lengths_B.tolist() == [2, 2]
     assert chosen.prompts is batch.prompts
-    assert chosen.weights_version == 7
+    assert chosen.weights_versions_B.tolist() == [7, 7]
 
 
 def test_select_of_no_row() -> None:
@@ -167,7 +167,7 @@ def test_concatenate_appends_prompts_and_pads_to_the_longest() -> None:
     assert both.completion_ids_BT.shape == (4, 4)
     assert not both.completion_ids_BT[~both.completion_mask_BT].any()
     assert not both.rollout_logprobs_BT[~both.completion_mask_BT].any()
-    assert both.weights_version == 2, "as old as the oldest of them"
+    assert both.weights_versions_B.tolist() == [3, 3, 2, 2]
 
 
 def test_concatenate_undoes_select() -> None:

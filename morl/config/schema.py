@@ -141,8 +141,8 @@ class ImportanceConfig:
 
     Args:
         correction: `truncated` bounds the ratio of the two, `masked` leaves out what is out of bounds, `none` takes the
-            clipped ratio to the sampling policy as it is; `auto` is `truncated` where `rollout.lag` is above 0, else
-            `none`.  Also for engines of other numerics.
+            clipped ratio to the sampling policy as it is; `auto` is `truncated` where completions may come from older
+            weights (`rollout.lag`, or a backend's `max_staleness`), else `none`.  Also for engines of other numerics.
         level: ratio of each `token`, or of the whole `sequence`.
         low: lower bound of `masked`.
         high: upper bound.
@@ -153,10 +153,10 @@ class ImportanceConfig:
     low: NonNegativeFloat = 0.0
     high: PositiveFloat = 2.0
 
-    def in_force(self, lag: int) -> Literal["truncated", "masked"] | None:
-        """The correction that a run with this lag makes."""
+    def in_force(self, staleness: int) -> Literal["truncated", "masked"] | None:
+        """The correction that a run makes whose completions may come from weights so many steps old."""
         if self.correction == "auto":
-            return "truncated" if lag else None
+            return "truncated" if staleness else None
         return None if self.correction == "none" else self.correction
 
 

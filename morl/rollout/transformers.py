@@ -133,7 +133,7 @@ class TransformersBackend:
             rollout_logprobs_BT=joined([part.logprobs_BT for part in parts]),
             truncated_B=joined([part.truncated_B for part in parts]),
             texts=tuple(self._tokenizer.batch_decode(rows, skip_special_tokens=True)),
-            weights_version=self._version,
+            weights_versions_B=torch.full((len(ids_BT),), self._version),
         )
 
 

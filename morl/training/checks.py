@@ -9,6 +9,7 @@ from typing import get_args
 from morl.config.schema import Config, ImportanceConfig
 from morl.errors import ConfigError, PluginError, suggest
 from morl.training.parts import Parts
+from morl.training.rollouts import max_staleness
 from morl.types import Aggregation
 
 _STRATEGIES = (
@@ -48,7 +49,7 @@ def check_settings(config: Config, parts: Parts) -> None:
             f"training.mini_batches={training.mini_batches} deals out whole groups and there are only"
             f" training.prompts_per_step={training.prompts_per_step} of them per step"
         )
-    _check_lag(config)
+    _check_lag(config, max_staleness(parts.backend))
     if config.optimizer.warmup_steps >= training.steps > 1:
         raise ConfigError(
             f"optimizer.warmup_steps={config.optimizer.warmup_steps} leaves no step at the full learning rate;"
@@ -95,14 +96,14 @@ def check_settings(config: Config, parts: Parts) -> None:
         )
 
 
-def _check_lag(config: Config) -> None:
+def _check_lag(config: Config, staleness: int) -> None:
     importance, lag = config.importance, config.rollout.lag
     if lag and config.training.dynamic_sampling_rounds > 1:
         raise ConfigError(
             f"rollout.lag={lag} samples batches before it is known how many groups of the earlier ones have signal;"
             " set training.dynamic_sampling_rounds to 1, which drops groups without replacing them, or to 0"
         )
-    correction = importance.in_force(lag)
+    correction = importance.in_force(lag + staleness)
     for name, needed in (("level", ("truncated", "masked")), ("high", ("truncated", "masked")), ("low", ("masked",))):
         if getattr(importance, name) != getattr(ImportanceConfig(), name) and correction not in needed:
             raise ConfigError(

@@ -15,6 +15,7 @@ import math
 import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any
 
 import lightning.pytorch as L
@@ -41,7 +42,7 @@ from morl.training.evaluate import evaluate
 from morl.training.exchange import Exchange
 from morl.training.metrics import Metrics, experience_metrics
 from morl.training.parts import Parts
-from morl.training.rollouts import Ahead, Draw, OnPolicy, Rollouts
+from morl.training.rollouts import Ahead, Draw, OnPolicy, Rollouts, max_staleness
 from morl.training.update import FrozenLogprobs, TokenSums, Updater, completion_logprobs
 from morl.types import EncodedPrompt, RolloutBatch
 
@@ -104,7 +105,12 @@ class RLModule(L.LightningModule):
             group_size=training.group_size,
             rounds=training.dynamic_sampling_rounds,
         )
-        self.updater = Updater(policy, parts.loss, config.sampling.temperature, config.sampling.max_tokens)
+        options, importance = config.importance, None
+        if (correction := options.in_force(lag + max_staleness(parts.backend))) is not None:
+            importance = partial(
+                importance_weights, correction=correction, level=options.level, low=options.low, high=options.high
+            )
+        self.updater = Updater(policy, parts.loss, config.sampling.temperature, config.sampling.max_tokens, importance)
 
     # The journey ----------------------------------------------------------------------------------------------------
 
@@ -114,6 +120,7 @@ class RLModule(L.LightningModule):
         step = int(self.finished_steps)
         position = int(self.consumed_prompts)
         self.rollouts.begin(step, position, self.exchange)
+        begun = time.perf_counter()
         experience = self.collector.collect(step, position, self.exchange)
         collected = time.perf_counter()
         # Dropout of LoRA adapters is all that draws from torch's own generator.
@@ -125,7 +132,8 @@ class RLModule(L.LightningModule):
         self.experience = experience
         self.updating = False
 
-        seconds = {**experience.seconds, "update": time.perf_counter() - collected, "step": time.perf_counter() - start}
+        ended = time.perf_counter()
+        seconds = {**experience.seconds, "sync": begun - start, "update": ended - collected, "step": ended - start}
         metrics |= {f"time/{name}": value for name, value in seconds.items()}
         metrics["time/tokens_per_second"] = float(experience.scores.lengths_B.sum()) / seconds["step"]
         # Lightning logs under `step` if it is there.  Its own count of batches goes astray when a run is resumed from a
@@ -170,7 +178,7 @@ class RLModule(L.LightningModule):
             "loss": loss,
             "rollout/logprob_difference": difference,
             "rollout/logprob_difference_max": max(self.exchange.gather(sums.largest_difference)),
-            "rollout/lag": step - min(self.exchange.gather(experience.rollouts.weights_version)),
+            "rollout/lag": step - min(v for v in self.exchange.gather(_oldest(experience.rollouts)) if v is not None),
             **{name: total / tokens for name, total in totals.items()},
             "optimizer/grad_norm": sum(norms) / len(norms),
             "optimizer/lr": lr,
@@ -276,24 +284,16 @@ class RLModule(L.LightningModule):
         return size
 
     def _frozen_logprobs(self, experience: Experience) -> FrozenLogprobs:
-        """Those that the update compares the policy's with, and the weights that follow from them."""
-        rollouts, options, training = experience.rollouts, self.config.importance, self.config.training
-        correction = options.in_force(self.config.rollout.lag)
-        old_logprobs_BT, importance = rollouts.rollout_logprobs_BT, None
-        if training.recompute_logprobs or correction is not None:
+        """Those that the update compares the policy's with."""
+        training, old_logprobs_BT = self.config.training, experience.rollouts.rollout_logprobs_BT
+        recompute = training.recompute_logprobs or self.updater.importance is not None
+        capture = recompute and training.mini_batches == 1
+        if capture:
+            old_logprobs_BT = torch.zeros_like(old_logprobs_BT)
+        elif recompute:
             old_logprobs_BT = self._logprobs(self.policy, experience)
-        if correction is not None:
-            importance = importance_weights(
-                old_logprobs_BT,
-                rollouts.rollout_logprobs_BT,
-                rollouts.completion_mask_BT,
-                correction=correction,
-                level=options.level,
-                low=options.low,
-                high=options.high,
-            )
         reference = self._reference_logprobs(experience) if self.parts.loss.needs_reference else None
-        return FrozenLogprobs(old_logprobs_BT, reference, importance)
+        return FrozenLogprobs(old_logprobs_BT, reference, capture)
 
     def _logprobs(self, policy: PolicyModel, experience: Experience) -> Tensor:
         return completion_logprobs(
@@ -310,6 +310,11 @@ class RLModule(L.LightningModule):
         # With LoRA the reference is the base model: the policy with its adapters switched off.
         with self.policy.model.disable_adapter():  # type: ignore[operator]
             return self._logprobs(self.policy, experience)
+
+
+def _oldest(rollouts: RolloutBatch) -> int | None:
+    """The oldest version of weights among them; None where dynamic sampling left this rank nothing."""
+    return int(rollouts.weights_versions_B.min()) if len(rollouts) else None
 
 
 def learning_rate_factor(step: int, options: OptimizerConfig, steps: int) -> float:

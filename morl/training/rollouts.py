@@ -54,6 +54,20 @@ class Draw:
         draws = [seeds.derive(self.seed, seeds.ROLLOUT, place) for place in places]
         return self.backend.generate(prompts, self.group_size, self.sampling, draws)
 
+    def checked(self, batch: RolloutBatch, version: int) -> RolloutBatch:
+        """The batch, if the weights of `version` or newer ones drew it, or as old ones as the backend may keep.
+
+        Raises:
+            RolloutError: a completion of older weights.
+        """
+        oldest, due = int(batch.weights_versions_B.min()), version - max_staleness(self.backend)
+        if oldest < due:
+            raise RolloutError(
+                f"the rollout backend returned completions of weights version {oldest}, where version {due} or newer"
+                " was due; its sync_weights must reach every engine, and its batches carry the version"
+            )
+        return batch
+
     def share(self, position: int, count: int, exchange: Exchange) -> list[EncodedPrompt]:
         """The prompts of this rank."""
         order = rows(self.seed, position, count, len(self.prompts), shuffle=self.shuffle)
@@ -110,7 +124,7 @@ class OnPolicy:
         self.settle(step)
 
     def take(self, position: int, count: int, exchange: Exchange) -> RolloutBatch:
-        return _not_older(self.draw(position, count, exchange), self._step)
+        return self.draw.checked(self.draw(position, count, exchange), self._step)
 
     def settle(self, step: int) -> None:
         self._step = step
@@ -189,7 +203,7 @@ class Ahead:
     def take(self, position: int, count: int, exchange: Exchange) -> RolloutBatch:
         planned = self._planned[0]
         assert (planned.step, planned.position) == (self._step, position), "a step takes the prompts planned for it"
-        return _not_older(planned.work.result(), self._step - self.lag)
+        return self.draw.checked(planned.work.result(), self._step - self.lag)
 
     def settle(self, step: int) -> None:
         assert self._policy is not None
@@ -237,10 +251,6 @@ class Ahead:
         return max(self.prompts_per_step, exchange.size)
 
 
-def _not_older(batch: RolloutBatch, version: int) -> RolloutBatch:
-    if batch.weights_version < version:
-        raise RolloutError(
-            f"the rollout backend returned completions of weights version {batch.weights_version}, where version"
-            f" {version} or newer was due; its sync_weights must reach every engine, and its batches carry the version"
-        )
-    return batch
+def max_staleness(backend: RolloutBackend) -> int:
+    """How many versions older than its last sync a backend's completions may be."""
+    return int(getattr(backend, "max_staleness", 0))

@@ -44,12 +44,13 @@ class FrozenLogprobs:
     Attributes:
         old_BT: under the policy at the start of the update; the denominator of the importance ratio.
         reference_BT: under the reference policy, or None where the loss does not ask for it.
-        importance: factors on the loss of each token; None = 1.
+        capture: `old_BT` is filled in on the way, by the passes before the first optimizer step: where that step learns
+            from the whole batch, these are passes of the very policy, and one more would find nothing new.
     """
 
     old_BT: Tensor
     reference_BT: Tensor | None = None
-    importance: ImportanceWeights | None = None
+    capture: bool = False
 
 
 @define(eq=False)
@@ -61,6 +62,7 @@ class Updater:
         loss: of each token.
         temperature: of sampling; log-probabilities are those of softmax(logits / temperature).
         max_tokens: of sampling; the divisor of `dr-grpo`.
+        importance: factors on the token losses, from old and rollout log-probabilities and mask; None = 1.
         budget: tokens of a micro-batch.
     """
 
@@ -68,6 +70,7 @@ class Updater:
     loss: PolicyLoss
     temperature: float
     max_tokens: int
+    importance: Callable[[Tensor, Tensor, Tensor], ImportanceWeights] | None = None
     budget: int = 2048
 
     def weights(self, experience: Experience, groups: Tensor) -> Tensor:
@@ -98,7 +101,7 @@ class Updater:
             sync: context in which a backward pass exchanges gradients (True) or only accumulates them (False).
             manual_backward: Lightning's.
             sums: receives the loss and the per-token metrics.
-            on_policy: no optimizer step since the rollout, so that its log-probabilities can be compared.
+            on_policy: no optimizer step of this update yet.
         """
         rows = weights_B[experience.local_rows].nonzero()[:, 0]
         runs = _runs(self.policy, experience.rollouts, rows, self.budget)
@@ -133,6 +136,8 @@ class Updater:
             return values_B.float().repeat_interleave(lengths).to(device)
 
         out = self.policy(_plan(self.policy, rollouts, run, self.temperature), entropy=True)
+        if logprobs.capture and on_policy:
+            logprobs.old_BT[run] = _padded(out.logprobs_T, mask)
         batch = TokenBatch(
             policy_logprobs_T=out.logprobs_T,
             old_logprobs_T=flat(logprobs.old_BT),
@@ -144,10 +149,11 @@ class Updater:
         losses = self.loss(batch)
         weighted = losses.values_T * spread(weights_B[rows])
         figures: dict[str, Tensor] = {}
-        if logprobs.importance is not None:
-            importance_T = flat(logprobs.importance.values_BT)
+        if self.importance is not None:
+            factors = self.importance(logprobs.old_BT[run], rollouts.rollout_logprobs_BT[run], mask)
+            importance_T = factors.values_BT[mask].to(device)
             weighted = weighted * importance_T
-            figures = {"importance/mean": importance_T, "importance/bounded": flat(logprobs.importance.bounded_BT)}
+            figures = {"importance/mean": importance_T, "importance/bounded": factors.bounded_BT[mask].to(device)}
         figures |= {
             "loss": weighted.detach(),
             "tokens": torch.ones_like(batch.advantages_T),
@@ -178,10 +184,16 @@ def completion_logprobs(
             _idle_pass(policy, experience)
             continue
         run = runs[number]
-        mask = torch.zeros_like(rollouts.completion_mask_BT)
-        mask[run] = rollouts.completion_mask_BT[run]
-        logprobs_BT[mask] = policy(_plan(policy, rollouts, run, temperature)).logprobs_T.cpu()
+        logprobs_T = policy(_plan(policy, rollouts, run, temperature)).logprobs_T
+        logprobs_BT[run] = _padded(logprobs_T, rollouts.completion_mask_BT[run])
     return logprobs_BT
+
+
+def _padded(values_T: Tensor, mask_BT: Tensor) -> Tensor:
+    """The values where the mask is True, row by row, float32 on the CPU; 0 elsewhere."""
+    values_BT = torch.zeros(mask_BT.shape, dtype=torch.float32)  # whatever the default is
+    values_BT[mask_BT] = values_T.detach().float().cpu()
+    return values_BT
 
 
 def _common_number(runs: int, exchange: Exchange) -> int:

@@ -284,7 +284,7 @@ class Script(TransformersBackend):
             rollout_logprobs_BT=torch.zeros(mask_BT.shape),
             truncated_B=torch.zeros(len(texts), dtype=torch.bool),
             texts=tuple(texts),
-            weights_version=self._version,
+            weights_versions_B=torch.full((len(texts),), self._version),
         )
 
 

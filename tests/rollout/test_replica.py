@@ -66,7 +66,7 @@ def test_copy_samples_as_the_policy_would(tiny_model: Path, one_process: None, l
     got = batch_of(sharded, tiny_model)
     assert torch.equal(torch.get_rng_state(), random_state)
     assert got.texts == expected.texts
-    assert got.weights_version == 3
+    assert got.weights_versions_B.tolist() == [3] * len(got)
     torch.testing.assert_close(got.rollout_logprobs_BT, expected.rollout_logprobs_BT, atol=1e-6, rtol=0)
 
 

@@ -81,7 +81,7 @@ class Altering(TransformersBackend):
             case "truncated":
                 return evolve(batch, truncated_B=torch.zeros_like(batch.truncated_B))
             case "version":
-                return evolve(batch, weights_version=0)
+                return evolve(batch, weights_versions_B=torch.zeros_like(batch.weights_versions_B))
             case "logprobs":
                 return evolve(batch, rollout_logprobs_BT=logprobs - 1e-3 * mask)
             case "order":
@@ -99,7 +99,7 @@ class Altering(TransformersBackend):
         (Seedless, "the same seeds gave other samples"),
         (Interdependent, "depend on what else is in the batch"),
         (lambda: Altering(wrong="truncated"), "truncated_B must be set"),
-        (lambda: Altering(wrong="version"), "weights_version must be"),
+        (lambda: Altering(wrong="version"), "weights_versions_B must be"),
         (lambda: Altering(wrong="logprobs"), "differs by 0.001 from that of a forward pass"),
         (lambda: Altering(wrong="order"), "side by side"),
         (lambda: Altering(wrong="end"), "T is|end-of-sequence|truncated|texts"),

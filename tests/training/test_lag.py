@@ -56,7 +56,7 @@ def test_the_batch_of_a_step_has_the_weights_of_lag_steps_before(settings, lag):
     result = train(settings(changes), callbacks=[recorder], plugins=[recorder])
     assert len(recorder.rollouts) == STEPS
     versions = [max(step - lag, 0) for step in range(STEPS)]
-    assert [rollouts.weights_version for rollouts in recorder.rollouts] == versions
+    assert [set(rollouts.weights_versions_B.tolist()) for rollouts in recorder.rollouts] == [{v} for v in versions]
     assert [float(row["rollout/lag"]) for row in rows_of(result)] == [s - v for s, v in enumerate(versions)]
     for rollouts, version in zip(recorder.rollouts, versions, strict=True):
         expected, captured = logprobs_under(recorder.policies[version], rollouts)
@@ -215,3 +215,57 @@ def test_the_correction_is_logged_and_changes_a_lagging_run(settings, difference
     assert shares[-1] > 0.0
     assert "importance/mean" not in rows_of(plain)[0]
     assert difference(plain.model, corrected.model) > 1e-3
+
+
+@pytest.mark.parametrize("mini_batches", [1, 2])
+def test_the_factor_is_the_ratio_to_the_policy_at_the_start_of_the_update(settings, mini_batches):
+    recorder = Recorder()
+    changes = {
+        "rollout.lag": 1,
+        "importance.high": 1.01,
+        "optimizer.warmup_steps": 0,
+        "training.inner_epochs": 2,  # the second starts from another policy, and must not move the factor
+        "training.mini_batches": mini_batches,
+    }
+    result = train(settings(changes), callbacks=[recorder], plugins=[recorder])
+    for row, policy, rollouts in zip(rows_of(result), recorder.policies, recorder.rollouts, strict=True):
+        old, captured = logprobs_under(policy, rollouts)
+        expected = (old - captured).exp().clamp(max=1.01).mean()
+        assert float(row["importance/mean"]) == pytest.approx(float(expected), abs=1e-5)
+
+
+class Passes(L.Callback):
+    """Counts the forward passes of the policy."""
+
+    def __init__(self):
+        self.count = 0
+
+    def on_fit_start(self, trainer, module):
+        module.policy.register_forward_hook(self.called)
+
+    def called(self, *_):
+        self.count += 1
+
+
+@pytest.mark.parametrize(("mini_batches", "more"), [(1, False), (2, True)])
+def test_where_the_first_step_takes_the_whole_batch_a_correction_costs_no_pass(settings, tmp_path, mini_batches, more):
+    counts = []
+    for correction in ("none", "truncated"):
+        passes = Passes()
+        changes = {"rollout.lag": 1, "importance.correction": correction, "training.mini_batches": mini_batches}
+        train(settings({**changes, "output": str(tmp_path / correction)}), callbacks=[passes])
+        counts.append(passes.count)
+    assert (counts[1] > counts[0]) == more
+
+
+class StaleAsTold(Stale):
+    max_staleness = 1
+
+
+def test_a_backend_may_be_allowed_older_weights(settings):
+    backend = StaleAsTold()
+    result = train(settings({"training.steps": 2, "optimizer.warmup_steps": 0}), rollout=backend)
+    assert [float(row["rollout/lag"]) for row in rows_of(result)] == [0, 1]
+    assert rows_of(result)[1]["importance/mean"], "a correction is in force by default"
+    with pytest.raises(RolloutError, match=r"weights version 0, where version 1 or newer was due"):
+        train(settings({"training.steps": 3, "output": str(result.folder) + "-longer"}), rollout=backend)

@@ -62,7 +62,7 @@ def sample_rows(module: RLModule) -> Iterator[dict[str, Any]]:
             "completion": text,
             "tokens": int(rollouts.lengths_B[b]),
             "truncated": bool(rollouts.truncated_B[b]),
-            "weights_version": rollouts.weights_version,
+            "weights_version": int(rollouts.weights_versions_B[b]),
             # NaN is no JSON: a missing reward is null.
             "rewards": {n: None if value != value else value for n, value in zip(names, rewards[b], strict=True)},
             "contributions": dict(zip(names, contributions[b], strict=True)),

@@ -130,5 +130,5 @@ def rollout_batch(
         rollout_logprobs_BT=logprobs_BT,
         truncated_B=torch.tensor([row.truncated for row in rows]),
         texts=tuple(tokenizer.batch_decode([row.token_ids for row in rows], skip_special_tokens=True)),
-        weights_version=version,
+        weights_versions_B=torch.full((len(rows),), version),
     )
