@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch.distributed as dist
 from attrs import frozen
@@ -22,10 +22,15 @@ def is_first_rank() -> bool:
 
 @frozen
 class Exchange:
-    """This process among the ranks of the run; alone where torch.distributed is not initialised."""
+    """This process among the ranks of the run; alone where torch.distributed is not initialised.
+
+    Attributes:
+        group: in which they talk; None: that of the whole run.
+    """
 
     rank: int = 0
     size: int = 1
+    group: Any = None
 
     @classmethod
     def current(cls) -> Exchange:
@@ -34,12 +39,18 @@ class Exchange:
             return cls(dist.get_rank(), dist.get_world_size())
         return cls()
 
+    @classmethod
+    def apart(cls) -> Exchange:
+        """The same ranks in a group of their own, on CPUs, for a thread beside the loop; every rank must call."""
+        now = cls.current()
+        return now if now.size == 1 else cls(now.rank, now.size, dist.new_group(backend="gloo"))
+
     def gather(self, value: T) -> list[T]:
         """The values of all ranks, in rank order, on every rank.  For small CPU values; every rank must call."""
         if self.size == 1:
             return [value]
         values: list[T | None] = [None] * self.size
-        dist.all_gather_object(values, value)
+        dist.all_gather_object(values, value, self.group)
         return values  # type: ignore[return-value]
 
     def sum(self, values: Mapping[str, float]) -> dict[str, float]:

@@ -115,7 +115,7 @@ class VllmBackend(EngineOptions):
         except EngineFault:
             self._end_engine()
             raise
-        return rollout_batch(prompts, n, groups, sampling.stop, self._tokenizer, self._version)
+        return rollout_batch(prompts, n, groups, sampling.stop, self._tokenizer, [self._version] * len(prompts))
 
     def close(self) -> None:
         """See `morl.hookspecs.RolloutBackend`."""

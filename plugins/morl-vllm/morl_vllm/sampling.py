@@ -97,7 +97,7 @@ def rollout_batch(
     groups: Sequence[Sequence[Drawn]],
     stop: Sequence[str],
     tokenizer: Any,
-    version: int,
+    versions: Sequence[int],
 ) -> RolloutBatch:
     """What was drawn, as morl hands it on.
 
@@ -107,7 +107,7 @@ def rollout_batch(
         groups: P groups.
         stop: stop strings.
         tokenizer: decodes the texts.
-        version: of the weights.
+        versions: of the weights that drew each group.
     """
     stops = StopStrings(stop, tokenizer) if stop else None
     rows: list[Drawn] = []
@@ -130,5 +130,5 @@ def rollout_batch(
         rollout_logprobs_BT=logprobs_BT,
         truncated_B=torch.tensor([row.truncated for row in rows]),
         texts=tuple(tokenizer.batch_decode([row.token_ids for row in rows], skip_special_tokens=True)),
-        weights_versions_B=torch.full((len(rows),), version),
+        weights_versions_B=torch.tensor(versions).repeat_interleave(n),
     )

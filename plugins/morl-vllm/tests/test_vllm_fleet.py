@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -19,10 +21,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import torch
-import torch.distributed as dist
 from attrs import define, field
 from safetensors.torch import save_file
-from torch.testing._internal.distributed.fake_pg import FakeStore
 
 from morl.cli import main
 from morl.errors import ConfigError, RolloutError
@@ -35,6 +35,7 @@ from morl_vllm.server.desk import Refusal, shapes_in
 from morl_vllm.server.door import Door
 from morl_vllm.server.fleet import Fleet
 from morl_vllm.server.key import VARIABLE
+from morl_vllm.server.order import Order
 
 KEY = "secret"
 
@@ -44,11 +45,13 @@ class Stand:
     """A rollout server without an engine: the tokens of a completion are its prompt's length and its seed.
 
     Attributes:
-        fault: how it fails from now on: `die`, `hang`, `fail`, `other model`, or None.
+        fault: how it fails from now on: `die`, `hang`, `fail`, `no morl`, `other model`, `miss` (new weights), or None.
+        lacks: flags that it was started without.
         drawn: prompts it answered.
     """
 
     fault: str | None = None
+    lacks: tuple[str, ...] = ()
     drawn: int = 0
     run: str | None = None
     version: int | None = None
@@ -98,20 +101,24 @@ class Stand:
             return self._reply(request, 404, {"detail": "Not Found"})
         path = urlsplit(request.path)
         if path.path == "/morl/weights":
+            if self.fault == "miss":
+                request.connection.shutdown(socket.SHUT_RDWR)
+                return None
             if self.fault == "other model":
                 return self._reply(request, 409, {"error": "the server runs another model than the trainer"})
             query = parse_qs(path.query)
             self.run, self.version = query["run"][0], int(query["version"][0])
         elif path.path == "/morl/generate":
             order = json.loads(body)
-            if (order["run"], order["version"]) != (self.run, self.version):
+            if order["run"] != self.run or self.version not in range(order["oldest"], order["version"] + 1):
                 return self._reply(request, 409, {"error": f"the weights here are version {self.version}"})
             self.drawn += len(order["prompts"])
             rows = zip(order["prompts"], order["seeds"], strict=True)
             groups = [[[[len(prompt), seed], [0.0, -1.0], False]] * order["n"] for prompt, seed in rows]
             time.sleep(0.02)
-            return self._reply(request, 200, {"groups": groups})
-        return self._reply(request, 200, {"run": self.run, "version": self.version, "max_model_len": 64})
+            return self._reply(request, 200, {"version": self.version, "groups": groups})
+        status = {"run": self.run, "version": self.version, "max_model_len": 64, "lacks": self.lacks}
+        return self._reply(request, 200, status)
 
     def _reply(self, request: BaseHTTPRequestHandler, status: int, content: Any) -> None:
         text = json.dumps(content).encode()
@@ -135,25 +142,27 @@ def checkpoint(tmp_path: Path) -> Path:
     return tmp_path / "model.safetensors"
 
 
-def fleet_of(stands: list[Stand], timeout: float = 30.0) -> Fleet:
-    return Fleet([Server(stand.url, KEY, timeout) for stand in stands], "run")
+def fleet_of(stands: list[Stand], timeout: float = 30.0, max_staleness: int = 0) -> Fleet:
+    return Fleet([Server(stand.url, KEY, timeout) for stand in stands], "run", max_staleness)
 
 
 PROMPTS = [[1] * (row % 5 + 1) for row in range(40)]
 
 
-def draw(fleet: Fleet, version: int) -> None:
-    """Draws, and looks whether every prompt got its own answer."""
-    groups = fleet.generate(PROMPTS, 2, Sampling(), range(100, 140), frozenset({0}), version)
+def draw(fleet: Fleet, version: int) -> list[int]:
+    """Draws, looks whether every prompt got its own answer, and gives the versions of the weights."""
+    order = Order(PROMPTS, 2, Sampling(), list(range(100, 140)), [0], fleet.run, version, version - fleet.max_staleness)
+    groups, versions = fleet.generate(order)
     tokens = [[member.token_ids for member in group] for group in groups]
     assert tokens == [[[len(prompt), seed]] * 2 for prompt, seed in zip(PROMPTS, range(100, 140), strict=True)]
+    return versions
 
 
 def test_prompts_are_shared_out(stands: list[Stand], checkpoint: Path) -> None:
     fleet = fleet_of(stands)
     assert fleet.meet() == 64
     fleet.load(checkpoint, 3)
-    draw(fleet, 3)
+    assert draw(fleet, 3) == [3] * len(PROMPTS)
     assert [stand.version for stand in stands] == [3, 3]
     assert all(stand.drawn for stand in stands)
     assert sum(stand.drawn for stand in stands) == len(PROMPTS)
@@ -211,6 +220,45 @@ def test_completions_of_other_weights_are_not_taken(
         draw(fleet, 5)
 
 
+def test_a_server_that_misses_a_sync_goes_on_only_where_it_may(
+    stands: list[Stand], checkpoint: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    strict, lenient = fleet_of(stands), fleet_of(stands, max_staleness=1)
+    for fleet in (strict, lenient):
+        fleet.load(checkpoint, 4)
+        stands[1].fault = "miss"
+        fleet.load(checkpoint, 5)
+        assert set(draw(fleet, 5)) == ({5} if fleet is strict else {4, 5})
+        stands[1].fault = None
+        fleet.load(checkpoint, 5)
+    assert "its work goes to the others" in caplog.messages[0]
+    assert "until it takes new ones it may draw with weights version 4" in caplog.messages[2]
+    assert [message for message in caplog.messages if "has the present weights" in message] == caplog.messages[1::2]
+    stands[1].fault = "miss"
+    lenient.load(checkpoint, 6)
+    lenient.load(checkpoint, 7)
+    assert draw(lenient, 7) == [7] * len(PROMPTS), "two versions behind are too many"
+    stands[0].fault = "miss"
+    lenient.load(checkpoint, 8)
+    assert draw(lenient, 8) == [7] * len(PROMPTS)
+    with pytest.raises(RolloutError, match="no rollout server took the new weights"):
+        lenient.load(checkpoint, 9)
+
+
+def test_a_server_that_comes_back_wrongly_started_is_left_out(
+    stands: list[Stand], checkpoint: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    fleet = fleet_of(stands)
+    fleet.load(checkpoint, 0)
+    stands[1].fault = "die"
+    draw(fleet, 0)
+    stands[1].fault, stands[1].lacks = None, ("--logprobs-mode raw_logprobs",)
+    fleet.load(checkpoint, 1)
+    assert draw(fleet, 1) == [1] * len(PROMPTS)
+    assert stands[1].version == 0
+    assert len(caplog.messages) == 1, "it is still lost, which is no news"
+
+
 def test_no_server_left(stands: list[Stand], checkpoint: Path) -> None:
     fleet = fleet_of(stands)
     fleet.load(checkpoint, 0)
@@ -239,10 +287,65 @@ def test_a_server_without_weight_updates(stands: list[Stand]) -> None:
         fleet_of(stands).meet()
 
 
+def test_a_server_without_a_flag(stands: list[Stand]) -> None:
+    stands[1].lacks = ("--worker-extension-cls morl_vllm.worker.PolicyWorker",)
+    with pytest.raises(
+        ConfigError,
+        match=f"{stands[1].url} was started without --worker-extension-cls morl_vllm.worker.PolicyWorker: start it",
+    ):
+        fleet_of(stands).meet()
+
+
 def test_a_server_of_another_model(stands: list[Stand], checkpoint: Path) -> None:
     stands[0].fault = "other model"
     with pytest.raises(RolloutError, match=f"{stands[0].url}: the server runs another model than the trainer"):
         fleet_of(stands).load(checkpoint, 0)
+
+
+# Several ranks ------------------------------------------------------------------------------------------------------
+
+RANK = """
+import sys
+from pathlib import Path
+import torch.distributed as dist
+from morl.errors import RolloutError
+from morl.training.exchange import Exchange
+from morl.types import Sampling
+from morl_vllm.server.client import Server
+from morl_vllm.server.fleet import Fleet
+from morl_vllm.server.order import Order
+
+folder, rank, *urls = sys.argv[1:]
+dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=int(rank), world_size=2)
+servers = [Server(url, "secret", 30.0) for url in urls]
+fleet = Fleet(servers[:1], "run", ranks=Exchange.apart())
+print(fleet.meet(), fleet.sends)
+for version in (1, 2, 3):
+    fleet.load(Path(folder) / "model.safetensors", version)
+    order = Order([[1]] * 8, 1, Sampling(), list(range(8)), [0], "run", version, version)
+    print(*fleet.generate(order)[1])
+try:
+    Fleet(servers, "run", ranks=fleet.ranks).load(Path(folder) / "model.safetensors", 4)
+except RolloutError as error:
+    print(error)
+"""
+
+
+def test_ranks_share_a_server_and_its_errors(stands: list[Stand], checkpoint: Path) -> None:
+    """One rank sends the weights, both draw with them, none before the other is done with older ones."""
+    stands[1].fault = "other model"
+    command = [sys.executable, "-c", RANK, str(checkpoint.parent)]
+    urls = [stand.url for stand in stands]
+    ranks = [
+        subprocess.Popen([*command, str(rank), *urls], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for rank in range(2)
+    ]
+    said = [rank.communicate(timeout=120) for rank in ranks]
+    refused = f"rollout server {urls[1]}: the server runs another model than the trainer"
+    drawn = [" ".join(8 * [str(version)]) for version in (1, 2, 3)]
+    for (out, err), sends in zip(said, (True, False), strict=True):
+        assert out.splitlines() == [f"64 {sends}", *drawn, refused], err
+    assert stands[0].drawn == 2 * 3 * 8
 
 
 # The backend's options ---------------------------------------------------------------------------------------------
@@ -265,21 +368,6 @@ def test_urls_and_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VARIABLE, "")
     with pytest.raises(ConfigError, match=f"set {VARIABLE} to the key of the rollout servers"):
         VllmServerBackend(urls=["http://a:1"])
-
-
-def test_too_few_servers_for_the_ranks(stands: list[Stand], tied_model: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(VARIABLE, KEY)
-    policy, tokenizer = load_policy(tied_model), load_tokenizer(tied_model)
-    dist.init_process_group("fake", store=FakeStore(), rank=1, world_size=2)
-    try:
-        with pytest.raises(ConfigError, match=r"rollout.urls has 1 servers for 2 ranks; every rank needs its own"):
-            VllmServerBackend(urls=[stands[0].url]).start(policy, tokenizer, tied_model)
-        backend = VllmServerBackend(urls=[stand.url for stand in stands])
-        backend.start(policy, tokenizer, tied_model)
-        backend.sync_weights(4)
-        assert [stand.version for stand in stands] == [None, 4]
-    finally:
-        dist.destroy_process_group()
 
 
 def test_too_long_for_a_server(stands: list[Stand], tied_model: str, monkeypatch: pytest.MonkeyPatch) -> None:

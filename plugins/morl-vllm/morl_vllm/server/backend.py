@@ -8,19 +8,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch.distributed as dist
 from attrs import define, field, validators
 from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor, nn
 
 from morl.errors import ConfigError, RolloutError
 from morl.rollout.context import check_context, check_prompts
 from morl.rollout.ends import end_tokens
+from morl.training.exchange import Exchange
 from morl.types import EncodedPrompt, RolloutBatch, Sampling
 from morl_vllm.sampling import rollout_batch
 from morl_vllm.server.client import Server
 from morl_vllm.server.fleet import Fleet
 from morl_vllm.server.key import VARIABLE, rollout_key
+from morl_vllm.server.order import Order
 from morl_vllm.weights import check_weights, expected_shapes, policy_weights, read_all
 
 
@@ -28,12 +29,15 @@ from morl_vllm.weights import check_weights, expected_shapes, policy_weights, re
 class VllmServerBackend:
     """Samples on rollout servers, and sends all of them the new weights before every step.
 
-    A server that fails is left out, with a warning, until it answers again.  Servers are shared out to the ranks of a
-    distributed run.
+    A server that fails is left out, with a warning, until it answers again.  The ranks of a distributed run share the
+    servers.
 
     Args:
-        urls: of the servers, `http://host:port`; at least one for every rank.
+        urls: of the servers, `http://host:port`.
         timeout: seconds that a server may take for an answer before it counts as lost.
+        max_staleness: 0: all completions of a batch come from the same weights; k: a server that missed a sync may go
+            on with weights up to k versions older.  Every completion says which drew it, `rollout/lag` is that of the
+            oldest, and `importance` corrects for them.
 
     Raises:
         ConfigError: no URL, one twice, or the key is not set.
@@ -41,7 +45,8 @@ class VllmServerBackend:
 
     urls: Sequence[str]
     timeout: float = field(default=600.0, validator=validators.gt(0.0))
-    _key: str = field(init=False, repr=False)
+    max_staleness: int = field(default=0, validator=validators.ge(0))
+    _servers: list[Server] = field(init=False)
     _policy: Any = field(init=False, default=None)
     _tokenizer: Any = field(init=False, default=None)
     _fleet: Fleet | None = field(init=False, default=None)
@@ -58,29 +63,27 @@ class VllmServerBackend:
         key = rollout_key()
         if key is None:
             raise ConfigError(f"set {VARIABLE} to the key of the rollout servers, as `morl serve-rollouts` prints it")
-        self._key = key
-        for url in urls:
-            Server(url, key, self.timeout)
+        self._servers = [Server(url, key, self.timeout) for url in urls]
 
     def start(self, policy: nn.Module, tokenizer: Any, model_path: str) -> None:
         """See `morl.hookspecs.RolloutBackend`.
 
+        Every rank of a distributed run has to call it.
+
         Raises:
-            ConfigError: fewer servers than ranks, or a server that refuses the key or takes no weights.
+            ConfigError: a server refuses the key or takes no weights.
             RolloutError: no server answers.
         """
-        rank, ranks = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
-        mine = self.urls[rank::ranks]
-        if len(self.urls) < ranks:
-            raise ConfigError(f"rollout.urls has {len(self.urls)} servers for {ranks} ranks; every rank needs its own")
         self._policy, self._tokenizer = policy, tokenizer
         self._expected = expected_shapes(self._policy.base_model.config)
-        fleet = Fleet([Server(url.rstrip("/"), self._key, self.timeout) for url in mine], uuid.uuid4().hex)
+        ranks = Exchange.apart()
+        run = ranks.gather(uuid.uuid4().hex)[0]
+        fleet = Fleet(self._servers, run, self.max_staleness, ranks)
         self._max_model_len = fleet.meet()
         self._fleet = fleet
 
     def sync_weights(self, version: int) -> None:
-        """See `morl.hookspecs.RolloutBackend`; every rank of a sharded policy has to call it.
+        """See `morl.hookspecs.RolloutBackend`; every rank has to call it.
 
         Raises:
             RolloutError: the policy's weights are not a whole checkpoint, a server runs another model, or none is left.
@@ -90,8 +93,10 @@ class VllmServerBackend:
         check_weights(weights, self._expected)
         with tempfile.TemporaryDirectory(prefix="morl-weights-") as folder:
             checkpoint = Path(folder) / "model.safetensors"
-            # Copies, for a file of safetensors cannot hold a tensor under two names.
-            save_file({name: tensor.cpu().clone().contiguous() for name, tensor in read_all(weights)}, checkpoint)
+            # All ranks read, for shards are gathered by all together.
+            tensors = {name: _copy(tensor) for name, tensor in read_all(weights) if fleet.sends}
+            if fleet.sends:
+                save_file(tensors, checkpoint)
             fleet.load(checkpoint, version)
         self._version = version
 
@@ -118,8 +123,18 @@ class VllmServerBackend:
                 f" {self._max_model_len} positions of a rollout server: start it with a larger max_model_len"
             )
         end_ids = end_tokens(self._tokenizer, getattr(base, "generation_config", None))
-        groups = fleet.generate([p.token_ids for p in prompts], n, sampling, seeds, end_ids, self._version)
-        return rollout_batch(prompts, n, groups, sampling.stop, self._tokenizer, self._version)
+        order = Order(
+            prompts=[prompt.token_ids for prompt in prompts],
+            n=n,
+            sampling=sampling,
+            seeds=seeds,
+            end_ids=sorted(end_ids),
+            run=fleet.run,
+            version=self._version,
+            oldest=self._version - self.max_staleness,
+        )
+        groups, versions = fleet.generate(order)
+        return rollout_batch(prompts, n, groups, sampling.stop, self._tokenizer, versions)
 
     def close(self) -> None:
         """See `morl.hookspecs.RolloutBackend`; the servers run on."""
@@ -129,3 +144,8 @@ class VllmServerBackend:
         if self._fleet is None:
             raise RolloutError("the rollout backend 'vllm-server' is not running: call start() first")
         return self._fleet
+
+
+def _copy(tensor: Tensor) -> Tensor:
+    """On the CPU, and sharing no memory: a file of safetensors cannot hold a tensor under two names."""
+    return tensor.to("cpu", copy=True).contiguous()

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import http.client
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
-from attrs import asdict, define, field
+from attrs import define, field
 
 from morl.errors import ConfigError, RolloutError
-from morl.types import Sampling
 from morl_vllm.sampling import Drawn
 from morl_vllm.server.key import VARIABLE
+from morl_vllm.server.order import Order
 
 CONNECT_SECONDS = 5.0
-"""How long a server may take to accept a connection; one that is busy still accepts."""
+"""How long a server may take to accept a connection, and to say how it is; one that is busy still does."""
 
 
 class ServerLost(RolloutError):
@@ -60,10 +59,13 @@ class Server:
         """Whose weights it has: `run`, `version`, `max_model_len`.
 
         Raises:
-            ConfigError: it does not take the key, or is no rollout server.
+            ConfigError: it does not take the key, or was not started as a rollout server has to be.
             ServerLost: it does not answer.
         """
-        return self._ask("GET", "/morl/status")
+        status = self._ask("GET", "/morl/status", timeout=min(CONNECT_SECONDS, self.timeout))
+        if status["lacks"]:
+            raise ConfigError(f"{self.url} was started without {' '.join(status['lacks'])}{_START}")
+        return status
 
     def load(self, checkpoint: Path, run: str, version: int) -> None:
         """Sends it the weights in a file of safetensors.
@@ -77,44 +79,28 @@ class Server:
                 "PUT", f"/morl/weights?{urlencode({'run': run, 'version': version})}", body, checkpoint.stat().st_size
             )
 
-    def generate(
-        self,
-        prompts: Sequence[Sequence[int]],
-        n: int,
-        sampling: Sampling,
-        seeds: Sequence[int],
-        end_ids: frozenset[int],
-        run: str,
-        version: int,
-    ) -> list[list[Drawn]]:
-        """Completions of each prompt, drawn with these weights and no other.
+    def generate(self, order: Order) -> tuple[list[list[Drawn]], int]:
+        """Completions of each prompt, and the version of the weights that drew them: one that the order allows.
 
         Raises:
             ServerLost: it does not answer, its engine failed, or it has other weights.
         """
-        order = {
-            "prompts": [list(prompt) for prompt in prompts],
-            "n": n,
-            "sampling": asdict(sampling),
-            "seeds": list(seeds),
-            "end_ids": sorted(end_ids),
-            "run": run,
-            "version": version,
-        }
-        body = json.dumps(order).encode()
+        body = order.to_json()
         try:
             answer = self._ask("POST", "/morl/generate", body, len(body))
         except Refused as refused:
             raise ServerLost(str(refused)) from refused
-        return [[Drawn(*member) for member in group] for group in answer["groups"]]
+        return [[Drawn(*member) for member in group] for group in answer["groups"]], answer["version"]
 
-    def _ask(self, method: str, path: str, body: Any = None, length: int = 0) -> dict[str, Any]:
+    def _ask(
+        self, method: str, path: str, body: Any = None, length: int = 0, timeout: float | None = None
+    ) -> dict[str, Any]:
         kind = http.client.HTTPSConnection if self._secure else http.client.HTTPConnection
         connection = kind(self._host, self._port, timeout=CONNECT_SECONDS)
         headers = {"Authorization": f"Bearer {self.key}", "Content-Length": str(length)}
         try:
             connection.connect()
-            connection.sock.settimeout(self.timeout)
+            connection.sock.settimeout(timeout or self.timeout)
             connection.request(method, self._path + path, body, headers)
             response = connection.getresponse()
             status, text = response.status, response.read()
@@ -132,6 +118,12 @@ class Refused(RolloutError):
     """A server that is right to refuse: what it was asked does not fit what it has."""
 
 
+_START = (
+    ": start it with `morl serve-rollouts CONFIG`, or `vllm serve` with --middleware morl_vllm.server.door.Door"
+    " --worker-extension-cls morl_vllm.worker.PolicyWorker --logprobs-mode raw_logprobs"
+)
+
+
 def _fault(url: str, status: int, text: bytes) -> RolloutError | ConfigError:
     try:
         reason = str(json.loads(text)["error"])
@@ -140,10 +132,7 @@ def _fault(url: str, status: int, text: bytes) -> RolloutError | ConfigError:
     if status == 401:
         return ConfigError(f"rollout server {url} refuses the key in {VARIABLE}: set the one it was started with")
     if status in (404, 405):
-        return ConfigError(
-            f"{url} takes no weights from morl ({status}): start it with `morl serve-rollouts CONFIG`, or `vllm serve`"
-            " with --middleware morl_vllm.server.door.Door --worker-extension-cls morl_vllm.worker.PolicyWorker"
-        )
+        return ConfigError(f"{url} takes no weights from morl ({status}){_START}")
     if status in (400, 409):
         return Refused(f"rollout server {url}: {reason}")
     return ServerLost(f"rollout server {url} failed ({status}): {reason}")

@@ -6,16 +6,23 @@ import asyncio
 import json
 import struct
 import uuid
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 from attrs import define, field
 
-from morl.types import Sampling
 from morl_vllm.sampling import Drawn, sampling_params
+from morl_vllm.server.order import Order
 from morl_vllm.weights import expected_shapes
+
+FLAGS: Mapping[str, tuple[str, str]] = {
+    "--worker-extension-cls": ("parallel_config.worker_extension_cls", "morl_vllm.worker.PolicyWorker"),
+    "--logprobs-mode": ("model_config.logprobs_mode", "raw_logprobs"),
+}
+"""What an engine must have been started with: flag, place in `vllm.config.VllmConfig`, value."""
 
 
 class Refusal(Exception):
@@ -50,9 +57,17 @@ class Desk:
     _expected: dict[str, list[int]] = field(init=False, factory=dict)
 
     def status(self) -> dict[str, Any]:
-        """Whose weights are loaded, and how long a prompt and its completion may be."""
-        config = self._engine.model_config
-        return {"run": self._run, "version": self._version, "max_model_len": config.max_model_len}
+        """Whose weights are loaded, how long a prompt and its completion may be, and which flags were forgotten."""
+        return {
+            "run": self._run,
+            "version": self._version,
+            "max_model_len": self._engine.model_config.max_model_len,
+            "lacks": [
+                f"{flag} {value}"
+                for flag, (place, value) in FLAGS.items()
+                if attrgetter(place)(self._engine.vllm_config) != value
+            ],
+        }
 
     async def load(self, path: Path, run: str, version: int) -> dict[str, Any]:
         """Loads the checkpoint in a file of safetensors.
@@ -78,24 +93,24 @@ class Desk:
             self._run, self._version = run, version
         return self.status()
 
-    async def generate(self, order: Mapping[str, Any]) -> dict[str, Any]:
-        """Completions as `morl_vllm.servers.Server.generate` asks for them.
+    async def generate(self, order: Order) -> dict[str, Any]:
+        """The completions of each prompt, and the version of the weights that drew them.
 
         Raises:
             Refusal: 409 if other weights are loaded than those asked for; 500 where the engine failed.
         """
-        sampling = Sampling(**order["sampling"])
-        params = sampling_params(sampling, order["n"], order["seeds"], frozenset(order["end_ids"]))
-        async with self._turn(sampling.temperature or 1.0, order["run"], order["version"]):
+        params = sampling_params(order.sampling, order.n, order.seeds, frozenset(order.end_ids))
+        async with self._turn(order) as version:
             try:
                 groups = await asyncio.gather(
-                    *(self._draw(prompt, one) for prompt, one in zip(order["prompts"], params, strict=True))
+                    *(self._draw(prompt, one) for prompt, one in zip(order.prompts, params, strict=True))
                 )
             except Exception as error:
                 raise Refusal(500, f"vLLM failed to generate: {type(error).__name__}: {error}") from error
-        return {"groups": [[[one.token_ids, one.logprobs, one.truncated] for one in group] for group in groups]}
+        completions = [[[one.token_ids, one.logprobs, one.truncated] for one in group] for group in groups]
+        return {"version": version, "groups": completions}
 
-    async def _draw(self, prompt: list[int], params: Any) -> list[Drawn]:
+    async def _draw(self, prompt: Sequence[int], params: Any) -> list[Drawn]:
         from vllm.sampling_params import RequestOutputKind
 
         params.output_kind = RequestOutputKind.FINAL_ONLY
@@ -105,21 +120,24 @@ class Desk:
         raise RuntimeError("the engine ended a request without an answer")
 
     @asynccontextmanager
-    async def _turn(self, temperature: float, run: str, version: int) -> AsyncIterator[None]:
+    async def _turn(self, order: Order) -> AsyncIterator[int]:
+        """Within it neither weights nor temperature change; gives the version of the weights."""
+        temperature = order.sampling.temperature or 1.0
         async with self._changed:
             await self._changed.wait_for(lambda: self._drawing == 0 or self._temperature == temperature)
-            if (self._run, self._version) != (run, version):
+            version = self._version
+            if version is None or self._run != order.run or not order.oldest <= version <= order.version:
                 raise Refusal(
                     409,
-                    f"the weights here are version {self._version} of run {self._run}, not version {version} of run"
-                    f" {run}: was the server started anew, or is it used by two runs?",
+                    f"the weights here are version {version} of run {self._run}, not version {order.version} of run"
+                    f" {order.run}: was the server started anew, or is it used by two runs?",
                 )
             if self._temperature != temperature:
                 await self._engine.collective_rpc("morl_set_temperature", args=(temperature,))
                 self._temperature = temperature
             self._drawing += 1
         try:
-            yield
+            yield version
         finally:
             async with self._changed:
                 self._drawing -= 1

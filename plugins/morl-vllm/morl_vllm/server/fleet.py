@@ -7,14 +7,17 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from attrs import define, field
 
-from morl.errors import RolloutError
-from morl.types import Sampling
+from morl.errors import ConfigError, MorlError, RolloutError
+from morl.training.exchange import Exchange
 from morl_vllm.sampling import Drawn
 from morl_vllm.server.client import Server, ServerLost
+from morl_vllm.server.order import Order
 
+T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 REQUESTS = 4
@@ -23,131 +26,172 @@ REQUESTS = 4
 
 @define(eq=False)
 class Fleet:
-    """The servers of one rank.
+    """The servers of a run.  Each rank brings the weights to some of them, and all ranks draw from all.
 
     Args:
-        servers: at least one.
-        run: names the run; servers refuse to draw for another one with its weights.
+        servers: at least one; the same on every rank.
+        run: names the run; servers refuse to draw for another one with its weights.  The same on every rank.
+        max_staleness: how many versions older weights may be that a server goes on with where it missed the last ones.
+        ranks: in a group of their own, for a sync may happen in a thread beside the loop.
     """
 
     servers: Sequence[Server]
     run: str
-    _alive: list[Server] = field(init=False)
+    max_staleness: int = 0
+    ranks: Exchange = field(factory=Exchange)
+    _versions: dict[str, int] = field(init=False, factory=dict)
+    """Of the weights of each server that is there, by its URL."""
+    _lost: set[str] = field(init=False, factory=set)
 
-    def __attrs_post_init__(self) -> None:
-        self._alive = list(self.servers)
+    @property
+    def sends(self) -> bool:
+        """Whether this rank brings weights to a server."""
+        return bool(self._mine)
 
     def meet(self) -> int:
-        """Asks every server for its status; the smallest of their `max_model_len`.
+        """Asks every server for its status; the smallest of their `max_model_len`.  Every rank must call.
 
         Raises:
             ConfigError: a server refuses the key, or is no rollout server.
             RolloutError: none answers.
         """
         lengths: list[int] = []
-        _side_by_side(
-            [lambda server=server: lengths.append(self._status(server)) for server in self.servers]  # type: ignore[misc]
-        )
-        self._require_one("answers")
-        return min(length for length in lengths if length)
+
+        def ask(server: Server) -> None:
+            try:
+                lengths.append(int(server.status()["max_model_len"]))
+            except ServerLost as fault:
+                self._lose(server, fault)
+
+        self._on_all_ranks(lambda: _side_by_side(ask, self.servers))
+        if not lengths:
+            self._give_up("answers")
+        return min(lengths)
 
     def load(self, checkpoint: Path, version: int) -> None:
-        """Brings all servers to these weights, also those that were lost and answer again.
+        """Brings all servers to these weights, also those that were lost and answer again.  Every rank must call.
+
+        Args:
+            checkpoint: need not exist where this rank has nothing to send.
 
         Raises:
             RolloutError: a server runs another model, or none is left.
         """
-        lost = [server for server in self.servers if server not in self._alive]
-        self._alive = list(self.servers)
+        # When all have come here, nobody draws with older weights any more.
+        lost = {url for urls in self.ranks.gather(self._lost) for url in urls}
+        loaded: list[str] = []
 
         def send(server: Server) -> None:
             try:
+                if server.url in lost:
+                    server.status()  # which a server that hangs does not answer either, but sooner
                 server.load(checkpoint, self.run, version)
-            except ServerLost as fault:
-                self._lose(server, fault, known=server in lost)
+            except (ServerLost, ConfigError) as fault:  # one that came back wrongly started is no reason to end the run
+                self._lose(server, fault, keep=version - self.max_staleness)
             else:
-                if server in lost:
+                loaded.append(server.url)
+                if server.url in lost:
                     _log.warning("rollout server %s answers again and has the present weights", server.url)
 
-        _side_by_side([lambda server=server: send(server) for server in self.servers])  # type: ignore[misc]
-        self._require_one("took the new weights")
+        def send_mine() -> list[str]:
+            _side_by_side(send, self._mine)
+            return loaded
 
-    def generate(
-        self,
-        prompts: Sequence[Sequence[int]],
-        n: int,
-        sampling: Sampling,
-        seeds: Sequence[int],
-        end_ids: frozenset[int],
-        version: int,
-    ) -> list[list[Drawn]]:
-        """Completions of each prompt, from whichever server is free.
+        for urls in self._on_all_ranks(send_mine):
+            self._versions |= dict.fromkeys(urls, version)
+        self._lost = {server.url for server in self.servers if self._versions.get(server.url) != version}
+        if not self._able(version - self.max_staleness):
+            self._give_up("took the new weights")
+
+    def generate(self, order: Order) -> tuple[list[list[Drawn]], list[int]]:
+        """Completions of each prompt, from whichever server is free, and the version of the weights that drew them.
 
         Raises:
             RolloutError: no server is left.
         """
-        size = -(-len(prompts) // (REQUESTS * len(self._alive)))
-        left = deque(range(first, min(first + size, len(prompts))) for first in range(0, len(prompts), size))
-        done: dict[int, list[Drawn]] = {}
+        prompts = len(order.prompts)
+        size = -(-prompts // (REQUESTS * max(len(self._able(order.oldest)), 1)))
+        left = deque(range(first, min(first + size, prompts)) for first in range(0, prompts, size))
+        done: dict[int, tuple[list[Drawn], int]] = {}
 
         def work(server: Server) -> None:
-            while server in self._alive:
+            while server in self._able(order.oldest):
                 try:
                     rows = left.popleft()
                 except IndexError:
                     return
-                chosen = [prompts[row] for row in rows]
                 try:
-                    groups = server.generate(
-                        chosen, n, sampling, [seeds[row] for row in rows], end_ids, self.run, version
-                    )
+                    groups, version = server.generate(order.part(rows))
                 except ServerLost as fault:
                     left.append(rows)
                     self._lose(server, fault)
                     return
-                done.update(zip(rows, groups, strict=True))
+                done.update({row: (group, version) for row, group in zip(rows, groups, strict=True)})
 
         # Once more for what a server left that was lost when the others had finished.
         while left:
-            self._require_one("is left")
-            _side_by_side([lambda server=server: work(server) for server in self._alive * REQUESTS])  # type: ignore[misc]
-        return [done[row] for row in range(len(prompts))]
+            able = self._able(order.oldest)
+            if not able:
+                self._give_up("is left")
+            _side_by_side(work, able * REQUESTS)
+        groups, versions = zip(*(done[row] for row in range(prompts)), strict=True)
+        return list(groups), list(versions)
 
-    def _status(self, server: Server) -> int:
+    @property
+    def _mine(self) -> Sequence[Server]:
+        return self.servers[self.ranks.rank :: self.ranks.size]
+
+    def _able(self, oldest: int) -> list[Server]:
+        """Those whose weights will do; every rank begins with another one."""
+        first = self.ranks.rank % len(self.servers)
+        servers = [*self.servers[first:], *self.servers[:first]]
+        return [server for server in servers if self._versions.get(server.url, oldest - 1) >= oldest]
+
+    def _lose(self, server: Server, fault: MorlError, keep: int | None = None) -> None:
+        """Does without the server, unless its weights are of version `keep` at least."""
+        version = self._versions.get(server.url)
+        if keep is None or version is None or version < keep:
+            self._versions.pop(server.url, None)
+            then = "its work goes to the others until it answers again"
+        else:
+            then = f"until it takes new ones it may draw with weights version {version}"
+        if server.url not in self._lost:  # another of its requests may have been quicker
+            self._lost.add(server.url)
+            _log.warning("%s; %s", fault, then)
+
+    def _give_up(self, what: str) -> None:
+        urls = ", ".join(server.url for server in self.servers)
+        raise RolloutError(f"no rollout server {what}: {urls}; start them, then `morl resume` the run")
+
+    def _on_all_ranks(self, act: Callable[[], T]) -> list[T]:
+        """What it gives on each rank; an error on one is raised on all, for the others would wait for it."""
+        outcome: T | MorlError
         try:
-            return int(server.status()["max_model_len"])
-        except ServerLost as fault:
-            self._lose(server, fault)
-            return 0
-
-    def _lose(self, server: Server, fault: ServerLost, known: bool = False) -> None:
-        try:
-            self._alive.remove(server)
-        except ValueError:
-            return  # another of its requests was quicker
-        if not known:
-            _log.warning("%s; its work goes to the others until it answers again", fault)
-
-    def _require_one(self, what: str) -> None:
-        if not self._alive:
-            urls = ", ".join(server.url for server in self.servers)
-            raise RolloutError(f"no rollout server {what}: {urls}; start them, then `morl resume` the run")
+            outcome = act()
+        except MorlError as error:
+            outcome = error
+        results: list[T] = []
+        for one in self.ranks.gather(outcome):
+            if isinstance(one, MorlError):
+                raise one
+            results.append(one)
+        return results
 
 
-def _side_by_side(tasks: Sequence[Callable[[], object]]) -> None:
-    """Runs the tasks in threads of their own; raises the first error.
+def _side_by_side(task: Callable[[Server], object], servers: Sequence[Server]) -> None:
+    """Runs the task for every server in a thread of its own; raises the first error.
 
     Daemon threads, and waits that can be interrupted: a server that hangs must not keep Ctrl-C from ending the run.
     """
     errors: list[Exception] = []
 
-    def run(task: Callable[[], object]) -> None:
+    def run(server: Server) -> None:
         try:
-            task()
+            task(server)
         except Exception as error:  # noqa: BLE001 - raised again where the threads are waited for
             errors.append(error)
 
-    threads = [threading.Thread(target=run, args=(task,), daemon=True, name="morl-rollout-request") for task in tasks]
+    threads = [threading.Thread(target=run, args=(one,), daemon=True, name="morl-rollout-request") for one in servers]
     for thread in threads:
         thread.start()
     for thread in threads:
