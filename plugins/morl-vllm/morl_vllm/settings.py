@@ -18,11 +18,22 @@ CPU_HEAD_SIZES = (32, 64, 80, 96, 112, 128, 160, 192, 224, 256, 512)
 
 _ONE_PROCESS = "an engine inside the training process is one process (rollout.name=vllm-server can have several)"
 IN_PROCESS: Mapping[str, str] = dict.fromkeys(
-    ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size"), _ONE_PROCESS
+    ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size", "distributed_executor_backend"),
+    _ONE_PROCESS,
 ) | {"enable_sleep_mode": "use the option sleep"}
 """Engine arguments that an engine in the training process cannot have, and why."""
 
 _OWN = "morl sets it"
+_REPLICAS = "start a server for each replica; morl spreads the prompts over them"
+_NODES = "an engine over several nodes needs Ray: distributed_executor_backend=ray"
+ON_SERVER: Mapping[str, str] = {
+    **{name: f"use the option {name}" for name in ("host", "port")},
+    "middleware": _OWN,
+    **dict.fromkeys(("data_parallel_size", "api_server_count"), _REPLICAS),
+    **dict.fromkeys(("nnodes", "headless"), _NODES),
+}
+"""Arguments that `morl serve-rollouts` cannot pass on, and why."""
+
 RESERVED: Mapping[str, str] = {
     **{name: f"use the option {name}" for name in ("dtype", "max_model_len", "max_num_seqs", "enforce_eager")},
     "gpu_memory_utilization": "use the option gpu_memory_utilization",
@@ -36,7 +47,6 @@ RESERVED: Mapping[str, str] = {
             "load_format",
             "worker_cls",
             "worker_extension_cls",
-            "distributed_executor_backend",
             "logprobs_mode",
             "generation_config",
             "seed",

@@ -92,6 +92,7 @@ def test_the_extras_ask_for_the_tested_versions() -> None:
     ("name", "message"),
     [
         ("tensor_parallel_size", "an engine inside the training process is one process"),
+        ("distributed_executor_backend", "an engine inside the training process is one process"),
         ("dtype", "use the option dtype"),
         ("kv_cache_memory_bytes", "use the option kv_cache_gib"),
         ("logprobs_mode", "morl sets it"),

@@ -6,21 +6,21 @@ vLLM's own `--api-key` guards some routes only.  Behind this one stand morl's th
 
     GET  /morl/status      whose weights are loaded
     PUT  /morl/weights     a file of safetensors; query: run, version
-    POST /morl/generate    JSON, see `Desk.generate`
+    POST /morl/generate    JSON, see `Order`
 """
 
 from __future__ import annotations
 
 import json
 import logging
-import tempfile
 from collections.abc import Awaitable, Callable, MutableMapping
-from pathlib import Path
 from typing import Any, TypeAlias
 from urllib.parse import parse_qs
 
 from morl_vllm.server.desk import Desk, Refusal
 from morl_vllm.server.key import VARIABLE, is_authorised, rollout_key
+from morl_vllm.server.order import Order
+from morl_vllm.server.scratch import scratch_folder
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -54,9 +54,11 @@ class Door:
             await self._app(scope, receive, send)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self._desk is None:
-            self._desk = Desk(scope["app"].state.engine_client)
         try:
+            if self._desk is None:
+                engine = scope["app"].state.engine_client
+                check_alone(engine.vllm_config.parallel_config)
+                self._desk = Desk(engine)
             await _answer(send, 200, await self._result(self._desk, scope, receive))
         except Refusal as refusal:
             await _answer(send, refusal.status, {"error": str(refusal)})
@@ -71,8 +73,8 @@ class Door:
             case "PUT", "/morl/weights":
                 query = parse_qs(scope["query_string"].decode())
                 # Beside the engine's processes, which read it from there.
-                with tempfile.TemporaryDirectory(prefix="morl-weights-") as folder:
-                    path = Path(folder) / "model.safetensors"
+                with scratch_folder("morl-weights-") as folder:
+                    path = folder / "model.safetensors"
                     with path.open("wb") as file:
                         await _receive_body(receive, file.write)
                     try:
@@ -84,11 +86,28 @@ class Door:
                 body = bytearray()
                 await _receive_body(receive, body.extend)
                 try:
-                    order = json.loads(body)
+                    order = Order.from_json(body)
                 except ValueError as error:
-                    raise Refusal(400, f"the body is not JSON: {error}") from error
+                    raise Refusal(400, f"POST /morl/generate: {error}") from error
                 return await desk.generate(order)
         raise Refusal(404, f"no {scope['method']} {scope['path']} here")
+
+
+def check_alone(parallel_config: Any) -> None:
+    """Whether what stands behind the door is one server with one engine; of several, each would know its own work only.
+
+    Args:
+        parallel_config: of the engine, `vllm.config.ParallelConfig`.
+
+    Raises:
+        Refusal: 409, it is not.
+    """
+    if parallel_config._api_process_count > 1 or parallel_config.data_parallel_size > 1:
+        raise Refusal(
+            409,
+            "several servers in one, which cannot take weights together: start each by itself, without"
+            " --api-server-count and --data-parallel-size",
+        )
 
 
 async def _receive_body(receive: Receive, write: Callable[[bytes], object]) -> None:

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import os
 import secrets
+import signal
 import socket
 import sys
-import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from attrs import define, field, validators
 from jsonargparse import ArgumentParser
 
 from morl.config.load import merge, parse, read_yaml
-from morl.errors import ConfigError
+from morl.errors import ConfigError, DataError
 from morl.plugins import Registry
 from morl.training.parts import build
 from morl_vllm.folder import save_without_weights
 from morl_vllm.installed import installed_engine, require_engine
 from morl_vllm.server.key import VARIABLE, rollout_key
-from morl_vllm.settings import EngineOptions
+from morl_vllm.server.launch import launch
+from morl_vllm.server.scratch import scratch_folder
+from morl_vllm.settings import ON_SERVER, EngineOptions, refuse
 
 
 @define(eq=False)
@@ -31,11 +34,18 @@ class ServeOptions(EngineOptions):
         host: address to listen at; others than this machine's own can be reached from outside.
         port: to listen at.
         gpu_memory_utilization: share of the GPU's memory that the engine may take.
+
+    Raises:
+        ConfigError: engine arguments that would contradict morl.
     """
 
     host: str = "127.0.0.1"
     port: int = field(default=8000, validator=[validators.ge(1), validators.lt(2**16)])
     gpu_memory_utilization: float = field(default=0.9, validator=[validators.gt(0.0), validators.le(1.0)])
+
+    def __attrs_post_init__(self) -> None:
+        super().__attrs_post_init__()
+        refuse(self.engine_args, ON_SERVER)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -45,8 +55,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: `CONFIG [--option=value ...] [--section.key=value ...]`; those with a dot change the config.
 
     Raises:
-        ConfigError: what the config, the options or the engine's version have wrong; a port in use.
+        ConfigError: what the config, the options or the engine's version have wrong; a port in use; too little memory.
+        DataError: a policy that cannot be loaded.
+        RolloutError: the engine did not start, or died.
+        KeyboardInterrupt: it was told to stop before it served; afterwards that is how it ends well.
     """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    overrides = [one for one in given if one.startswith("--") and "." in one.partition("=")[0]]
+    path, options = _read([one for one in given if one not in overrides])
+    require_engine(installed_engine())
+    _check_port(options.host, options.port)
+    with _interrupted_by_signals(), scratch_folder("morl-vllm-") as folder:
+        device, engine = _prepare(merge(read_yaml(path), overrides), options, str(folder))
+        if rollout_key() is None:
+            os.environ[VARIABLE] = secrets.token_urlsafe(32)
+            print(f"export {VARIABLE}={os.environ[VARIABLE]}", flush=True)
+        launch(device, {**engine, "model": str(folder), "host": options.host, "port": options.port})
+    return 0
+
+
+def _read(given: Sequence[str]) -> tuple[str, ServeOptions]:
     parser = ArgumentParser(
         prog="morl serve-rollouts",
         usage="morl serve-rollouts CONFIG [--option=value ...] [--section.key=value ...]",
@@ -56,30 +84,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("config", type=str, help="as for morl train; its policy is what counts")
     parser.add_class_arguments(ServeOptions, as_group=False)
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    overrides = [one for one in given if one.startswith("--") and "." in one.partition("=")[0]]
     try:
-        values = dict(vars(parser.parse_args([one for one in given if one not in overrides])))
+        values = dict(vars(parser.parse_args(list(given))))
+        path: str = values.pop("config")
+        return path, ServeOptions(**values)
+    except ConfigError:
+        raise
     except Exception as error:
         raise ConfigError(f"morl serve-rollouts: {error}") from error
-    path = values.pop("config")
-    try:
-        options = ServeOptions(**values)
-    except ValueError as error:
-        raise ConfigError(f"morl serve-rollouts: {error}") from error
-    require_engine(installed_engine())
-    _check_port(options.host, options.port)
-    with tempfile.TemporaryDirectory(prefix="morl-vllm-") as folder:
-        arguments_of_engine = _prepare(merge(read_yaml(path), overrides), options, folder)
-        if rollout_key() is None:
-            os.environ[VARIABLE] = secrets.token_urlsafe(32)
-            print(f"export {VARIABLE}={os.environ[VARIABLE]}", flush=True)
-        _run(folder, options, arguments_of_engine)
-    return 0
 
 
-def _prepare(tree: dict[str, Any], options: ServeOptions, folder: str) -> dict[str, Any]:
-    """Config and tokenizer of the policy, and the arguments of its engine."""
+def _prepare(tree: dict[str, Any], options: ServeOptions, folder: str) -> tuple[str, dict[str, Any]]:
+    """Puts config and tokenizer of the policy into the folder; the engine's device and arguments."""
     import torch
     from transformers import AutoConfig
 
@@ -89,15 +105,15 @@ def _prepare(tree: dict[str, Any], options: ServeOptions, folder: str) -> dict[s
     config = parse(tree, registry)
     model = build(registry, "policy source", config.policy.name, config.policy.options, "policy").resolve()
     check_model(model)
-    hf_config = AutoConfig.from_pretrained(model)
+    try:
+        hf_config = AutoConfig.from_pretrained(model)
+    except Exception as error:  # damaged files make transformers raise anything
+        raise DataError(f"the config of {model!r} cannot be read: {type(error).__name__}: {error}") from error
     save_without_weights(hf_config, load_tokenizer(model), folder)
     from vllm.platforms import current_platform
 
     device = "cpu" if current_platform.is_cpu() else "cuda"
-    arguments = options.arguments(hf_config, getattr(torch, config.policy.dtype), device)
-    if device == "cpu" and arguments.get("tensor_parallel_size", 1) == 1:
-        arguments["distributed_executor_backend"] = "uni"  # one process less, and no threads bound to cores
-    return arguments
+    return device, options.arguments(hf_config, getattr(torch, config.policy.dtype), device)
 
 
 def _check_port(host: str, port: int) -> None:
@@ -109,32 +125,19 @@ def _check_port(host: str, port: int) -> None:
             raise ConfigError(f"cannot listen at {host}:{port}: {error.strerror}; choose another --port") from error
 
 
-def _run(folder: str, options: ServeOptions, arguments: dict[str, Any]) -> None:
-    """vLLM's own server, with morl's door in front of it."""
-    environment = {
-        "VLLM_NO_USAGE_STATS": "1",
-        "VLLM_HOST_IP": "127.0.0.1",
-        "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
-        "TORCH_COMPILE_DISABLE": "1" if arguments.get("block_size") == 32 else "0",
-    }
-    for name, value in environment.items():
-        os.environ.setdefault(name, value)
-    import uvloop  # type: ignore[import-not-found, unused-ignore]
-    from vllm.entrypoints.launchers.api_server.entry import run_server
-    from vllm.entrypoints.launchers.cli_args import make_arg_parser
-    from vllm.utils.argparse_utils import FlexibleArgumentParser
+@contextmanager
+def _interrupted_by_signals() -> Iterator[None]:
+    """SIGTERM ends the server as Ctrl-C does, and either at once.
 
-    parsed = make_arg_parser(FlexibleArgumentParser()).parse_args([])
-    known = vars(parsed)
-    for name, value in {
-        **arguments,
-        "model": folder,
-        "host": options.host,
-        "port": options.port,
-        "middleware": ["morl_vllm.server.door.Door"],
-        "disable_uvicorn_access_log": True,
-    }.items():
-        if name not in known:
-            raise ConfigError(f"vLLM's server has no argument {name!r}")
-        setattr(parsed, name, value)
-    uvloop.run(run_server(parsed))
+    Left to itself, SIGTERM would leave the folder behind; and `asyncio` would answer Ctrl-C after the engine's start.
+    """
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
