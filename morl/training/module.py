@@ -42,7 +42,8 @@ from morl.training.evaluate import evaluate
 from morl.training.exchange import Exchange
 from morl.training.metrics import Metrics, experience_metrics
 from morl.training.parts import Parts
-from morl.training.rollouts import Ahead, Draw, OnPolicy, Rollouts, max_staleness
+from morl.training.probe import Difference
+from morl.training.rollouts import Ahead, Draw, OnPolicy, Rollouts, Sampled, max_staleness
 from morl.training.update import FrozenLogprobs, TokenSums, Updater, completion_logprobs
 from morl.types import EncodedPrompt, RolloutBatch
 
@@ -95,7 +96,7 @@ class RLModule(L.LightningModule):
         self.rollouts: Rollouts = OnPolicy(draw)
         if lag:
             self.rollouts = Ahead(draw, lag, training.steps, training.prompts_per_step)
-        self._drawn_ahead: list[list[RolloutBatch]] = []
+        self._drawn_ahead: list[list[Sampled]] = []
         self.collector = Collector(
             rollouts=self.rollouts,
             scorer=parts.scorer,
@@ -158,7 +159,7 @@ class RLModule(L.LightningModule):
                     sync=self._sync,
                     manual_backward=self.manual_backward,
                     sums=sums,
-                    on_policy=not norms,
+                    version=None if norms else step,
                 )
                 norms.append(self._clip_gradients())
                 optimizer.step()
@@ -172,12 +173,11 @@ class RLModule(L.LightningModule):
         # Where every completion was dropped there are no tokens and no sums.
         tokens = max(totals.pop("tokens", 0.0), 1.0)
         loss = totals.pop("loss", 0.0) / len(norms)
-        compared = max(totals.pop("on_policy_tokens", 0.0), 1.0)
-        difference = totals.pop("on_policy_difference", 0.0) / compared
+        difference = Difference.joined(self.exchange.gather(self.rollouts.difference or sums.difference))
         return {
             "loss": loss,
-            "rollout/logprob_difference": difference,
-            "rollout/logprob_difference_max": max(self.exchange.gather(sums.largest_difference)),
+            "rollout/logprob_difference": difference.mean,
+            "rollout/logprob_difference_max": difference.largest,
             "rollout/lag": step - min(v for v in self.exchange.gather(_oldest(experience.rollouts)) if v is not None),
             **{name: total / tokens for name, total in totals.items()},
             "optimizer/grad_norm": sum(norms) / len(norms),

@@ -29,6 +29,7 @@ from morl.prompts.order import rows
 from morl.rollout.replica import build_replica, copy_weights, whole_weights
 from morl.training import seeds
 from morl.training.exchange import Exchange
+from morl.training.probe import Difference, probe
 from morl.types import EncodedPrompt, RolloutBatch, Sampling
 
 Context: TypeAlias = Callable[[], AbstractContextManager[object]]
@@ -74,8 +75,21 @@ class Draw:
         return [self.prompts[order[offset]] for offset in exchange.share(count)]
 
 
+@frozen(eq=False)
+class Sampled:
+    """A batch that was sampled ahead, and how far its log-probabilities were from those of its weights."""
+
+    batch: RolloutBatch
+    difference: Difference
+
+
 class Rollouts(Protocol):
     """What the loop asks for, in this order at every step."""
+
+    @property
+    def difference(self) -> Difference | None:
+        """Of the batch that was last taken, from its own weights; None where the update compares the two."""
+        ...
 
     def start(self, policy: PolicyModel, tokenizer: Any, model_path: str, context: Context) -> None:
         """Get the backend ready; sampling happens within `context`."""
@@ -97,11 +111,11 @@ class Rollouts(Protocol):
         """Bring the backend to the present weights, with nothing going on beside.  Every rank must call."""
         ...
 
-    def drawn_ahead(self, step: int) -> list[RolloutBatch]:
+    def drawn_ahead(self, step: int) -> list[Sampled]:
         """What was sampled for step `step` and later ones, without its prompts; waits for what is under way."""
         ...
 
-    def restore(self, step: int, position: int, batches: Iterable[RolloutBatch], exchange: Exchange) -> None:
+    def restore(self, step: int, position: int, batches: Iterable[Sampled], exchange: Exchange) -> None:
         """Batches that `drawn_ahead` gave when the run had finished `step` steps."""
         ...
 
@@ -115,6 +129,7 @@ class OnPolicy:
     """Every batch is sampled when it is needed, with the weights that are about to be updated."""
 
     draw: Draw
+    difference: None = field(init=False, default=None)
     _step: int = field(init=False, default=0)
 
     def start(self, policy: PolicyModel, tokenizer: Any, model_path: str, context: Context) -> None:
@@ -130,10 +145,10 @@ class OnPolicy:
         self._step = step
         self.draw.backend.sync_weights(step)
 
-    def drawn_ahead(self, step: int) -> list[RolloutBatch]:
+    def drawn_ahead(self, step: int) -> list[Sampled]:
         return []
 
-    def restore(self, step: int, position: int, batches: Iterable[RolloutBatch], exchange: Exchange) -> None:
+    def restore(self, step: int, position: int, batches: Iterable[Sampled], exchange: Exchange) -> None:
         assert not list(batches)
 
     def close(self) -> None:
@@ -146,7 +161,7 @@ class Planned:
 
     step: int
     position: int
-    work: Future[RolloutBatch]
+    work: Future[Sampled]
 
 
 @define(eq=False)
@@ -166,6 +181,7 @@ class Ahead:
     lag: int
     steps: int
     prompts_per_step: int
+    difference: Difference = field(init=False, factory=Difference)
     _policy: PolicyModel | None = field(init=False, default=None)
     _copy: PolicyModel | None = field(init=False, default=None)
     _context: Context = field(init=False, default=nullcontext)
@@ -203,25 +219,27 @@ class Ahead:
     def take(self, position: int, count: int, exchange: Exchange) -> RolloutBatch:
         planned = self._planned[0]
         assert (planned.step, planned.position) == (self._step, position), "a step takes the prompts planned for it"
-        return self.draw.checked(planned.work.result(), self._step - self.lag)
+        sampled = planned.work.result()
+        self.difference = sampled.difference
+        return self.draw.checked(sampled.batch, self._step - self.lag)
 
     def settle(self, step: int) -> None:
         assert self._policy is not None
         wait(planned.work for planned in self._planned)
         self._load([whole_weights(self._policy.model)], step)
 
-    def drawn_ahead(self, step: int) -> list[RolloutBatch]:
+    def drawn_ahead(self, step: int) -> list[Sampled]:
         works = [planned.work for planned in self._planned if planned.step >= step]
         # One that failed ends the run in its turn; a checkpoint that is written meanwhile keeps those before it.
         whole = takewhile(lambda work: work.exception() is None, works)
-        return [evolve(work.result(), prompts=()) for work in whole]
+        return [evolve(work.result(), batch=evolve(work.result().batch, prompts=())) for work in whole]
 
-    def restore(self, step: int, position: int, batches: Iterable[RolloutBatch], exchange: Exchange) -> None:
-        for number, batch in enumerate(batches):
+    def restore(self, step: int, position: int, batches: Iterable[Sampled], exchange: Exchange) -> None:
+        for number, sampled in enumerate(batches):
             place = position + number * self.prompts_per_step
             prompts = self.draw.share(place, self._count(exchange), exchange)
-            done: Future[RolloutBatch] = Future()
-            done.set_result(evolve(batch, prompts=tuple(prompts)))
+            done: Future[Sampled] = Future()
+            done.set_result(evolve(sampled, batch=evolve(sampled.batch, prompts=tuple(prompts))))
             self._planned.append(Planned(step + number, place, done))
 
     def close(self) -> None:
@@ -230,16 +248,15 @@ class Ahead:
         self.draw.backend.close()
         self._copy = None
 
-    def _sample(
-        self, weights: list[dict[str, Tensor]], version: int, position: int, exchange: Exchange
-    ) -> RolloutBatch:
+    def _sample(self, weights: Weights, version: int, position: int, exchange: Exchange) -> Sampled:
         """In the thread, one batch after the other."""
         assert self._copy is not None
         device = next(self._copy.parameters()).device
         with torch.cuda.device(device) if device.type == "cuda" else nullcontext(), self._context():
             if weights:
                 self._load(weights, version)
-            return self.draw(position, self._count(exchange), exchange)
+            batch = self.draw(position, self._count(exchange), exchange)
+            return Sampled(batch, probe(self._copy, batch, version, self.draw.sampling.temperature))
 
     def _load(self, weights: Weights, version: int) -> None:
         assert self._copy is not None

@@ -16,25 +16,28 @@ from morl.policy.plan import TrainingPlan
 from morl.training.batching import micro_batches
 from morl.training.collect import Experience
 from morl.training.exchange import Exchange
+from morl.training.probe import Difference
 from morl.types import RolloutBatch, TokenBatch
 
 
 @define
 class TokenSums:
-    """Sums over the tokens of an update, to be turned into means over all ranks' tokens at the end."""
+    """Sums over the tokens of an update, to be turned into means over all ranks' tokens at the end.
+
+    Attributes:
+        sums: by name.
+        difference: of the policy's log-probabilities from those captured while sampling, where both have its weights.
+    """
 
     sums: dict[str, float] = field(factory=dict)
-    largest_difference: float = 0.0
+    difference: Difference = field(factory=Difference)
 
-    def add(self, name: str, value: float) -> None:
-        self.sums[name] = self.sums.get(name, 0.0) + value
-
-    def add_tokens(self, values: dict[str, Tensor]) -> None:
-        """Sums of per-token figures, read from the device in one go."""
+    def add(self, values: dict[str, Tensor]) -> None:
+        """Adds per-token figures, read from the device in one go."""
         names = list(values)
         totals = torch.stack([values[name].float().sum() for name in names]).tolist()
         for name, total in zip(names, totals, strict=True):
-            self.add(name, total)
+            self.sums[name] = self.sums.get(name, 0.0) + total
 
 
 @frozen(eq=False)
@@ -90,7 +93,7 @@ class Updater:
         sync: Callable[[bool], AbstractContextManager[object]],
         manual_backward: Callable[[Tensor], None],
         sums: TokenSums,
-        on_policy: bool,
+        version: int | None,
     ) -> None:
         """Accumulates the gradient of one mini-batch.
 
@@ -101,7 +104,7 @@ class Updater:
             sync: context in which a backward pass exchanges gradients (True) or only accumulates them (False).
             manual_backward: Lightning's.
             sums: receives the loss and the per-token metrics.
-            on_policy: no optimizer step of this update yet.
+            version: of the weights; None once this update has made an optimizer step.
         """
         rows = weights_B[experience.local_rows].nonzero()[:, 0]
         runs = _runs(self.policy, experience.rollouts, rows, self.budget)
@@ -109,7 +112,7 @@ class Updater:
         for number in range(passes):
             with sync(number + 1 == passes):
                 if number < len(runs):
-                    loss = self._loss(experience, runs[number], weights_B, logprobs, sums, on_policy)
+                    loss = self._loss(experience, runs[number], weights_B, logprobs, sums, version)
                 else:
                     loss = _idle_pass(self.policy, experience).sum() * 0.0
                 manual_backward(loss * exchange.size)
@@ -121,7 +124,7 @@ class Updater:
         weights_B: Tensor,
         logprobs: FrozenLogprobs,
         sums: TokenSums,
-        on_policy: bool,
+        version: int | None,
     ) -> Tensor:
         """What the completions `run` of this rank add to the loss of the mini-batch."""
         rollouts, device = experience.rollouts, _device(self.policy)
@@ -136,7 +139,7 @@ class Updater:
             return values_B.float().repeat_interleave(lengths).to(device)
 
         out = self.policy(_plan(self.policy, rollouts, run, self.temperature), entropy=True)
-        if logprobs.capture and on_policy:
+        if logprobs.capture and version is not None:
             logprobs.old_BT[run] = _padded(out.logprobs_T, mask)
         batch = TokenBatch(
             policy_logprobs_T=out.logprobs_T,
@@ -160,11 +163,11 @@ class Updater:
             "policy/entropy": out.entropy_T,
             **{f"policy/{name}": value for name, value in losses.metrics.items()},
         }
-        if on_policy:
-            figures["on_policy_tokens"] = figures["tokens"]
-            figures["on_policy_difference"] = (out.logprobs_T.detach() - batch.rollout_logprobs_T).abs()
-            sums.largest_difference = max(sums.largest_difference, float(figures["on_policy_difference"].max()))
-        sums.add_tokens(figures)
+        if version is not None:
+            same_T = spread(rollouts.weights_versions_B[run] == version).bool()
+            difference = Difference.between(out.logprobs_T[same_T], batch.rollout_logprobs_T[same_T])
+            sums.difference = Difference.joined((sums.difference, difference))
+        sums.add(figures)
         return weighted.sum()
 
 

@@ -58,6 +58,7 @@ def test_the_batch_of_a_step_has_the_weights_of_lag_steps_before(settings, lag):
     versions = [max(step - lag, 0) for step in range(STEPS)]
     assert [set(rollouts.weights_versions_B.tolist()) for rollouts in recorder.rollouts] == [{v} for v in versions]
     assert [float(row["rollout/lag"]) for row in rows_of(result)] == [s - v for s, v in enumerate(versions)]
+    assert max(float(row["rollout/logprob_difference_max"]) for row in rows_of(result)) < 1e-5
     for rollouts, version in zip(recorder.rollouts, versions, strict=True):
         expected, captured = logprobs_under(recorder.policies[version], rollouts)
         torch.testing.assert_close(captured, expected, atol=1e-5, rtol=0)
@@ -256,6 +257,21 @@ def test_where_the_first_step_takes_the_whole_batch_a_correction_costs_no_pass(s
         train(settings({**changes, "output": str(tmp_path / correction)}), callbacks=[passes])
         counts.append(passes.count)
     assert (counts[1] > counts[0]) == more
+
+
+class Forgetful(TransformersBackend):
+    """Samples with the weights that it started with, and says they were the present ones."""
+
+    def start(self, policy, *args):
+        super().start(copy.deepcopy(policy), *args)
+
+
+@pytest.mark.parametrize("lag", [0, 1])
+def test_a_missed_sync_shows_in_the_log(settings, lag):
+    result = train(settings({"rollout.lag": lag, "optimizer.warmup_steps": 0}), rollout=Forgetful())
+    worst = [float(row["rollout/logprob_difference_max"]) for row in rows_of(result)]
+    assert max(worst[: 1 + lag]) < 1e-5, "these steps are due the initial weights"
+    assert min(worst[1 + lag :]) > 1e-3
 
 
 class StaleAsTold(Stale):
