@@ -20,7 +20,6 @@ alone.
 from __future__ import annotations
 
 import argparse
-import csv
 import multiprocessing
 import os
 import statistics
@@ -36,16 +35,15 @@ from typing import Any
 import torch
 from attrs import define, field, frozen
 from server import RolloutServer
-from trl_cases import CASES, GROUP, LONG, REWARDS, Case, make_prompts, save_model
-from trl_cases import PROMPTS as PROMPTS_OF_STEP
+from steps import train_steps
+from trl_cases import CASES, GROUP, LONG, Case, make_prompts, save_model
 
-from morl import Prompt, train
 from morl.errors import MorlError
 from morl.hookspecs import RolloutBackend
 from morl.plugins import Registry
 from morl.policy.load import load_policy, load_tokenizer
 from morl.training.parts import build
-from morl.types import EncodedPrompt, RolloutBatch, Sampling
+from morl.types import EncodedPrompt, Prompt, RolloutBatch, Sampling
 
 PROMPTS = 64
 ENGINE = {"max_num_seqs": PROMPTS * GROUP, "max_model_len": 512}
@@ -125,7 +123,11 @@ def measure(case: Case, names: Sequence[str], rounds: int) -> None:
         for contestant in contestants:
             print(describe(contestant), flush=True)
         for contestant in contestants:
-            print(describe_step(contestant.name, train_steps(case, folder, contestant)), flush=True)
+            output = folder.with_name(f"run-{contestant.name}")
+            changes = {"rollout": {"name": contestant.name, **contestant.options}}
+            print(
+                describe_step(contestant.name, train_steps(case, folder, output, STEPS, changes, WARM_UP)), flush=True
+            )
 
 
 def race(contestants: Sequence[Contestant], case: Case, folder: Path, rounds: int) -> list[Contestant]:
@@ -175,30 +177,6 @@ def describe(contestant: Contestant) -> str:
         f"\n{'':15}start-up {start.cpu:7.2f} s of CPU,  {start.wall:7.2f} s; first rollout"
         f" {first.cpu - again.cpu:+.2f} s of CPU, {first.wall - again.wall:+.2f} s"
     )
-
-
-def train_steps(case: Case, folder: Path, contestant: Contestant) -> list[dict[str, float]]:
-    """Seconds by the clock of training steps and their parts."""
-    output = folder.with_name(f"run-{contestant.name}")
-    config = {
-        "output": str(output),
-        "policy": {"path": str(folder)},
-        "rollout": {"name": contestant.name, **contestant.options},
-        "sampling": {"max_tokens": case.max_tokens},
-        "optimizer": {"lr": 1e-5},
-        "training": {
-            "steps": STEPS,
-            "prompts_per_step": PROMPTS_OF_STEP,
-            "group_size": GROUP,
-            "samples_every": 0,
-            "checkpoint_every": 0,
-        },
-        "trainer": {"accelerator": "cpu", "devices": 1, "threads": 1, "progress": False},
-    }
-    train(config, prompts=[Prompt(text) for text in make_prompts(case, STEPS * PROMPTS_OF_STEP)], rewards=REWARDS)
-    with (output / "logs" / "metrics.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))[WARM_UP:]
-    return [{part: float(row[f"time/{part}"]) for part in ("rollout", "update", "sync", "step")} for row in rows]
 
 
 def describe_step(name: str, steps: Sequence[dict[str, float]]) -> str:
