@@ -1,4 +1,4 @@
-"""Real rollout servers: `morl serve-rollouts` with an engine behind it."""
+"""Real rollout servers: `morl serve-rollouts` with an engine behind it, of one process or of two."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,7 @@ class Process:
     """One `morl serve-rollouts`, with the processes it starts in a group of their own."""
 
     config: Path
+    arguments: Sequence[str] = ()
     port: int = field(factory=free_port)
     _process: Any = field(init=False, default=None)
 
@@ -58,21 +59,32 @@ class Process:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
+    @property
+    def log(self) -> Path:
+        return self.config.with_name(f"server-{self.port}.log")
+
+    @property
+    def temporary(self) -> list[Path]:
+        """The temporary folders it has made, or left."""
+        return [*self.config.with_name(f"tmp-{self.port}").glob("morl-*")]
+
     def start(self) -> None:
         command = [sys.executable, "-m", "morl", "serve-rollouts", str(self.config)]
-        log = self.config.with_name(f"server-{self.port}.log").open("ab")
-        self._process = subprocess.Popen(
-            [*command, f"--port={self.port}", "--kv_cache_gib=0.125"],
-            # The routes of the developer mode too, so that they are seen to be guarded.
-            env=os.environ | {VARIABLE: KEY, "VLLM_SERVER_DEV_MODE": "1"},
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
+        temporary = self.config.with_name(f"tmp-{self.port}")
+        temporary.mkdir(exist_ok=True)
+        with self.log.open("wb") as log:
+            self._process = subprocess.Popen(
+                [*command, f"--port={self.port}", "--kv_cache_gib=0.125", *self.arguments],
+                # The routes of the developer mode too, so that they are seen to be guarded.
+                env=os.environ | {VARIABLE: KEY, "VLLM_SERVER_DEV_MODE": "1", "TMPDIR": str(temporary)},
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
 
     def wait_until_ready(self) -> None:
         for _ in range(2400):
-            assert self._process.poll() is None, self.config.with_name(f"server-{self.port}.log").read_text()[-3000:]
+            assert self._process.poll() is None, self.log.read_text()[-3000:]
             try:
                 if self.ask("GET", "/morl/status")[0] == 200:
                     return
@@ -96,10 +108,32 @@ class Process:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
 
-    def interrupt(self) -> None:
-        """Ctrl-C."""
+    def interrupt(self) -> int:
+        """Ctrl-C; the exit code."""
         os.killpg(self._process.pid, signal.SIGINT)
-        self._process.wait(120)
+        return int(self._process.wait(120))
+
+    def terminate(self) -> int:
+        """As a service manager does; the exit code."""
+        self._process.terminate()
+        return int(self._process.wait(60))
+
+    def kill_engine(self) -> int:
+        """As when memory is short; the exit code."""
+        os.kill(next(pid for pid, name in self.processes().items() if name.startswith("VLLM::Eng")), signal.SIGKILL)
+        return int(self._process.wait(60))
+
+    def processes(self) -> dict[int, str]:
+        """Names of the processes that belong to it, by number."""
+        found = {}
+        for path in Path("/proc").glob("[0-9]*/stat"):
+            with suppress(OSError):
+                number, _, rest = path.read_text().partition(" (")
+                name, _, fields = rest.rpartition(") ")
+                state, _, group, *_ = fields.split()
+                if state != "Z" and int(group) == self._process.pid:
+                    found[int(number)] = name
+        return found
 
     def runs(self) -> bool:
         """Whether it, or a process that it started, is there."""
@@ -112,16 +146,23 @@ class Process:
 
 
 @pytest.fixture(scope="module")
-def processes(tied_model: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Process]]:
+def model(make_model: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Tied, and of keys and values that two processes can share."""
+    return str(make_model(tmp_path_factory.mktemp("model"), num_key_value_heads=2))
+
+
+@pytest.fixture(scope="module")
+def processes(model: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Process]]:
+    """Two servers; the engine of the second spreads its tensors over two processes."""
     folder = tmp_path_factory.mktemp("servers")
     config = folder / "config.yaml"
     run = {
-        "policy": {"path": tied_model},
+        "policy": {"path": model},
         "prompts": {"path": "prompts.jsonl"},
         "rewards": {"brief": {"name": "length", "limit": 4}},
     }
     config.write_text(json.dumps(run))
-    started = [Process(config), Process(config)]
+    started = [Process(config), Process(config, ['--engine_args={"tensor_parallel_size": 2}'])]
     try:
         for process in started:
             process.start()
@@ -169,11 +210,11 @@ def even(completions: Sequence[str], completion_ids: Sequence[Sequence[int]], **
     return [sum(token % 2 == 0 for token in ids) / len(ids) for ids in completion_ids]
 
 
-def test_conformance(processes: list[Process], tied_model: str) -> None:
+def test_conformance(processes: list[Process], model: str) -> None:
     def make() -> VllmServerBackend:
         return VllmServerBackend(urls=[process.url for process in processes])
 
-    check_rollout_backend(make, load_policy(tied_model), load_tokenizer(tied_model), tied_model)
+    check_rollout_backend(make, load_policy(model), load_tokenizer(model), model)
 
 
 def test_every_route_refuses_a_caller_without_the_key(processes: list[Process]) -> None:
@@ -189,11 +230,9 @@ def test_every_route_refuses_a_caller_without_the_key(processes: list[Process]) 
             assert server.ask(method.upper(), path, key, "{}")[0] == 401, (method, path)
 
 
-def test_after_every_sync_all_servers_compute_what_the_policy_computes(
-    processes: list[Process], tied_model: str
-) -> None:
-    policy = load_policy(tied_model)
-    with backend_of(processes, tied_model, policy) as backend:
+def test_after_every_sync_all_servers_compute_what_the_policy_computes(processes: list[Process], model: str) -> None:
+    policy = load_policy(model)
+    with backend_of(processes, model, policy) as backend:
         for step in range(3):
             backend.sync_weights(step)
             assert gap(backend, policy) < 1e-4
@@ -202,11 +241,11 @@ def test_after_every_sync_all_servers_compute_what_the_policy_computes(
 
 
 @pytest.mark.parametrize("lag", [0, 1])
-def test_a_run(processes: list[Process], tied_model: str, tmp_path: Path, lag: int) -> None:
+def test_a_run(processes: list[Process], model: str, tmp_path: Path, lag: int) -> None:
     result = morl.train(
         {
             "output": str(tmp_path / "run"),
-            "policy": {"path": tied_model},
+            "policy": {"path": model},
             "rollout": {"name": "vllm-server", "urls": [process.url for process in processes], "lag": lag},
             "sampling": {"max_tokens": 12},
             "optimizer": {"lr": 1e-2},
@@ -243,33 +282,60 @@ def test_another_model(processes: list[Process], make_model: Callable[..., Path]
 
 
 def test_a_server_that_dies_and_comes_back(
-    processes: list[Process], tied_model: str, caplog: pytest.LogCaptureFixture
+    processes: list[Process], model: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    policy = load_policy(tied_model)
+    policy = load_policy(model)
     caplog.set_level(logging.WARNING)
-    with backend_of(processes, tied_model, policy) as backend:
+    with backend_of(processes, model, policy) as backend:
         backend.sync_weights(0)
         whole = backend.generate(PROMPTS, 2, Sampling(max_tokens=8), range(len(PROMPTS)))
-        processes[1].kill()
+        processes[0].kill()
         alone = backend.generate(PROMPTS, 2, Sampling(max_tokens=8), range(len(PROMPTS)))
         assert alone.texts == whole.texts
-        assert f"{processes[1].url} does not answer" in caplog.text
+        assert f"{processes[0].url} does not answer" in caplog.text
         move(policy)
         backend.sync_weights(1)
         assert gap(backend, policy) < 1e-4
-        processes[1].start()
-        processes[1].wait_until_ready()
+        (left,) = processes[0].temporary
+        processes[0].start()
+        processes[0].wait_until_ready()
+        assert left not in processes[0].temporary
         backend.sync_weights(2)
-        assert f"{processes[1].url} answers again" in caplog.text
-        status = json.loads(processes[1].ask("GET", "/morl/status")[1])
+        assert f"{processes[0].url} answers again" in caplog.text
+        status = json.loads(processes[0].ask("GET", "/morl/status")[1])
         assert status["version"] == 2
         assert gap(backend, policy) < 1e-4
 
 
-def test_an_interrupted_server_leaves_nothing_behind(processes: list[Process]) -> None:
-    processes[1].interrupt()
+def ends(process: Process) -> bool:
+    """Whether all of its processes do, soon, and its temporary folders are gone."""
     for _ in range(40):
-        if not processes[1].runs():
-            return
+        if not process.runs():
+            return not process.temporary
         time.sleep(0.25)
-    raise AssertionError("a process of the server is still there")
+    return False
+
+
+def test_an_interrupted_server_leaves_nothing_behind(processes: list[Process]) -> None:
+    assert processes[1].temporary
+    assert processes[1].interrupt() == 0
+    assert ends(processes[1])
+
+
+def test_a_server_that_is_stopped_while_its_engine_starts(processes: list[Process]) -> None:
+    server = Process(processes[1].config)
+    server.start()
+    try:
+        while not any(name.startswith("VLLM::Eng") for name in server.processes().values()):
+            assert server.runs()
+            time.sleep(0.1)
+        assert server.terminate() == 130
+        assert ends(server)
+    finally:
+        server.kill()
+
+
+def test_a_server_without_its_engine_ends(processes: list[Process]) -> None:
+    assert processes[0].kill_engine() == 2
+    assert "error: the engine of this rollout server died" in processes[0].log.read_text()
+    assert ends(processes[0])

@@ -125,6 +125,10 @@ def _check_port(host: str, port: int) -> None:
             raise ConfigError(f"cannot listen at {host}:{port}: {error.strerror}; choose another --port") from error
 
 
+class _Stop(SystemExit):
+    """Not KeyboardInterrupt, which vLLM takes for the end of its wait for the engine, and then waits on."""
+
+
 @contextmanager
 def _interrupted_by_signals() -> Iterator[None]:
     """SIGTERM ends the server as Ctrl-C does, and either at once.
@@ -132,12 +136,14 @@ def _interrupted_by_signals() -> Iterator[None]:
     Left to itself, SIGTERM would leave the folder behind; and `asyncio` would answer Ctrl-C after the engine's start.
     """
 
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
+    def stop(*_: object) -> None:
+        raise _Stop
 
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
+    except _Stop:
+        raise KeyboardInterrupt from None
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
