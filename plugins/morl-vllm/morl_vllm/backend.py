@@ -11,11 +11,11 @@ from attrs import define, field
 from torch import nn
 
 from morl.errors import ConfigError, RolloutError
-from morl.rollout.context import check_context, check_prompts
 from morl.rollout.ends import end_tokens
 from morl.types import EncodedPrompt, RolloutBatch, Sampling
 from morl_vllm.engine import Engine, EngineFault
 from morl_vllm.installed import installed_engine, require_engine
+from morl_vllm.room import check_room
 from morl_vllm.sampling import rollout_batch, sampling_params
 from morl_vllm.settings import IN_PROCESS, EngineOptions, refuse
 from morl_vllm.weights import policy_weights
@@ -100,14 +100,8 @@ class VllmBackend(EngineOptions):
         assert len(seeds) == len(prompts) > 0
         assert n >= 1
         base = self._policy.base_model
-        longest = max(len(prompt.token_ids) for prompt in prompts)
-        check_prompts(prompts)
-        check_context(base.config, longest, sampling.max_tokens)
-        if longest + sampling.max_tokens > self._engine.max_model_len:
-            raise ConfigError(
-                f"the longest prompt ({longest} tokens) and max_tokens ({sampling.max_tokens}) do not fit into the"
-                f" engine's {self._engine.max_model_len} positions: raise rollout.max_model_len"
-            )
+        room = self._engine.max_model_len
+        check_room(prompts, sampling.max_tokens, base.config, room, otherwise="raise rollout.max_model_len")
         end_ids = end_tokens(self._tokenizer, getattr(base, "generation_config", None))
         params = sampling_params(sampling, n, seeds, end_ids)
         try:

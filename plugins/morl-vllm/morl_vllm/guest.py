@@ -1,8 +1,9 @@
 """vLLM as a guest in the trainer's process: what it changes there is put back whenever it has done its work.
 
-An engine that starts in a process seeds the global random generators, disables `torch.set_num_threads`, sets
-environment variables that child processes would inherit (`LD_PRELOAD` among them), takes every living object from the
-garbage collector, and ends the process group of a distributed run when it shuts down.
+An engine that starts in a process seeds the global random generators, disables `torch.set_num_threads`, resets the
+precision of float32 products, sets environment variables that child processes would inherit (`LD_PRELOAD` among them),
+takes every living object from the garbage collector, has every traceback printed with a rank, and ends the process
+group of a distributed run when it shuts down.
 """
 
 from __future__ import annotations
@@ -10,8 +11,9 @@ from __future__ import annotations
 import gc
 import os
 import random
+import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -55,6 +57,8 @@ class Guest:
                 stack.enter_context(keep())
             stack.enter_context(garbage_collection(spare=not leaving))
             stack.enter_context(_kept_alive(self._world))
+            # A process group that starts puts the rank before every line of a traceback, for good.
+            stack.enter_context(_replaced(sys, "excepthook", sys.excepthook))
             stack.enter_context(self._own_functions())
             stack.enter_context(self._own_environment())
             if self.eager:
@@ -146,11 +150,16 @@ def garbage_collection(spare: bool) -> Iterator[None]:
 
 @contextmanager
 def plain_numerics() -> Iterator[None]:
-    """The engine computes in its own precision, not in the trainer's autocast, and without gradients."""
+    """The engine computes in its own dtype, not in the trainer's autocast, and without gradients.
+
+    Float32 products keep the precision that the trainer has chosen for them (TF32 or not), for an engine that computes
+    as the policy does; it would set its own for the whole process.
+    """
     with ExitStack() as stack:
         for device in ("cpu", *(["cuda"] if torch.cuda.is_available() else [])):
             stack.enter_context(torch.autocast(device, enabled=False))
         stack.enter_context(torch.no_grad())
+        stack.enter_context(_replaced(torch, "set_float32_matmul_precision", lambda precision: None))
         yield
 
 
@@ -163,12 +172,15 @@ def _kept_alive(world: Any) -> Iterator[None]:
         if world is None or (group is not None and group is not world):
             destroy(group)
 
-    _replace_destroy(destroy_others)
+    with _replaced(dist, "destroy_process_group", destroy_others):
+        yield
+
+
+@contextmanager
+def _replaced(module: Any, name: str, value: Any) -> Iterator[None]:
+    before = getattr(module, name)
+    setattr(module, name, value)
     try:
         yield
     finally:
-        _replace_destroy(destroy)
-
-
-def _replace_destroy(function: Callable[..., None]) -> None:
-    dist.destroy_process_group = function
+        setattr(module, name, before)

@@ -17,7 +17,9 @@ class PolicyWorker:
     def morl_load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> list[str]:
         """Loads a checkpoint in place of the present weights.
 
-        vLLM keeps the old value of a parameter that it is not given, with a warning at most.
+        vLLM keeps the old value of a parameter that it is not given, with a warning at most.  Of one that it puts
+        together (q, k and v, for example) any part counts as the whole, so whoever sends must have every name, see
+        `morl_vllm.weights.check_weights`.
 
         Args:
             weights: names and tensors as in a checkpoint.

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+
+from morl.policy.load import load_policy, load_tokenizer
+from morl.policy.model import PolicyModel
+from morl.types import EncodedPrompt, Prompt
+from morl_vllm.backend import VllmBackend
 
 TEXT = "the answer is a number: 0 1 2 3 4 5 6 7 8 9. yes no <think> </think> <answer> </answer> " * 20
 
@@ -67,3 +74,29 @@ def tied_model(tmp_path_factory: pytest.TempPathFactory) -> str:
 def make_model():
     """`make_model(folder, family, **config)`: another tiny model."""
     return build_model
+
+
+@pytest.fixture(scope="session")
+def started() -> Callable[..., AbstractContextManager[VllmBackend]]:
+    """`with started(path, policy, **options) as backend`: the backend `vllm`, with an engine until the end."""
+
+    @contextmanager
+    def start(path: str, policy: PolicyModel | None = None, **options: Any) -> Iterator[VllmBackend]:
+        backend = VllmBackend(**({"kv_cache_gib": 0.125} | options))
+        try:
+            backend.start(policy or load_policy(path), load_tokenizer(path), path)
+            yield backend
+        finally:
+            backend.close()
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def encoded() -> Callable[..., list[EncodedPrompt]]:
+    """`encoded(ids, ..)`: a prompt of each row of token ids."""
+
+    def encode(*rows: Sequence[int]) -> list[EncodedPrompt]:
+        return [EncodedPrompt(Prompt(""), "", tuple(ids), index) for index, ids in enumerate(rows)]
+
+    return encode

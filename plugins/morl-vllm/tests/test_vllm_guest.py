@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 import os
 import random
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -126,6 +127,25 @@ def test_autocast_and_gradients_stop_at_the_engine() -> None:
         product = torch.ones(2, 2, requires_grad=True) @ torch.ones(2, 2)
     assert product.dtype == torch.float32
     assert not product.requires_grad
+
+
+def test_the_engine_computes_with_the_trainers_precision() -> None:
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")
+    try:
+        with guest().at_work():
+            torch.set_float32_matmul_precision("highest")
+            assert torch.get_float32_matmul_precision() == "high"
+        assert torch.get_float32_matmul_precision() == "high"
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+def test_tracebacks_look_as_before() -> None:
+    before = sys.excepthook
+    with guest().at_work():
+        sys.excepthook = nothing
+    assert sys.excepthook is before
 
 
 def test_compiled_functions_run_as_written() -> None:

@@ -11,11 +11,13 @@ from typing import Any
 import pytest
 
 from morl.config.load import parse
-from morl.errors import ConfigError
+from morl.errors import ConfigError, DataError
 from morl.plugins import Registry
 from morl.policy.load import load_policy
+from morl.types import EncodedPrompt, Prompt
 from morl_vllm.backend import VllmBackend
 from morl_vllm.installed import DISTRIBUTIONS, TESTED, installed_engine, require_engine
+from morl_vllm.room import check_room
 from morl_vllm.settings import CPU_HEAD_SIZES, EngineOptions
 
 RUN = {
@@ -139,6 +141,23 @@ def test_arguments_on_a_gpu(tied_model: str) -> None:
     assert arguments["gpu_memory_utilization"] == 0.4
     assert arguments["enforce_eager"] is False
     assert not {"max_model_len", "kv_cache_memory_bytes", "enable_chunked_prefill"} & set(arguments)
+
+
+def test_what_there_is_no_room_for(tied_model: str) -> None:
+    def check(length: int, max_tokens: int) -> None:
+        prompts = [EncodedPrompt(Prompt(""), "", (5,) * tokens, 7) for tokens in (1, length)]
+        check_room(prompts, max_tokens, config, 200, otherwise="take another")
+
+    config = load_policy(tied_model).base_model.config
+    check(190, 10)
+    with pytest.raises(
+        ConfigError, match=r"\(190 tokens\) and max_tokens \(11\) .* engine's 200 positions: take another"
+    ):
+        check(190, 11)
+    with pytest.raises(ConfigError, match="make 1025 positions, the model has 1024"):
+        check(1000, 25)
+    with pytest.raises(DataError, match="the prompt of row 7 has no tokens"):
+        check(0, 1)
 
 
 def test_heads_that_a_cpu_cannot_do(make_model: Any, tmp_path: Path) -> None:
