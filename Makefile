@@ -14,7 +14,7 @@ DEMO_RUN  ?= runs/demo-$(shell date +%Y%m%d-%H%M%S)
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: demo test test-vllm quick lint studies setup clean
+.PHONY: demo test test-vllm quick lint studies studies-vllm setup clean
 
 demo: setup
 	$(BIN)/morl train examples/demo.yaml --output=$(DEMO_RUN)
@@ -39,6 +39,11 @@ lint: setup
 studies: setup
 	$(BIN)/python studies/run.py $(STUDIES)
 	$(BIN)/python docs/generate.py
+
+# The study of vLLM's rollouts, in the environment of test-vllm.
+studies-vllm: .venv-vllm/installed
+	.venv-vllm/bin/python studies/run.py backends
+	.venv-vllm/bin/python docs/generate.py
 
 setup: .venv/installed
 

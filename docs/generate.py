@@ -14,6 +14,7 @@ import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from statistics import fmean
 from typing import Any, Literal, Union
 
 import attrs
@@ -22,6 +23,7 @@ from docstring_parser import parse as parse_docstring
 from morl import hookspecs
 from morl.advantage import Condition
 from morl.analysis.results import Comparison, Results
+from morl.analysis.statistics import bootstrap_interval
 from morl.analysis.tables import Table, number, scores_table
 from morl.cli import USAGE
 from morl.config import schema
@@ -188,6 +190,22 @@ def study(name: str, *pairs: tuple[str, str]) -> Iterator[str]:
     yield from _markdown(Table(caption, ["lines", *results.rewards], rows))
 
 
+def study_of_backends() -> Iterator[str]:
+    """As `study`, and the figures of each run."""
+    yield from study("backends", ("transformers", "vllm"))
+    results = Results.load(STUDIES / "backends" / "results.json")
+    finals = {
+        f"{reward}, {line.name}": line.scores["final"][reward].by_seed
+        for reward in results.rewards
+        for line in results.lines
+    }
+    rows = [[str(seed), *(number(values[seed]) for values in finals.values())] for seed in results.lines[0].steps]
+    samples = [list(values.values()) for values in finals.values()]
+    means = [f"{number(fmean(s))} [{', '.join(map(number, bootstrap_interval(s)))}]" for s in samples]
+    caption = "Every run, and mean [95% interval] of each backend, whose runs are samples of their own"
+    yield from _markdown(Table(caption, ["seed", *finals], [*rows, ["mean", *means]]))
+
+
 def _apart(found: Comparison) -> str:
     difference = found.difference
     text = f"{number(difference.mean)} [{number(difference.low)}, {number(difference.high)}]"
@@ -300,6 +318,7 @@ PAGES: Mapping[str, Mapping[str, Callable[[], Iterator[str]]]] = {
         "toolrl": partial(study, "toolrl", ("grpo", "gdpo"), ("grpo-no-std", "gdpo")),
         "math": partial(study, "math", *_ESTIMATORS[:2], *_CONDITIONED),
         "code": partial(study, "code", *_ESTIMATORS, ("grpo, two rewards", "gdpo, two rewards")),
+        "backends": study_of_backends,
     },
 }
 

@@ -1,4 +1,5 @@
-"""Runs the studies and publishes what they found: `python studies/run.py [NAME ...]`; without names, all of them.
+"""Runs the studies and publishes what they found: `python studies/run.py [NAME ...]`; without names, all of them but
+those that need vLLM (`make studies-vllm`).
 
 A study is a grid of runs (`morl compare`) in `runs/studies/NAME`.  Finished runs are kept, so that an interrupted study
 goes on where it stopped.  What is published is small and committed: `studies/NAME/results.json` and the plots beside
@@ -10,6 +11,7 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 from attrs import evolve
@@ -19,14 +21,17 @@ from morl.analysis.results import Results
 from morl.cli import main as morl
 
 HERE = Path(__file__).resolve().parent
-FIVE, THREE = ("--seeds", "0", "1", "2", "3", "4"), ("--seeds", "0", "1", "2")
+THREE, FIVE, TEN = (("--seeds", *map(str, range(count))) for count in (3, 5, 10))
 GRIDS: dict[str, tuple[str, ...]] = {
     "tool-calling": (*FIVE, "--vary", "policy.task_options.formatted_slips=0.2,0.8"),
     "math": (*FIVE, "--vary", "rewards.brief.weight=1,0.75,0.5,0.25"),
     "code": FIVE,
     "toolrl": THREE,
+    "backends": TEN,
 }
 """What `morl compare` is told besides the config and the arms."""
+ENGINE = ("backends",)
+"""They need vLLM, which has an environment of its own, and run where they are named only."""
 PLOTS = ("rewards-held-out", "pareto", "setting-")
 """What the page of the studies shows; the report has more."""
 
@@ -62,12 +67,16 @@ def small(results: Results) -> Results:
 def main() -> int:
     """0, 1 if a study could not be finished, or 130 when interrupted."""
     names = ["counts", *GRIDS]
+    by_default = [name for name in names if name not in ENGINE]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", choices=[*names, []], metavar="NAME", help=f"of: {', '.join(names)}")
     unfinished = []
-    for name in parser.parse_args().names or names:
+    for name in parser.parse_args().names or by_default:
         if name == "counts":
             subprocess.run([sys.executable, str(HERE / "counts" / "run.py")], check=True)
+        elif name in ENGINE and find_spec("vllm") is None:
+            print(f"the study {name!r} needs vLLM, which is not installed here: make studies-vllm", file=sys.stderr)
+            unfinished.append(name)
         elif (code := morl(arguments(name))) == 0:
             publish(name)
         elif code == 130:

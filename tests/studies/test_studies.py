@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import importlib.util
 import shlex
+import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from attrs import evolve
 
 from morl.analysis.results import Results
 from morl.compare.arguments import read_arguments
 from morl.compare.grid import Grid, read_arms, read_vary
 from morl.config import merge, parse, read_configs
+from morl.config.schema import RolloutConfig
+from morl.errors import ConfigError
 from morl.plugins import Registry
 from morl.training.checks import check_settings
 from morl.training.parts import build_parts
@@ -37,6 +42,10 @@ def test_every_cell_can_be_built(name, tmp_path, monkeypatch):
     assert len(cells) >= 9
     for cell in cells:
         config = parse(cell.apply(base), registry)
+        if config.rollout.name == "vllm" and find_spec("vllm") is None:  # known, and refused for that alone
+            with pytest.raises(ConfigError, match="vLLM is not installed"):
+                build_parts(config, registry)
+            config = evolve(config, rollout=RolloutConfig())
         check_settings(config, build_parts(config, registry))
         # One warmed-up policy per seed, the same for every arm: runs of a seed are pairs.
         assert config.policy.options["seed"] == config.seed == cell.seed
@@ -69,3 +78,11 @@ def test_plots_are_those_of_the_results(name, tmp_path):
     assert shown == {name for name in made if name.startswith(studies.PLOTS)}
     page = (ROOT / "docs" / "explanation" / "studies.md").read_text(encoding="utf-8")
     assert all(f"studies/{name}/{plot}" in page for plot in shown), "what is committed is shown"
+
+
+@pytest.mark.skipif(find_spec("vllm") is not None, reason="nothing is missing here")
+@pytest.mark.parametrize("name", studies.ENGINE)
+def test_a_study_that_needs_vllm_says_so(name, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["run.py", name])
+    assert studies.main() == 1
+    assert "needs vLLM, which is not installed here: make studies-vllm" in capsys.readouterr().err
