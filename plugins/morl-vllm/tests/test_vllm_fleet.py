@@ -381,7 +381,7 @@ def test_too_long_for_a_server(stands: list[Stand], tied_model: str, monkeypatch
     backend.sync_weights(0)
     prompt = EncodedPrompt(Prompt(""), "", (5,) * 60)
     with pytest.raises(
-        ConfigError, match="do not fit into the 64 positions of a rollout server: start it with a larger"
+        ConfigError, match="do not fit into the engine's 64 positions: start the rollout servers with a larger"
     ):
         backend.generate([prompt], 1, Sampling(max_tokens=5), [0])
 

@@ -13,10 +13,10 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from morl.errors import ConfigError, RolloutError
-from morl.rollout.context import check_context, check_prompts
 from morl.rollout.ends import end_tokens
 from morl.training.exchange import Exchange
 from morl.types import EncodedPrompt, RolloutBatch, Sampling
+from morl_vllm.room import check_room
 from morl_vllm.sampling import rollout_batch
 from morl_vllm.server.client import Server
 from morl_vllm.server.fleet import Fleet
@@ -114,14 +114,8 @@ class VllmServerBackend:
         assert len(seeds) == len(prompts) > 0
         assert n >= 1
         base = self._policy.base_model
-        longest = max(len(prompt.token_ids) for prompt in prompts)
-        check_prompts(prompts)
-        check_context(base.config, longest, sampling.max_tokens)
-        if longest + sampling.max_tokens > self._max_model_len:
-            raise ConfigError(
-                f"the longest prompt ({longest} tokens) and max_tokens ({sampling.max_tokens}) do not fit into the"
-                f" {self._max_model_len} positions of a rollout server: start it with a larger max_model_len"
-            )
+        larger = "start the rollout servers with a larger max_model_len"
+        check_room(prompts, sampling.max_tokens, base.config, self._max_model_len, otherwise=larger)
         end_ids = end_tokens(self._tokenizer, getattr(base, "generation_config", None))
         order = Order(
             prompts=[prompt.token_ids for prompt in prompts],
