@@ -129,8 +129,11 @@ def test_several_servers_behind_one_door(several: dict[str, int]) -> None:
 
 
 def test_an_engine_on_one_machine_listens_on_it_only() -> None:
-    assert environment("cuda", {"tensor_parallel_size": 8})["VLLM_HOST_IP"] == "127.0.0.1"
-    assert "VLLM_HOST_IP" not in environment("cuda", {"distributed_executor_backend": "ray"})
+    alone = environment("cuda", {"tensor_parallel_size": 8})
+    assert (alone["VLLM_HOST_IP"], alone["GLOO_SOCKET_IFNAME"]) == ("127.0.0.1", "lo")
+    assert not {"VLLM_HOST_IP", "GLOO_SOCKET_IFNAME"} & set(
+        environment("cuda", {"distributed_executor_backend": "ray"})
+    )
 
 
 # Temporary folders -------------------------------------------------------------------------------------------------

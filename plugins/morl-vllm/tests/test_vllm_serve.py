@@ -103,10 +103,16 @@ class Process:
             connection.close()
 
     def kill(self) -> None:
-        """As when its node fails."""
+        """Only the process that was started; the others have to notice."""
         if self._process is not None and self.runs():
-            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.kill()
             self._process.wait()
+            for _ in range(80):
+                if not self.runs():
+                    return
+                time.sleep(0.25)
+            os.killpg(self._process.pid, signal.SIGKILL)
+            raise AssertionError(f"a killed server left processes behind: {self.processes()}")
 
     def interrupt(self) -> int:
         """Ctrl-C; the exit code."""

@@ -20,6 +20,7 @@ from morl.plugins import Registry
 from morl.training.parts import build
 from morl_vllm.folder import save_without_weights
 from morl_vllm.installed import installed_engine, require_engine
+from morl_vllm.server.guardian import guarded_children
 from morl_vllm.server.key import VARIABLE, rollout_key
 from morl_vllm.server.launch import launch
 from morl_vllm.server.scratch import scratch_folder
@@ -65,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     path, options = _read([one for one in given if one not in overrides])
     require_engine(installed_engine())
     _check_port(options.host, options.port)
-    with _interrupted_by_signals(), scratch_folder("morl-vllm-") as folder:
+    with _interrupted_by_signals(), guarded_children(), scratch_folder("morl-vllm-") as folder:
         device, engine = _prepare(merge(read_yaml(path), overrides), options, str(folder))
         if rollout_key() is None:
             os.environ[VARIABLE] = secrets.token_urlsafe(32)
