@@ -43,7 +43,7 @@ options:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point; returns the exit code: 0, or 2 for an error in the input, 130 when interrupted."""
+    """Entry point; returns the exit code: 0, or 2 for an error in the input, 130 when interrupted, 143 by SIGTERM."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     traceback = "--traceback" in arguments or os.environ.get("MORL_TRACEBACK") == "1"
     arguments = [argument for argument in arguments if argument != "--traceback"]
@@ -137,10 +137,12 @@ def _run(tree: dict[str, object], *, resume: bool) -> int:
     try:
         result = train(config, resume=resume)
     except (KeyboardInterrupt, SystemExit) as stop:
-        if isinstance(stop, SystemExit) and stop.code != 1:  # Lightning turns an interrupt into exit(1)
+        # Lightning turns an interrupt into exit(1), and SIGTERM, as schedulers send it, into one without a code.
+        terminated = isinstance(stop, SystemExit) and stop.code is None
+        if isinstance(stop, SystemExit) and not terminated and stop.code != 1:
             raise
         console.print(f"stopped; {_way_on(config.output) or 'no step was finished'}", soft_wrap=True)
-        return 130
+        return 143 if terminated else 130
     except MorlError as error:
         way_on = _way_on(config.output)
         if way_on and not isinstance(error, ConfigError):

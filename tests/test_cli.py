@@ -303,13 +303,14 @@ def test_pure_rooms_import_neither_lightning_nor_transformers(module):
     assert done.returncode == 0, done.stderr
 
 
-def test_an_interrupt_ends_a_run_with_a_way_to_go_on(config, tiny_model):
+@pytest.mark.parametrize(("sent", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_an_interrupt_ends_a_run_with_a_way_to_go_on(config, tiny_model, sent, code):
     shutil.copytree(tiny_model, "sound")
     Path("stop.py").write_text(
         "import os, signal\nfrom lightning.pytorch import Callback\n"
         "class Stop(Callback):\n"
         "    def on_train_batch_start(self, trainer, module, batch, index):\n"
-        "        if index == 1: os.kill(os.getpid(), signal.SIGINT)\n"
+        f"        if index == 1: os.kill(os.getpid(), signal.{sent})\n"
     )
     done = subprocess.run(
         [
@@ -324,7 +325,7 @@ def test_an_interrupt_ends_a_run_with_a_way_to_go_on(config, tiny_model):
         # A shell's background jobs ignore the signal, and their children with them.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
-    assert done.returncode == 130, done.stderr
+    assert done.returncode == code, done.stderr
     assert "morl resume run" in done.stderr
     assert "Traceback" not in done.stderr
     assert Path("run/checkpoints/step-000001.ckpt").is_file()

@@ -65,6 +65,7 @@ def check_rollout_backend(
         _check_greedy(case)
         _check_logprobs(case)
         _check_long_prompts(case)
+        _check_special_tokens(case)
         _check_weight_sync(case)
     finally:
         backend.close()
@@ -87,6 +88,12 @@ class _Case:
     @property
     def end_ids(self) -> frozenset[int]:
         return end_tokens(self.tokenizer, getattr(self.base_model, "generation_config", None))
+
+    @property
+    def long(self) -> int:
+        """Tokens of a long prompt."""
+        room = context_limit(self.base_model.config)
+        return LONG if room is None else min(LONG, room - 16)
 
     def prompts(self, lengths: Sequence[int], seed: int = 0) -> list[EncodedPrompt]:
         """Prompts of random ordinary tokens."""
@@ -258,14 +265,25 @@ def _check_logprobs(case: _Case) -> None:
 
 
 def _check_long_prompts(case: _Case) -> None:
-    room = context_limit(case.base_model.config)
-    longest = LONG if room is None else min(LONG, room - 8)
-    batch = case.generate(case.prompts([longest, 2, longest - 1]), 2, Sampling(max_tokens=8))
+    batch = case.generate(case.prompts([case.long, 2, case.long - 1]), 2, Sampling(max_tokens=8))
+    _require_logprobs(case, batch, 1.0)
+
+
+def _check_special_tokens(case: _Case) -> None:
+    """As a chat template makes them: a prompt may hold ends of sequence, and end in one."""
+    (prompt,) = case.prompts([6])
+    ids, size = prompt.token_ids, case.base_model.get_input_embeddings().num_embeddings
+    # A tokenizer may have more of them than the model has embeddings.
+    special = sorted(i for i in case.end_ids.union(case.tokenizer.all_special_ids) if i < size)
+    prompts = [EncodedPrompt(prompt.prompt, "", (*special, *ids, *special, *ids[:after]), 0) for after in (0, 2)]
+    batch = case.generate(prompts, 3, Sampling(max_tokens=16))
+    _require(int(batch.lengths_B.max()) > 1, "a prompt that ends in an end-of-sequence token is not continued")
     _require_logprobs(case, batch, 1.0)
 
 
 def _check_weight_sync(case: _Case) -> None:
-    prompts = case.prompts([4, 9])
+    # A long one too, for which an engine may have kept what it computed with older weights.
+    prompts = case.prompts([4, 9, case.long])
     sampling = Sampling(max_tokens=16)
     case.backend.sync_weights(7)
     before = case.generate(prompts, 3, sampling)

@@ -122,6 +122,10 @@ def train(
         folder.create(resolved, registry.versions())
         try:
             trainer.fit(module, ckpt_path=checkpoint, weights_only=False)
+        except BaseException:
+            if not resume and not int(module.finished_steps):
+                folder.discard()  # with an engine that could not start, say: the same command is to work when mended
+            raise
         finally:
             module.close()
     results = evaluations.results if evaluations else {}

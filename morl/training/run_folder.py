@@ -15,8 +15,10 @@ from __future__ import annotations
 import csv
 import json
 import platform
+import shutil
 import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -111,6 +113,18 @@ class RunFolder:
             "libraries": {name: version(name) for name in _LIBRARIES},
         }
         write_text(self.path / "environment.json", json.dumps(environment, indent=2) + "\n")
+
+    def discard(self) -> None:
+        """Takes back `create` and what loggers have begun, for a run that ended before its first step."""
+        if not is_first_rank():
+            return
+        for path in (self.config, self.path / "environment.json"):
+            path.unlink(missing_ok=True)
+        for path in (self.metrics.parent, self.path / "tensorboard"):
+            shutil.rmtree(path, ignore_errors=True)
+        # Only if nothing else is there: a plugin's own files, say.
+        with suppress(OSError):
+            self.path.rmdir()
 
     def check_resumable(self, config: Mapping[str, Any]) -> Path:
         """The newest checkpoint, if a run with this config can go on from it.

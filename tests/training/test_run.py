@@ -319,6 +319,24 @@ class Judge:
         return [float(completion.length) for completion in completions]
 
 
+class NeedsMemory(TransformersBackend):
+    memory = False
+
+    def start(self, *args):
+        if not self.memory:
+            raise RolloutError("no memory")
+        super().start(*args)
+
+
+def test_a_run_that_could_not_begin_leaves_its_folder_free(settings):
+    backend, config = NeedsMemory(), settings({"training.steps": 1})
+    with pytest.raises(RolloutError, match="no memory"):
+        train(config, rollout=backend)
+    assert not Path(config["output"]).exists()
+    backend.memory = True
+    assert train(config, rollout=backend).model.is_dir()
+
+
 class EndsAfterOneStep(L.Callback):
     def on_train_batch_end(self, trainer, module, outputs, batch, index):
         trainer.should_stop = True
