@@ -37,6 +37,7 @@ pytestmark = [
 ]
 
 KEY = "of-the-tests"
+TOLERANCE = 1e-4
 PROMPTS = [EncodedPrompt(Prompt(""), "", tuple(range(2, 60 + row)), row) for row in range(12)]
 
 
@@ -220,7 +221,7 @@ def test_conformance(processes: list[Process], model: str) -> None:
     def make() -> VllmServerBackend:
         return VllmServerBackend(urls=[process.url for process in processes])
 
-    check_rollout_backend(make, load_policy(model), load_tokenizer(model), model)
+    check_rollout_backend(make, load_policy(model), load_tokenizer(model), model, tolerance=TOLERANCE)
 
 
 def test_every_route_refuses_a_caller_without_the_key(processes: list[Process]) -> None:
@@ -261,11 +262,37 @@ def test_a_run(processes: list[Process], model: str, tmp_path: Path, lag: int) -
         prompts=[morl.Prompt("the answer is a number " * 20), morl.Prompt("yes no " * 30)],
         rewards={"even": even},
     )
-    with (result.folder / "logs" / "metrics.csv").open() as file:
+    check_log(result.folder, steps=6, lag=lag)
+
+
+def check_log(run: Path, steps: int, lag: int) -> None:
+    with (run / "logs" / "metrics.csv").open() as file:
         rows = [row for row in csv.DictReader(file) if row["rollout/logprob_difference_max"]]
-    worst = [float(row["rollout/logprob_difference_max"]) for row in rows]
-    assert [float(row["rollout/lag"]) for row in rows] == [0.0] + 5 * [float(lag)]
-    assert max(worst) < 1e-4
+    assert [float(row["rollout/lag"]) for row in rows] == [0.0] + (steps - 1) * [float(lag)]
+    assert max(float(row["rollout/logprob_difference_max"]) for row in rows) < 1e-4
+
+
+@pytest.mark.parametrize(("strategy", "lag"), [("ddp", 1), ("fsdp2", 0)])
+def test_two_ranks_share_a_server(
+    processes: list[Process], model: str, tmp_path: Path, strategy: str, lag: int
+) -> None:
+    config = {
+        "output": str(tmp_path / "run"),
+        "policy": {"path": model},
+        "prompts": {"path": str(tmp_path / "prompts.jsonl")},
+        "rollout": {"name": "vllm-server", "urls": [processes[0].url], "lag": lag},
+        "rewards": {"early": {"name": "regex", "pattern": "^.?.?.?[a-m0-9]"}},
+        "sampling": {"max_tokens": 12},
+        "optimizer": {"lr": 1e-2},
+        "training": {"steps": 4, "prompts_per_step": 4, "group_size": 4},
+        "trainer": {"accelerator": "cpu", "devices": 2, "strategy": strategy, "threads": 1},
+    }
+    (tmp_path / "prompts.jsonl").write_text('{"prompt": "the answer is a number"}\n{"prompt": "yes no"}\n')
+    (tmp_path / "config.yaml").write_text(json.dumps(config))
+    command = [sys.executable, "-m", "morl", "train", str(tmp_path / "config.yaml")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    check_log(tmp_path / "run", steps=4, lag=lag)
 
 
 def test_the_flags_for_an_own_server_are_vllms() -> None:

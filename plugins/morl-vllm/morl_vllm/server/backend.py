@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
 import uuid
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from attrs import define, field, validators
@@ -22,6 +20,7 @@ from morl_vllm.server.client import Server
 from morl_vllm.server.fleet import Fleet
 from morl_vllm.server.key import VARIABLE, rollout_key
 from morl_vllm.server.order import Order
+from morl_vllm.server.scratch import scratch_folder
 from morl_vllm.weights import check_weights, expected_shapes, policy_weights, read_all
 
 
@@ -91,8 +90,8 @@ class VllmServerBackend:
         fleet = self._started()
         weights = policy_weights(self._policy)
         check_weights(weights, self._expected)
-        with tempfile.TemporaryDirectory(prefix="morl-weights-") as folder:
-            checkpoint = Path(folder) / "model.safetensors"
+        with scratch_folder("morl-weights-") as folder:
+            checkpoint = folder / "model.safetensors"
             # All ranks read, for shards are gathered by all together.
             tensors = {name: _copy(tensor) for name, tensor in read_all(weights) if fleet.sends}
             if fleet.sends:
