@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import http.client
 import json
@@ -25,9 +26,10 @@ import morl
 from morl.errors import RolloutError
 from morl.policy.load import load_policy, load_tokenizer
 from morl.testing.rollouts import check_rollout_backend
-from morl.types import EncodedPrompt, Prompt, Sampling
+from morl.types import EncodedPrompt, Prompt, RolloutBatch, Sampling
 from morl_vllm.installed import installed_engine
 from morl_vllm.server.backend import VllmServerBackend
+from morl_vllm.server.client import Server, ServerLost
 from morl_vllm.server.key import VARIABLE
 
 pytestmark = [
@@ -196,9 +198,16 @@ def _key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VARIABLE, KEY)
 
 
+def draw(backend: VllmServerBackend) -> RolloutBatch:
+    return backend.generate(PROMPTS, 2, Sampling(max_tokens=8), range(len(PROMPTS)))
+
+
 def gap(backend: VllmServerBackend, policy: Any) -> float:
     """Largest difference of a log-probability of the servers from a forward pass of the policy."""
-    batch = backend.generate(PROMPTS, 2, Sampling(max_tokens=8), range(len(PROMPTS)))
+    return gap_of(draw(backend), policy)
+
+
+def gap_of(batch: RolloutBatch, policy: Any) -> float:
     ids_BT, mask_BT = batch.completion_ids_BT, batch.completion_mask_BT
     plan = policy.make_plan([prompt.token_ids for prompt in batch.prompts], batch.group_ids_B, ids_BT, mask_BT)
     with torch.no_grad():
@@ -245,6 +254,35 @@ def test_after_every_sync_all_servers_compute_what_the_policy_computes(processes
             assert gap(backend, policy) < 1e-4
             move(policy)
         assert gap(backend, policy) > 1e-2, "without the sync the difference must show"
+
+
+def test_a_server_that_missed_a_sync_goes_on_with_older_weights_where_it_may(
+    processes: list[Process], model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy = load_policy(model)
+    load = Server.load
+
+    def load_but(server: Server, *order: Any) -> None:
+        """As when the network fails for a moment."""
+        if server.url == processes[1].url:
+            raise ServerLost("no route")
+        load(server, *order)
+
+    urls = [process.url for process in processes]
+    for staleness, expected in ((0, {5}), (1, {4, 5})):
+        backend = VllmServerBackend(urls=urls, timeout=120.0, max_staleness=staleness)
+        backend.start(policy, load_tokenizer(model), model)
+        backend.sync_weights(4)
+        older = copy.deepcopy(policy)
+        move(policy)
+        with monkeypatch.context() as patched:
+            patched.setattr(Server, "load", load_but)
+            backend.sync_weights(5)
+        batch = draw(backend)
+        assert set(batch.weights_versions_B.tolist()) == expected
+        for version, weights in ((4, older), (5, policy)):
+            rows = (batch.weights_versions_B == version).nonzero()[:, 0].tolist()
+            assert not rows or gap_of(batch.select(rows), weights) < 1e-4
 
 
 @pytest.mark.parametrize("lag", [0, 1])
