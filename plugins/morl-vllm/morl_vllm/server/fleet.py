@@ -42,6 +42,7 @@ class Fleet:
     _versions: dict[str, int] = field(init=False, factory=dict)
     """Of the weights of each server that is there, by its URL."""
     _lost: set[str] = field(init=False, factory=set)
+    _losing: threading.Lock = field(init=False, factory=threading.Lock)
 
     @property
     def sends(self) -> bool:
@@ -63,10 +64,13 @@ class Fleet:
             except ServerLost as fault:
                 self._lose(server, fault)
 
-        self._on_all_ranks(lambda: _side_by_side(ask, self.servers))
-        if not lengths:
-            self._give_up("answers")
-        return min(lengths)
+        def ask_all() -> int:
+            _side_by_side(ask, self.servers)
+            if not lengths:
+                self._give_up("answers")
+            return min(lengths)
+
+        return min(self._on_all_ranks(ask_all))
 
     def load(self, checkpoint: Path, version: int) -> None:
         """Brings all servers to these weights, also those that were lost and answer again.  Every rank must call.
@@ -149,15 +153,17 @@ class Fleet:
 
     def _lose(self, server: Server, fault: MorlError, keep: int | None = None) -> None:
         """Does without the server, unless its weights are of version `keep` at least."""
-        version = self._versions.get(server.url)
-        if keep is None or version is None or version < keep:
-            self._versions.pop(server.url, None)
-            then = "its work goes to the others until it answers again"
-        else:
-            then = f"until it takes new ones it may draw with weights version {version}"
-        if server.url not in self._lost:  # another of its requests may have been quicker
+        with self._losing:
+            version = self._versions.get(server.url)
+            if keep is None or version is None or version < keep:
+                self._versions.pop(server.url, None)
+                then = "its work goes to the others until it answers again"
+            else:
+                then = f"until it takes new ones it may draw with weights version {version}"
+            if server.url in self._lost:
+                return  # another of its requests was quicker
             self._lost.add(server.url)
-            _log.warning("%s; %s", fault, then)
+        _log.warning("%s; %s", fault, then)
 
     def _give_up(self, what: str) -> None:
         urls = ", ".join(server.url for server in self.servers)
