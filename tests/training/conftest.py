@@ -1,13 +1,18 @@
 from __future__ import annotations
 
 import copy
+import csv
 import json
-from collections.abc import Mapping
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import yaml
 
 WORDS = ("zero", "one", "two", "three", "four")
 
@@ -84,3 +89,46 @@ def difference(tiny_model, weights_of):
         return float(apart / moved)
 
     return measure
+
+
+@pytest.fixture(scope="session")
+def rows_of():
+    """The rows of a run's metrics, one per step."""
+
+    def read(result: Any) -> list[dict[str, str]]:
+        with (result.folder / "logs" / "metrics.csv").open(newline="") as file:
+            return [row for row in csv.DictReader(file) if row["loss"]]
+
+    return read
+
+
+@pytest.fixture(scope="session")
+def same_bits():
+    """Whether two sets of weights are the same."""
+
+    def compare(first: Mapping[str, torch.Tensor], second: Mapping[str, torch.Tensor]) -> bool:
+        return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+    return compare
+
+
+@pytest.fixture(scope="session")
+def run_cli():
+    """`morl train` of a config mapping, or another command, in a process of its own."""
+
+    def run(
+        config: Any, folder: Path, command: Sequence[str] = (), **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        if not command:
+            (folder / "config.yaml").write_text(yaml.safe_dump(config))
+            command = ("train", str(folder / "config.yaml"))
+        return subprocess.run(
+            [sys.executable, "-m", "morl", *command],
+            capture_output=True,
+            text=True,
+            timeout=280,
+            check=False,
+            env={**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo", **environment},
+        )
+
+    return run

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import csv
 import shutil
 import threading
 
@@ -33,15 +32,6 @@ class Recorder(L.Callback):
         self.rollouts.append(rollouts)
 
 
-def rows_of(result):
-    with (result.folder / "logs" / "metrics.csv").open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def same_bits(first, second):
-    return all(torch.equal(first[name], second[name]) for name in first)
-
-
 def logprobs_under(policy, rollouts):
     prompts = [prompt.token_ids for prompt in rollouts.prompts]
     mask = rollouts.completion_mask_BT
@@ -50,7 +40,7 @@ def logprobs_under(policy, rollouts):
 
 
 @pytest.mark.parametrize("lag", [0, 1, 2])
-def test_the_batch_of_a_step_has_the_weights_of_lag_steps_before(settings, lag):
+def test_the_batch_of_a_step_has_the_weights_of_lag_steps_before(settings, lag, rows_of):
     recorder = Recorder()
     changes = {"rollout.lag": lag, "training.steps": STEPS, "optimizer.warmup_steps": 0}
     result = train(settings(changes), callbacks=[recorder], plugins=[recorder])
@@ -105,7 +95,7 @@ def test_the_next_batch_is_sampled_during_the_update(settings):
 @pytest.mark.parametrize(
     "changes", [{"rollout.lag": 1}, {"rollout.lag": 2, "policy.lora": {"rank": 2}}], ids=["one", "two-lora"]
 )
-def test_a_run_resumed_after_any_step_ends_bit_identical(settings, weights_of, tmp_path, changes):
+def test_a_run_resumed_after_any_step_ends_bit_identical(settings, weights_of, tmp_path, changes, same_bits):
     whole = train(settings(changes))
     again = train(settings({**changes, "output": str(tmp_path / "again")}))
     assert same_bits(weights_of(whole.model), weights_of(again.model))
@@ -131,7 +121,7 @@ class Judge:
         return [float(completion.length) for completion in completions]
 
 
-def test_a_batch_that_was_taken_when_its_step_failed_is_not_lost(settings, weights_of, tmp_path):
+def test_a_batch_that_was_taken_when_its_step_failed_is_not_lost(settings, weights_of, tmp_path, same_bits):
     changes = {"training.checkpoint_every": 0, "rollout.lag": 1}
     expected = weights_of(train(settings(changes), rewards={"judge": Judge()}).model)
     stopped = settings({**changes, "output": str(tmp_path / "stopped")})
@@ -198,7 +188,7 @@ def test_settings_without_effect_or_sense_are_refused(settings, changes, message
 
 
 @pytest.mark.parametrize("correction", ["truncated", "masked"])
-def test_weights_of_one_correct_nothing(settings, difference, tmp_path, correction):
+def test_weights_of_one_correct_nothing(settings, difference, tmp_path, correction, rows_of):
     """On policy the ratio is 1 up to rounding, so a correction that is asked for leaves the run as it was."""
     damped = {"optimizer.eps": 1e-3, "training.inner_epochs": 1}
     plain = train(settings(damped))
@@ -207,7 +197,7 @@ def test_weights_of_one_correct_nothing(settings, difference, tmp_path, correcti
     assert all(abs(float(row["importance/mean"]) - 1) < 1e-4 for row in rows_of(corrected))
 
 
-def test_the_correction_is_logged_and_changes_a_lagging_run(settings, difference, tmp_path):
+def test_the_correction_is_logged_and_changes_a_lagging_run(settings, difference, tmp_path, rows_of):
     lagging = {"rollout.lag": 2, "optimizer.warmup_steps": 0, "optimizer.lr": 1e-2, "training.steps": STEPS}
     corrected = train(settings({**lagging, "importance": {"correction": "masked", "low": 0.9, "high": 1.1}}))
     plain = train(settings({**lagging, "output": str(tmp_path / "plain"), "importance.correction": "none"}))
@@ -219,7 +209,7 @@ def test_the_correction_is_logged_and_changes_a_lagging_run(settings, difference
 
 
 @pytest.mark.parametrize("mini_batches", [1, 2])
-def test_the_factor_is_the_ratio_to_the_policy_at_the_start_of_the_update(settings, mini_batches):
+def test_the_factor_is_the_ratio_to_the_policy_at_the_start_of_the_update(settings, mini_batches, rows_of):
     recorder = Recorder()
     changes = {
         "rollout.lag": 1,
@@ -267,7 +257,7 @@ class Forgetful(TransformersBackend):
 
 
 @pytest.mark.parametrize("lag", [0, 1])
-def test_a_missed_sync_shows_in_the_log(settings, lag):
+def test_a_missed_sync_shows_in_the_log(settings, lag, rows_of):
     result = train(settings({"rollout.lag": lag, "optimizer.warmup_steps": 0}), rollout=Forgetful())
     worst = [float(row["rollout/logprob_difference_max"]) for row in rows_of(result)]
     assert max(worst[: 1 + lag]) < 1e-5, "these steps are due the initial weights"
@@ -278,7 +268,7 @@ class StaleAsTold(Stale):
     max_staleness = 1
 
 
-def test_a_backend_may_be_allowed_older_weights(settings):
+def test_a_backend_may_be_allowed_older_weights(settings, rows_of):
     backend = StaleAsTold()
     result = train(settings({"training.steps": 2, "optimizer.warmup_steps": 0}), rollout=backend)
     assert [float(row["rollout/lag"]) for row in rows_of(result)] == [0, 1]

@@ -1,19 +1,11 @@
-"""Whole runs on a tiny model: what they leave behind, what changes nothing, and how they go on."""
+"""Whole runs on a tiny model: what they leave behind, and what changes nothing."""
 
 from __future__ import annotations
 
 import contextlib
-import csv
 import json
-import os
-import shutil
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
-import lightning.pytorch as L
 import pytest
 import torch
 import yaml
@@ -21,12 +13,11 @@ from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, Mode
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import morl
-from morl import Advantages, ConfigError, PluginError, Prompt, RewardEntry, RewardError, RolloutError, train
+from morl import Advantages, ConfigError, PluginError, Prompt, RolloutError, train
 from morl.errors import TrainingError
 from morl.loss import ClippedLoss
 from morl.rollout.transformers import TransformersBackend
 from morl.training.exchange import is_first_rank
-from morl.training.run_folder import RunFolder
 from morl.types import TokenLosses
 
 # Adam divides a gradient by its own size, which turns the rounding of a zero gradient into a full step; a large eps
@@ -34,16 +25,7 @@ from morl.types import TokenLosses
 DAMPED = {"optimizer.eps": 1e-3}
 
 
-def rows_of(result):
-    with (result.folder / "logs" / "metrics.csv").open(newline="") as file:
-        return [row for row in csv.DictReader(file) if row["loss"]]
-
-
-def same_bits(first, second):
-    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
-
-
-def test_a_run_leaves_its_whole_story(settings, tiny_model, weights_of, prompt_file):
+def test_a_run_leaves_its_whole_story(settings, tiny_model, weights_of, prompt_file, rows_of, same_bits):
     evaluation = {"prompts": {"name": "jsonl", "path": str(prompt_file), "limit": 10}, "every": 2}
     result = train(settings({"evaluation": evaluation, "training.samples_every": 2}))
 
@@ -89,7 +71,7 @@ def test_a_run_leaves_its_whole_story(settings, tiny_model, weights_of, prompt_f
     assert not same_bits(weights_of(tiny_model), weights_of(result.model))
 
 
-def test_the_policy_learns_what_is_rewarded(settings):
+def test_the_policy_learns_what_is_rewarded(settings, rows_of):
     changes = {"training.steps": 30, "training.prompts_per_step": 8, "training.inner_epochs": 1, "optimizer.lr": 1e-2}
     rewards = {"vowel": {"name": "regex", "pattern": "^[^0-9]*$"}}
     rows = rows_of(train(settings(changes | {"rewards": rewards, "training.checkpoint_every": 0})))
@@ -97,7 +79,7 @@ def test_the_policy_learns_what_is_rewarded(settings):
     assert last > first + 0.15
 
 
-def test_the_same_seed_gives_the_same_run_and_another_seed_another(settings, weights_of, tmp_path):
+def test_the_same_seed_gives_the_same_run_and_another_seed_another(settings, weights_of, tmp_path, same_bits):
     first = train(settings())
     again = train(settings({"output": str(tmp_path / "again")}))
     other = train(settings({"output": str(tmp_path / "other"), "seed": 2}))
@@ -113,60 +95,11 @@ def test_global_randomness_is_left_alone(settings):
     assert torch.equal(torch.rand(3), expected)
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {},
-        {"training.dynamic_sampling_rounds": 3},
-        {"loss.kl_coef": 0.1},
-        {"policy.lora": {"rank": 2, "dropout": 0.0}, "loss.kl_coef": 0.1},
-    ],
-    ids=["plain", "dynamic-sampling", "reference", "lora"],
-)
-def test_a_run_resumed_after_any_step_ends_bit_identical(settings, weights_of, tmp_path, changes):
-    whole = train(settings(changes))
-    expected = weights_of(whole.model)
-    for step in (1, 2, 3):
-        resumed = tmp_path / f"resumed-{step}"
-        shutil.copytree(whole.folder, resumed)
-        shutil.rmtree(resumed / "model")
-        for checkpoint in (resumed / "checkpoints").iterdir():
-            if int(checkpoint.stem.removeprefix("step-")) > step:
-                checkpoint.unlink()
-        result = train(settings(changes | {"output": str(resumed)}), resume=True)
-        assert same_bits(weights_of(result.model), expected)
-        assert [row["step"] for row in rows_of(result)] == ["0", "1", "2", "3"], "no step is logged twice or lost"
-
-
-def test_a_finished_run_goes_on_for_more_steps(settings, weights_of, tmp_path):
-    changes = {"optimizer.schedule": "constant"}
-    whole = train(settings(changes | {"training.steps": 5}))
-    short = {"output": str(tmp_path / "short")}
-    train(settings(changes | short))
-    longer = train(settings(changes | short | {"training.steps": 5}), resume=True)
-    assert same_bits(weights_of(whole.model), weights_of(longer.model))
-
-
 def test_micro_batches_change_nothing_but_memory(settings, difference, tmp_path):
     changes = {**DAMPED, "training.steps": 2}
     whole = train(settings(changes))
     cut = train(settings({**changes, "output": str(tmp_path / "cut"), "training.micro_batch_tokens": 40}))
     assert difference(whole.model, cut.model) < 1e-6
-
-
-def run_cli(config, folder: Path, command=(), **environment: str) -> subprocess.CompletedProcess[str]:
-    """`morl train` of a config mapping, or another command, in a process of its own."""
-    if not command:
-        (folder / "config.yaml").write_text(yaml.safe_dump(config))
-        command = ("train", str(folder / "config.yaml"))
-    return subprocess.run(
-        [sys.executable, "-m", "morl", *command],
-        capture_output=True,
-        text=True,
-        timeout=280,
-        check=False,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo", **environment},
-    )
 
 
 @pytest.mark.slow
@@ -181,30 +114,13 @@ def run_cli(config, folder: Path, command=(), **environment: str) -> subprocess.
     ],
     ids=["dynamic", "micro-batches", "lag"],
 )
-def test_two_processes_give_the_weights_of_one(settings, difference, tmp_path, strategy, changes):
+def test_two_processes_give_the_weights_of_one(settings, difference, tmp_path, strategy, changes, run_cli):
     changes = {**changes, **DAMPED, "training.steps": 2, "training.samples_every": 0}
     one = train(settings(changes))
     two = settings(changes | {"output": str(tmp_path / "two"), "trainer.devices": 2, "trainer.strategy": strategy})
     done = run_cli(two, tmp_path)
     assert done.returncode == 0, done.stderr
     assert difference(one.model, tmp_path / "two" / "model") < 1e-6
-
-
-@pytest.mark.slow
-def test_a_killed_process_resumes_bit_identical(settings, weights_of, tmp_path):
-    whole = train(settings())
-    killer = tmp_path / "killer.py"
-    killer.write_text(
-        "import os\nfrom lightning.pytorch import Callback\n"
-        "class Killer(Callback):\n"
-        "    def on_train_batch_start(self, trainer, module, batch, index):\n"
-        "        if int(module.finished_steps) == 2: os._exit(9)\n"
-    )
-    killed = settings({"output": str(tmp_path / "killed"), "trainer.callbacks": [{"class_path": "killer.Killer"}]})
-    done = run_cli(killed, tmp_path, PYTHONPATH=str(tmp_path))
-    assert done.returncode == 9, done.stderr
-    resumed = train(settings({"output": str(tmp_path / "killed")}), resume=True)
-    assert same_bits(weights_of(whole.model), weights_of(resumed.model))
 
 
 @pytest.mark.parametrize(
@@ -222,14 +138,14 @@ def test_a_killed_process_resumes_bit_identical(settings, weights_of, tmp_path):
     ],
     ids=lambda changes: ",".join(changes),
 )
-def test_settings_that_users_combine_train_without_nan(settings, tiny_model, weights_of, changes):
+def test_settings_that_users_combine_train_without_nan(settings, tiny_model, weights_of, changes, rows_of, same_bits):
     result = train(settings({**changes, "training.steps": 2}))
     rows = rows_of(result)
     assert all(float(row["loss"]) == float(row["loss"]) for row in rows)
     assert not same_bits(weights_of(tiny_model), weights_of(result.model))
 
 
-def test_captured_and_recomputed_logprobs_agree(settings, difference, tmp_path):
+def test_captured_and_recomputed_logprobs_agree(settings, difference, tmp_path, rows_of):
     captured = train(settings(DAMPED))
     recompute = {"output": str(tmp_path / "recomputed"), "training.recompute_logprobs": True}
     recomputed = train(settings({**DAMPED, **recompute}))
@@ -237,7 +153,7 @@ def test_captured_and_recomputed_logprobs_agree(settings, difference, tmp_path):
     assert difference(captured.model, recomputed.model) < 1e-5
 
 
-def test_lightning_callbacks_and_loggers_are_the_users(settings, tmp_path):
+def test_lightning_callbacks_and_loggers_are_the_users(settings, tmp_path, rows_of):
     best = ModelCheckpoint(tmp_path / "best", monitor="reward/short/mean", mode="max", save_top_k=1)
     result = train(settings(), callbacks=[best, LearningRateMonitor()])
     assert Path(best.best_model_path).is_file()
@@ -267,7 +183,7 @@ def test_parts_may_be_passed_as_objects(settings, tiny_model):
     assert AutoModelForCausalLM.from_pretrained(result.model)
 
 
-def test_failures_are_counted_apart_from_zeros(settings):
+def test_failures_are_counted_apart_from_zeros(settings, rows_of):
     def broken(prompts, completions, **kwargs):
         raise RuntimeError("judge is down")
 
@@ -276,106 +192,6 @@ def test_failures_are_counted_apart_from_zeros(settings):
     assert float(row["reward/judge/failed"]) == 1.0
     assert float(row["reward/judge/missing"]) == 1.0
     assert float(row["reward/short/failed"]) == 0.0
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("strategy", "lag"), [("ddp", 0), ("fsdp2", 0), ("ddp", 1)])
-def test_two_processes_resume_bit_identical(settings, weights_of, tmp_path, strategy, lag):
-    changes = {"training.steps": 2, "trainer.devices": 2, "trainer.strategy": strategy, "rollout.lag": lag}
-    assert run_cli(settings(changes | {"output": str(tmp_path / "whole")}), tmp_path).returncode == 0
-    shutil.copytree(tmp_path / "whole", tmp_path / "half", ignore=shutil.ignore_patterns("step-000002.ckpt", "model"))
-    done = run_cli(None, tmp_path, command=("resume", str(tmp_path / "half")))
-    assert done.returncode == 0, done.stderr
-    whole, half = (weights_of(tmp_path / name / "model") for name in ("whole", "half"))
-    assert same_bits(whole, half)
-
-
-@pytest.mark.parametrize("stop", [RewardError("judge is gone"), KeyboardInterrupt()], ids=["error", "interrupt"])
-def test_finished_steps_outlive_a_failure_between_updates(settings, weights_of, tmp_path, stop):
-    changes = {"training.checkpoint_every": 0}
-    expected = weights_of(train(settings(changes), rewards={"judge": Judge()}).model)
-    stopped = settings({**changes, "output": str(tmp_path / "stopped")})
-    with pytest.raises((RewardError, SystemExit, KeyboardInterrupt)):
-        train(stopped, rewards={"judge": RewardEntry(Judge(at_call=3, raises=stop), on_failure="raise")})
-    assert [path.name for path in (tmp_path / "stopped" / "checkpoints").iterdir()] == ["step-000002.ckpt"]
-    resumed = train(stopped, rewards={"judge": Judge()}, resume=True)
-    assert same_bits(weights_of(resumed.model), expected)
-    assert [row["step"] for row in rows_of(resumed)] == ["0", "1", "2", "3"]
-
-
-class Judge:
-    """Scores by length; raises something at one of its calls."""
-
-    def __init__(self, at_call=None, raises=None):
-        self.calls, self.at_call, self.raises = 0, at_call, raises
-
-    def score(self, completions):
-        self.calls += 1
-        if self.calls == self.at_call:
-            if isinstance(self.raises, KeyboardInterrupt):
-                signal.raise_signal(signal.SIGINT)
-                time.sleep(5)
-            raise self.raises
-        return [float(completion.length) for completion in completions]
-
-
-class NeedsMemory(TransformersBackend):
-    memory = False
-
-    def start(self, *args):
-        if not self.memory:
-            raise RolloutError("no memory")
-        super().start(*args)
-
-
-def test_a_run_that_could_not_begin_leaves_its_folder_free(settings):
-    backend, config = NeedsMemory(), settings({"training.steps": 1})
-    with pytest.raises(RolloutError, match="no memory"):
-        train(config, rollout=backend)
-    assert not Path(config["output"]).exists()
-    backend.memory = True
-    assert train(config, rollout=backend).model.is_dir()
-
-
-class EndsAfterOneStep(L.Callback):
-    def on_train_batch_end(self, trainer, module, outputs, batch, index):
-        trainer.should_stop = True
-
-
-def test_a_run_that_a_callback_ends_early_is_whole_and_goes_on(settings, prompt_file):
-    changes = {
-        "evaluation": {"prompts": {"path": str(prompt_file), "limit": 4}},
-        "training.checkpoint_every": 0,
-        "training.samples_every": 2,
-    }
-    result = train(settings(changes), callbacks=[EndsAfterOneStep()])
-    assert sorted(result.evaluations) == [0, 1]
-    assert [path.name for path in (result.folder / "checkpoints").iterdir()] == ["step-000001.ckpt"]
-    assert AutoModelForCausalLM.from_pretrained(result.model)
-    result = train(settings(changes), resume=True)
-    assert sorted(result.evaluations) == [0, 1, 4]
-    assert sorted(path.name for path in (result.folder / "samples").iterdir()) == [
-        "step-000001.jsonl",
-        "step-000003.jsonl",
-        "step-000004.jsonl",
-    ]
-
-
-def test_a_run_killed_before_its_model_was_written_can_be_finished(settings, weights_of):
-    result = train(settings())
-    expected = weights_of(result.model)
-    shutil.rmtree(result.model)
-    again = train(settings(), resume=True)
-    assert same_bits(weights_of(again.model), expected)
-    assert [row["step"] for row in rows_of(again)] == ["0", "1", "2", "3"]
-
-
-def test_half_written_sharded_checkpoints_are_passed_over(tmp_path):
-    folder = RunFolder(tmp_path)
-    for step in (1, 2):
-        (folder.checkpoints / f"step-{step:06d}.ckpt").mkdir(parents=True)
-    (folder.checkpoints / "step-000001.ckpt" / "meta.pt").touch()
-    assert folder.latest_checkpoint().name == "step-000001.ckpt"
 
 
 class Backend(TransformersBackend):

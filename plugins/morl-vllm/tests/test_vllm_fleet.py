@@ -6,7 +6,6 @@ The servers here speak the protocol of `morl_vllm.server.door` and fail on cue, 
 
 from __future__ import annotations
 
-import asyncio
 import json
 import socket
 import subprocess
@@ -24,15 +23,11 @@ import torch
 from attrs import define, field
 from safetensors.torch import save_file
 
-from morl.cli import main
 from morl.errors import ConfigError, RolloutError
 from morl.policy.load import load_policy, load_tokenizer
 from morl.types import Sampling
-from morl_vllm.installed import installed_engine
 from morl_vllm.server.backend import VllmServerBackend
 from morl_vllm.server.client import Server
-from morl_vllm.server.desk import Refusal, shapes_in
-from morl_vllm.server.door import Door
 from morl_vllm.server.fleet import Fleet
 from morl_vllm.server.key import VARIABLE
 from morl_vllm.server.order import Order
@@ -269,7 +264,8 @@ def test_no_server_left(stands: list[Stand], checkpoint: Path) -> None:
         draw(fleet, 0)
     with pytest.raises(RolloutError, match=f"no rollout server took the new weights: {both}"):
         fleet.load(checkpoint, 1)
-    with pytest.raises(RolloutError, match=f"no rollout server answers: {both}"):
+    first = f"{stands[0].url}, {stands[1].url}; start them with `morl serve-rollouts CONFIG`"
+    with pytest.raises(RolloutError, match=f"no rollout server answers: {first}"):
         fleet_of(stands).meet()
 
 
@@ -384,90 +380,3 @@ def test_too_long_for_a_server(stands: list[Stand], tied_model: str, monkeypatch
         ConfigError, match="do not fit into the engine's 64 positions: start the rollout servers with a larger"
     ):
         backend.generate([prompt], 1, Sampling(max_tokens=5), [0])
-
-
-# The door ----------------------------------------------------------------------------------------------------------
-
-
-async def app(scope: Any, receive: Any, send: Any) -> None:
-    """What stands behind the door."""
-    await send({"type": "passed", "path": scope.get("path")})
-
-
-def knock(door: Door, kind: str = "http", path: str = "/collective_rpc", method: str = "POST", *keys: str) -> list[Any]:
-    sent: list[Any] = []
-
-    async def receive() -> Any:
-        return {"type": "websocket.connect"} if kind == "websocket" else {"type": "http.request", "body": b""}
-
-    async def send(message: Any) -> None:
-        sent.append(message)
-
-    headers = [(b"authorization", key.encode()) for key in keys]
-    scope = {"type": kind, "path": path, "method": method, "headers": headers, "query_string": b""}
-    asyncio.run(door(scope, receive, send))
-    return sent
-
-
-@pytest.mark.parametrize(
-    "keys", [(), ("secret",), ("Bearer secre",), ("Bearer secrett",), ("Bearer",), 2 * ("Bearer secret",)]
-)
-@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "OPTIONS", "HEAD"])
-def test_nobody_gets_past_without_the_key(monkeypatch: pytest.MonkeyPatch, keys: Any, method: str) -> None:
-    monkeypatch.setenv(VARIABLE, KEY)
-    door = Door(app)
-    for path in ("/collective_rpc", "/health", "/v1/completions", "/morl/weights", "/", "//collective_rpc"):
-        start, _ = knock(door, "http", path, method, *keys)
-        assert start["status"] == 401
-    (closed,) = knock(door, "websocket", "/v1/realtime", method, *keys)
-    assert closed["type"] == "websocket.close"
-
-
-def test_with_the_key_everything_is_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(VARIABLE, KEY)
-    door = Door(app)
-    for kind in ("http", "websocket"):
-        assert knock(door, kind, "/v1/models", "GET", f"Bearer {KEY}") == [{"type": "passed", "path": "/v1/models"}]
-    assert knock(door, "lifespan", "", "") == [{"type": "passed", "path": ""}]
-
-
-def test_a_door_without_a_key_is_not_built(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(VARIABLE, raising=False)
-    with pytest.raises(RuntimeError, match=f"needs a key that its callers have to know: set {VARIABLE}"):
-        Door(app)
-
-
-@pytest.mark.parametrize("content", [b"", b"12345678", b"\xff" * 8 + b"{}", b"\x02" + 7 * b"\0" + b"[]"])
-def test_a_body_that_is_no_checkpoint(tmp_path: Path, content: bytes) -> None:
-    path = tmp_path / "body"
-    path.write_bytes(content)
-    with pytest.raises(Refusal, match="the body is not a file of safetensors"):
-        shapes_in(path)
-
-
-# The command -------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("arguments", "says"),
-    [
-        (["missing.yaml"], "no config file 'missing.yaml'"),
-        ([], "morl serve-rollouts:"),
-        (["config.yaml", "--prot=1"], "--prot"),
-        (["config.yaml", "--port=99999"], "port"),
-        (["config.yaml", '--engine_args={"load_format": "auto"}'], "engine_args must not contain 'load_format'"),
-    ],
-)
-def test_commands_that_cannot_be_run(arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["serve-rollouts", *arguments]) == 2
-    error = capsys.readouterr().err
-    if "missing" in says and installed_engine() is None:
-        says = "vLLM is not installed"  # which is told first
-    assert says in error
-
-
-@pytest.mark.skipif(installed_engine() is None, reason="the engine is looked for first")
-def test_a_port_in_use(stands: list[Stand], capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["serve-rollouts", "config.yaml", f"--port={stands[0].port}"]) == 2
-    error = capsys.readouterr().err
-    assert f"cannot listen at 127.0.0.1:{stands[0].port}: Address already in use; choose another --port" in error

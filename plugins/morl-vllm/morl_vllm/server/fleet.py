@@ -67,7 +67,7 @@ class Fleet:
         def ask_all() -> int:
             _side_by_side(ask, self.servers)
             if not lengths:
-                self._give_up("answers")
+                self._give_up("answers", "start them with `morl serve-rollouts CONFIG`")
             return min(lengths)
 
         return min(self._on_all_ranks(ask_all))
@@ -165,9 +165,9 @@ class Fleet:
             self._lost.add(server.url)
         _log.warning("%s; %s", fault, then)
 
-    def _give_up(self, what: str) -> None:
+    def _give_up(self, what: str, then: str = "start them, then `morl resume` the run") -> None:
         urls = ", ".join(server.url for server in self.servers)
-        raise RolloutError(f"no rollout server {what}: {urls}; start them, then `morl resume` the run")
+        raise RolloutError(f"no rollout server {what}: {urls}; {then}")
 
     def _on_all_ranks(self, act: Callable[[], T]) -> list[T]:
         """What it gives on each rank; an error on one is raised on all, for the others would wait for it."""

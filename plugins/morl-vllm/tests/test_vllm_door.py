@@ -1,0 +1,71 @@
+"""The door of a rollout server, without a server behind it."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from morl_vllm.server.desk import Refusal, shapes_in
+from morl_vllm.server.door import Door
+from morl_vllm.server.key import VARIABLE
+
+KEY = "secret"
+
+
+async def app(scope: Any, receive: Any, send: Any) -> None:
+    """What stands behind the door."""
+    await send({"type": "passed", "path": scope.get("path")})
+
+
+def knock(door: Door, kind: str = "http", path: str = "/collective_rpc", method: str = "POST", *keys: str) -> list[Any]:
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return {"type": "websocket.connect"} if kind == "websocket" else {"type": "http.request", "body": b""}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    headers = [(b"authorization", key.encode()) for key in keys]
+    scope = {"type": kind, "path": path, "method": method, "headers": headers, "query_string": b""}
+    asyncio.run(door(scope, receive, send))
+    return sent
+
+
+@pytest.mark.parametrize(
+    "keys", [(), ("secret",), ("Bearer secre",), ("Bearer secrett",), ("Bearer",), 2 * ("Bearer secret",)]
+)
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "OPTIONS", "HEAD"])
+def test_nobody_gets_past_without_the_key(monkeypatch: pytest.MonkeyPatch, keys: Any, method: str) -> None:
+    monkeypatch.setenv(VARIABLE, KEY)
+    door = Door(app)
+    for path in ("/collective_rpc", "/health", "/v1/completions", "/morl/weights", "/", "//collective_rpc"):
+        start, _ = knock(door, "http", path, method, *keys)
+        assert start["status"] == 401
+    (closed,) = knock(door, "websocket", "/v1/realtime", method, *keys)
+    assert closed["type"] == "websocket.close"
+
+
+def test_with_the_key_everything_is_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, KEY)
+    door = Door(app)
+    for kind in ("http", "websocket"):
+        assert knock(door, kind, "/v1/models", "GET", f"Bearer {KEY}") == [{"type": "passed", "path": "/v1/models"}]
+    assert knock(door, "lifespan", "", "") == [{"type": "passed", "path": ""}]
+
+
+def test_a_door_without_a_key_is_not_built(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(VARIABLE, raising=False)
+    with pytest.raises(RuntimeError, match=f"needs a key that its callers have to know: set {VARIABLE}"):
+        Door(app)
+
+
+@pytest.mark.parametrize("content", [b"", b"12345678", b"\xff" * 8 + b"{}", b"\x02" + 7 * b"\0" + b"[]"])
+def test_a_body_that_is_no_checkpoint(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "body"
+    path.write_bytes(content)
+    with pytest.raises(Refusal, match="the body is not a file of safetensors"):
+        shapes_in(path)
