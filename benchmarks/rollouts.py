@@ -42,7 +42,7 @@ from morl.errors import MorlError
 from morl.hookspecs import RolloutBackend
 from morl.plugins import Registry
 from morl.policy.load import load_policy, load_tokenizer
-from morl.training.parts import build
+from morl.runtime.parts import build
 from morl.types import EncodedPrompt, Prompt, RolloutBatch, Sampling
 
 PROMPTS = 64

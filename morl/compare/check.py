@@ -15,8 +15,8 @@ from morl.config.sections import part_of, sections
 from morl.errors import ConfigError, MorlError
 from morl.plugins import Registry
 from morl.prompts import check_columns
-from morl.training.checks import check_settings
-from morl.training.parts import Parts, build_parts
+from morl.runtime.checks import check_settings
+from morl.runtime.parts import Parts, build_parts
 from morl.types import Prompt
 
 

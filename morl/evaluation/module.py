@@ -14,10 +14,10 @@ from transformers import PreTrainedTokenizerBase
 
 from morl.config.schema import Config
 from morl.policy.model import PolicyModel
+from morl.runtime.exchange import Exchange
+from morl.runtime.held_out import score_held_out
+from morl.runtime.parts import Parts
 from morl.training.collect import BatchScores
-from morl.training.evaluate import score_held_out
-from morl.training.exchange import Exchange
-from morl.training.parts import Parts
 from morl.types import EncodedPrompt, RewardScores, RolloutBatch
 
 

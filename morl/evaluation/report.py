@@ -16,7 +16,7 @@ from morl._version import __version__
 from morl.config.load import to_mapping
 from morl.evaluation.estimates import METHOD
 from morl.evaluation.run import Evaluation
-from morl.training.evaluate import held_out_sampling
+from morl.runtime.held_out import held_out_sampling
 from morl.training.run_folder import write_text
 
 

@@ -21,11 +21,11 @@ from morl.plugins import Registry
 from morl.policy.load import load_policy, load_tokenizer
 from morl.prompts import check_columns, encode_prompts
 from morl.rollout.context import check_context, context_limit
-from morl.training.checks import check_settings
-from morl.training.parts import Parts, build_parts
-from morl.training.quiet import quiet_libraries
-from morl.training.seeds import private_torch_rng
-from morl.training.torch_settings import torch_settings
+from morl.runtime.checks import check_settings
+from morl.runtime.parts import Parts, build_parts
+from morl.runtime.quiet import quiet_libraries
+from morl.runtime.seeds import private_torch_rng
+from morl.runtime.torch_settings import torch_settings
 
 
 @frozen

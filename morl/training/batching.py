@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from morl.training import seeds
+from morl.runtime import seeds
 
 
 def mini_batches(groups: int, count: int, seed: int, step: int, epoch: int) -> list[Tensor]:

@@ -14,7 +14,7 @@ from morl.errors import PluginError
 from morl.hookspecs import AdvantageEstimator
 from morl.plugins import Registry
 from morl.reward.scorer import RewardScorer
-from morl.training.exchange import Exchange
+from morl.runtime.exchange import Exchange
 from morl.training.rollouts import Rollouts
 from morl.types import Advantages, RewardMatrix, RewardScores, RolloutBatch
 

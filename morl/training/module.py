@@ -4,7 +4,7 @@
 
 Optimisation is manual, because one rollout batch feeds several optimizer steps and every one of them needs the
 advantages of the whole batch.  The only state of the loop besides weights and optimizer are two counters, kept as
-buffers; all randomness is a function of the seed and of these counters (`morl.training.seeds`).  So Lightning's
+buffers; all randomness is a function of the seed and of these counters (`morl.runtime.seeds`).  So Lightning's
 checkpoints hold everything, and a resumed run goes on bit for bit.
 """
 
@@ -35,13 +35,13 @@ from morl.config.schema import Config, OptimizerConfig
 from morl.errors import TrainingError
 from morl.loss import importance_weights
 from morl.policy.model import PolicyModel
-from morl.training import seeds
+from morl.runtime import seeds
+from morl.runtime.exchange import Exchange
+from morl.runtime.held_out import evaluate
+from morl.runtime.parts import Parts
 from morl.training.batching import mini_batches
 from morl.training.collect import Collector, Experience
-from morl.training.evaluate import evaluate
-from morl.training.exchange import Exchange
 from morl.training.metrics import Metrics, experience_metrics
-from morl.training.parts import Parts
 from morl.training.probe import Difference
 from morl.training.rollouts import Ahead, Draw, OnPolicy, Rollouts, Sampled, max_staleness
 from morl.training.update import FrozenLogprobs, TokenSums, Updater, completion_logprobs

@@ -27,8 +27,8 @@ from morl.hookspecs import RolloutBackend
 from morl.policy.model import PolicyModel
 from morl.prompts.order import rows
 from morl.rollout.replica import build_replica, copy_weights, whole_weights
-from morl.training import seeds
-from morl.training.exchange import Exchange
+from morl.runtime import seeds
+from morl.runtime.exchange import Exchange
 from morl.training.probe import Difference, probe
 from morl.types import EncodedPrompt, RolloutBatch, Sampling
 

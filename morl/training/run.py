@@ -20,15 +20,15 @@ from morl.policy.load import check_model, load_model, load_tokenizer, wrap_polic
 from morl.prompts import EncodedPrompts, check_columns, encode_prompts
 from morl.reward import RewardEntry
 from morl.rollout.context import check_context, context_limit
+from morl.runtime.checks import check_settings
+from morl.runtime.parts import Given, Parts, build_parts
+from morl.runtime.quiet import quiet_libraries
+from morl.runtime.seeds import private_torch_rng
+from morl.runtime.torch_settings import torch_settings
 from morl.training.callbacks import Evaluations
-from morl.training.checks import check_settings
 from morl.training.metrics import Metrics
 from morl.training.module import RLModule
-from morl.training.parts import Given, Parts, build_parts
-from morl.training.quiet import quiet_libraries
 from morl.training.run_folder import RunFolder, steps_in
-from morl.training.seeds import private_torch_rng
-from morl.training.torch_settings import torch_settings
 from morl.training.trainer import build_objects, build_trainer
 from morl.types import EncodedPrompt, Prompt
 

@@ -29,7 +29,7 @@ from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
 from morl.config import yaml12
 from morl.errors import ConfigError
-from morl.training.exchange import is_first_rank
+from morl.runtime.exchange import is_first_rank
 
 _LIBRARIES = ("torch", "transformers", "lightning")
 _RESTORED = {

@@ -13,9 +13,9 @@ from morl.hookspecs import PolicyLoss
 from morl.loss import ImportanceWeights, token_weights
 from morl.policy.model import PolicyModel
 from morl.policy.plan import TrainingPlan
+from morl.runtime.exchange import Exchange
 from morl.training.batching import micro_batches
 from morl.training.collect import Experience
-from morl.training.exchange import Exchange
 from morl.training.probe import Difference
 from morl.types import RolloutBatch, TokenBatch
 

@@ -33,8 +33,8 @@ from morl.errors import ConfigError, PluginError
 from morl.evaluation.arguments import read_arguments
 from morl.evaluation.resolve import resolve
 from morl.plugins import Registry
-from morl.training.checks import check_settings
-from morl.training.parts import build_parts
+from morl.runtime.checks import check_settings
+from morl.runtime.parts import build_parts
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted(

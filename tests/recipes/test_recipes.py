@@ -19,8 +19,8 @@ from morl.hookspecs import RolloutBackend
 from morl.plugins import Registry
 from morl.prompts import check_columns, encode_prompts
 from morl.rollout.transformers import TransformersBackend
-from morl.training.checks import check_settings
-from morl.training.parts import Parts, build_parts
+from morl.runtime.checks import check_settings
+from morl.runtime.parts import Parts, build_parts
 from morl.types import Completion, EncodedPrompt, Prompt, RolloutBatch
 
 ROOT = Path(__file__).resolve().parents[2]

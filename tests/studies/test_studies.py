@@ -18,8 +18,8 @@ from morl.config import merge, parse, read_configs
 from morl.config.schema import RolloutConfig
 from morl.errors import ConfigError
 from morl.plugins import Registry
-from morl.training.checks import check_settings
-from morl.training.parts import build_parts
+from morl.runtime.checks import check_settings
+from morl.runtime.parts import build_parts
 
 ROOT = Path(__file__).resolve().parents[2]
 spec = importlib.util.spec_from_file_location("studies_run", ROOT / "studies" / "run.py")

@@ -4,8 +4,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from morl.runtime.exchange import Exchange
 from morl.training.batching import micro_batches, mini_batches
-from morl.training.exchange import Exchange
 
 
 @given(st.integers(1, 40), st.integers(1, 8), st.integers(0, 5))

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from morl import hookimpl, train
 from morl.hookspecs import RewardProvider
+from morl.runtime.exchange import Exchange
 from morl.training.collect import BatchScores
-from morl.training.exchange import Exchange
 from morl.training.update import FrozenLogprobs, Updater
 
 

@@ -17,7 +17,7 @@ from morl import Advantages, ConfigError, PluginError, Prompt, RolloutError, tra
 from morl.errors import TrainingError
 from morl.loss import ClippedLoss
 from morl.rollout.transformers import TransformersBackend
-from morl.training.exchange import is_first_rank
+from morl.runtime.exchange import is_first_rank
 from morl.types import TokenLosses
 
 # Adam divides a gradient by its own size, which turns the rounding of a zero gradient into a full step; a large eps

@@ -305,7 +305,7 @@ import sys
 from pathlib import Path
 import torch.distributed as dist
 from morl.errors import RolloutError
-from morl.training.exchange import Exchange
+from morl.runtime.exchange import Exchange
 from morl.types import Sampling
 from morl_vllm.server.client import Server
 from morl_vllm.server.fleet import Fleet

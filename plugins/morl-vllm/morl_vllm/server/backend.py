@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from morl.errors import ConfigError, RolloutError
 from morl.rollout.ends import end_tokens
-from morl.training.exchange import Exchange
+from morl.runtime.exchange import Exchange
 from morl.types import EncodedPrompt, RolloutBatch, Sampling
 from morl_vllm.room import check_room
 from morl_vllm.sampling import rollout_batch

@@ -12,7 +12,7 @@ from typing import TypeVar
 from attrs import define, field
 
 from morl.errors import ConfigError, MorlError, RolloutError
-from morl.training.exchange import Exchange
+from morl.runtime.exchange import Exchange
 from morl_vllm.sampling import Drawn
 from morl_vllm.server.client import Server, ServerLost
 from morl_vllm.server.order import Order

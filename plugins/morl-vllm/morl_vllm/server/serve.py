@@ -17,7 +17,7 @@ from jsonargparse import ArgumentParser
 from morl.config.load import merge, parse, read_yaml
 from morl.errors import ConfigError, DataError
 from morl.plugins import Registry
-from morl.training.parts import build
+from morl.runtime.parts import build
 from morl_vllm.folder import save_without_weights
 from morl_vllm.installed import installed_engine, require_engine
 from morl_vllm.server.guardian import guarded_children

@@ -10,9 +10,9 @@ from attrs import evolve
 from morl.config.schema import Config
 from morl.hookspecs import RolloutBackend
 from morl.reward.scorer import RewardScorer
-from morl.training import seeds
+from morl.runtime import seeds
+from morl.runtime.exchange import Exchange
 from morl.training.collect import BatchScores
-from morl.training.exchange import Exchange
 from morl.training.metrics import Metrics
 from morl.types import EncodedPrompt, RewardScores, RolloutBatch, Sampling
 
