@@ -23,13 +23,14 @@ from typing import Any, Literal, TypeAlias
 import yaml
 from attrs import asdict, evolve, field, frozen
 
+from morl.artifacts.files import write_text
 from morl.compare.arguments import Keep
 from morl.compare.check import CheckedCell
 from morl.compare.differences import first_difference
 from morl.config import parse, read_yaml, to_mapping
 from morl.errors import ConfigError, MorlError
 from morl.plugins import Registry
-from morl.training.run_folder import RunFolder, steps_in, write_text
+from morl.training.run_folder import RunFolder, steps_in
 
 _OF_A_RUN = (
     *("config.yaml", "environment.json", "evaluation.json", "logs", "tensorboard", "samples", "checkpoints", "model"),

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from morl.evaluation.arguments import Measures
 from morl.evaluation.estimates import Estimate, estimate, pass_at_k, prompt_means
-from morl.training.collect import BatchScores
+from morl.runtime.scores import BatchScores
 
 
 @frozen

@@ -17,7 +17,7 @@ from morl.policy.model import PolicyModel
 from morl.runtime.exchange import Exchange
 from morl.runtime.held_out import score_held_out
 from morl.runtime.parts import Parts
-from morl.training.collect import BatchScores
+from morl.runtime.scores import BatchScores
 from morl.types import EncodedPrompt, RewardScores, RolloutBatch
 
 

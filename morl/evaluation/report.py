@@ -13,11 +13,11 @@ from rich.table import Table
 from rich.text import Text
 
 from morl._version import __version__
+from morl.artifacts.files import write_text
 from morl.config.load import to_mapping
 from morl.evaluation.estimates import METHOD
 from morl.evaluation.run import Evaluation
 from morl.runtime.held_out import held_out_sampling
-from morl.training.run_folder import write_text
 
 
 def table(evaluation: Evaluation) -> Group:

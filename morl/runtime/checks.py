@@ -8,8 +8,7 @@ from typing import get_args
 
 from morl.config.schema import Config, ImportanceConfig
 from morl.errors import ConfigError, PluginError, suggest
-from morl.runtime.parts import Parts
-from morl.training.rollouts import max_staleness
+from morl.runtime.parts import Parts, max_staleness
 from morl.types import Aggregation
 
 _STRATEGIES = (

@@ -7,13 +7,13 @@ from collections.abc import Callable, Sequence
 import torch
 from attrs import evolve
 
+from morl.artifacts.metrics import Metrics
 from morl.config.schema import Config
 from morl.hookspecs import RolloutBackend
 from morl.reward.scorer import RewardScorer
 from morl.runtime import seeds
 from morl.runtime.exchange import Exchange
-from morl.training.collect import BatchScores
-from morl.training.metrics import Metrics
+from morl.runtime.scores import BatchScores
 from morl.types import EncodedPrompt, RewardScores, RolloutBatch, Sampling
 
 CHUNK = 64

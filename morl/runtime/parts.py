@@ -105,6 +105,11 @@ def build(registry: Registry, kind: str, name: str, options: Mapping[str, Any], 
         raise ConfigError(f"{path}: {kind} {name!r} refused its options: {error}") from error
 
 
+def max_staleness(backend: RolloutBackend) -> int:
+    """How many versions older than its last sync a backend's completions may be."""
+    return int(getattr(backend, "max_staleness", 0))
+
+
 def _prompt_source(registry: Registry, section: HeldOutPromptsConfig, path: str) -> Any:
     return build(registry, "prompt source", section.name, section.options, path)
 

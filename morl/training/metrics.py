@@ -8,10 +8,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from morl.training.collect import BatchScores, Experience
+from morl.artifacts.metrics import Metrics
+from morl.runtime.scores import BatchScores
+from morl.training.collect import Experience
 from morl.types import Advantages, RewardMatrix
-
-Metrics = dict[str, float]
 
 DECIMALS = 9
 """Advantages that agree to this many decimals count as one value."""

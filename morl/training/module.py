@@ -31,6 +31,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerBase
 
+from morl.artifacts.metrics import Metrics
 from morl.config.schema import Config, OptimizerConfig
 from morl.errors import TrainingError
 from morl.loss import importance_weights
@@ -38,12 +39,12 @@ from morl.policy.model import PolicyModel
 from morl.runtime import seeds
 from morl.runtime.exchange import Exchange
 from morl.runtime.held_out import evaluate
-from morl.runtime.parts import Parts
+from morl.runtime.parts import Parts, max_staleness
 from morl.training.batching import mini_batches
 from morl.training.collect import Collector, Experience
-from morl.training.metrics import Metrics, experience_metrics
+from morl.training.metrics import experience_metrics
 from morl.training.probe import Difference
-from morl.training.rollouts import Ahead, Draw, OnPolicy, Rollouts, Sampled, max_staleness
+from morl.training.rollouts import Ahead, Draw, OnPolicy, Rollouts, Sampled
 from morl.training.update import FrozenLogprobs, TokenSums, Updater, completion_logprobs
 from morl.types import EncodedPrompt, RolloutBatch
 

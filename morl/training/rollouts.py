@@ -29,6 +29,7 @@ from morl.prompts.order import rows
 from morl.rollout.replica import build_replica, copy_weights, whole_weights
 from morl.runtime import seeds
 from morl.runtime.exchange import Exchange
+from morl.runtime.parts import max_staleness
 from morl.training.probe import Difference, probe
 from morl.types import EncodedPrompt, RolloutBatch, Sampling
 
@@ -266,8 +267,3 @@ class Ahead:
     def _count(self, exchange: Exchange) -> int:
         # As many as the collector asks for: every rank gets a prompt.
         return max(self.prompts_per_step, exchange.size)
-
-
-def max_staleness(backend: RolloutBackend) -> int:
-    """How many versions older than its last sync a backend's completions may be."""
-    return int(getattr(backend, "max_staleness", 0))

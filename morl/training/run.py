@@ -11,6 +11,7 @@ from attrs import frozen
 from lightning.pytorch.loggers import Logger
 from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from morl.artifacts.metrics import Metrics
 from morl.config.load import parse, read_yaml, to_mapping
 from morl.config.schema import Config, HeldOutPromptsConfig
 from morl.errors import ConfigError, DataError
@@ -26,7 +27,6 @@ from morl.runtime.quiet import quiet_libraries
 from morl.runtime.seeds import private_torch_rng
 from morl.runtime.torch_settings import torch_settings
 from morl.training.callbacks import Evaluations
-from morl.training.metrics import Metrics
 from morl.training.module import RLModule
 from morl.training.run_folder import RunFolder, steps_in
 from morl.training.trainer import build_objects, build_trainer

@@ -27,6 +27,7 @@ import yaml
 from attrs import frozen
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
+from morl.artifacts.files import write_text
 from morl.config import yaml12
 from morl.errors import ConfigError
 from morl.runtime.exchange import is_first_rank
@@ -42,13 +43,6 @@ _RESTORED = {
 def steps_in(checkpoint: Path | None) -> int:
     """Finished steps of a checkpoint, by its name; 0 for none."""
     return int(checkpoint.stem.removeprefix("step-")) if checkpoint is not None else 0
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes a file that another process, or the next after a kill, never sees half-written."""
-    draft = path.with_name(f".{path.name}.draft")
-    draft.write_text(text, encoding="utf-8")
-    draft.replace(path)
 
 
 def _is_whole(checkpoint: Path) -> bool:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from morl import hookimpl, train
 from morl.hookspecs import RewardProvider
 from morl.runtime.exchange import Exchange
-from morl.training.collect import BatchScores
+from morl.runtime.scores import BatchScores
 from morl.training.update import FrozenLogprobs, Updater
 
 

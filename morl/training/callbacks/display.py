@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from morl.training.metrics import Metrics
+from morl.artifacts.metrics import Metrics
 from morl.training.module import RLModule
 
 PLAIN_LINES = 20

@@ -10,9 +10,9 @@ import lightning.pytorch as L
 from attrs import define, field
 from lightning_utilities.core.rank_zero import rank_zero_only
 
-from morl.training.metrics import Metrics
+from morl.artifacts.files import write_text
+from morl.artifacts.metrics import Metrics
 from morl.training.module import RLModule
-from morl.training.run_folder import write_text
 
 
 @define(eq=False, slots=False)
