@@ -34,9 +34,17 @@ def forked(arguments: Sequence[str], log: Path, environment: Mapping[str, str], 
     os.environ.update(environment)
     torch.set_num_threads(threads)
 
-    from morl.cli import main
+    sys.exit(_call(arguments))
 
-    sys.exit(main(arguments))
+
+def _call(arguments: Sequence[str]) -> int:
+    """What the command line does with these arguments."""
+    # Not before this process can be interrupted.
+    from morl.console import call
+    from morl.training.command import resume, train
+
+    name, *rest = arguments
+    return call({"train": train, "resume": resume}[name], rest)
 
 
 def _be_interruptible() -> None:
@@ -55,8 +63,6 @@ def _end_with(descriptor: int) -> None:
 
 
 if __name__ == "__main__":
-    from morl.cli import main
-
     _be_interruptible()
     _end_with(sys.stdin.fileno())
-    sys.exit(main())
+    sys.exit(_call(sys.argv[1:]))

@@ -8,16 +8,17 @@ from typing import Any
 from morl.compare.arguments import help_text, read_arguments
 from morl.compare.grid import Grid, read_arms, read_vary
 from morl.config import merge, read_configs
+from morl.console import wants_help
 from morl.errors import ConfigError
 
 
-def main(arguments: list[str]) -> int:
+def compare(arguments: list[str]) -> int:
     """Runs what is not done of a study and writes its report.
 
     Returns:
         0, or 1 if a cell failed; 130 when interrupted.
     """
-    if any(argument in ("--help", "-h") for argument in arguments):
+    if wants_help(arguments):
         print(help_text(), end="")
         return 0
     paths, tree, rest = read_configs(arguments)

@@ -21,7 +21,7 @@ from morl.compare.cell import forked
 
 GRACE = 20.0
 """Seconds that interrupted cells have to write a checkpoint."""
-_MODULES = ("morl.cli", "morl.training", "morl.compare.cell")
+_MODULES = ("morl.training.run", "morl.compare.cell")
 
 
 class Process(Protocol):

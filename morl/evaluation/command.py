@@ -5,15 +5,16 @@ from __future__ import annotations
 from rich.console import Console
 
 from morl.config import merge, read_configs
+from morl.console import wants_help
 from morl.errors import ConfigError
 from morl.evaluation.arguments import help_text, read_arguments
 from morl.evaluation.resolve import resolve
 from morl.plugins import Registry
 
 
-def main(arguments: list[str]) -> int:
+def evaluate(arguments: list[str]) -> int:
     """Scores a model on held-out prompts, prints a table and writes the files that were asked for."""
-    if any(argument in ("--help", "-h") for argument in arguments):
+    if wants_help(arguments):
         print(help_text(), end="")
         return 0
     paths, tree, rest = read_configs(arguments)

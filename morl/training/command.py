@@ -1,0 +1,97 @@
+"""`morl train` and `morl resume`, from the command line to the table of results."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from morl.config import help_text, merge, parse, read_configs, read_yaml, to_yaml
+from morl.config.command import CommandParser
+from morl.console import wants_help
+from morl.errors import ConfigError, MorlError
+from morl.plugins import Registry
+
+
+def train(arguments: list[str]) -> int:
+    """Trains a policy as the configs and overrides say, or prints the resolved config or every setting."""
+    print_config = "--print_config" in arguments
+    help_wanted = wants_help(arguments)
+    arguments = [argument for argument in arguments if argument not in ("--help", "-h", "--print_config")]
+    paths, tree, overrides = read_configs(arguments)
+    if not paths and not help_wanted:
+        raise ConfigError("morl train needs a config: morl train CONFIG.yaml [--section.key=value ...]")
+    tree = merge(tree, overrides)
+    if help_wanted:
+        # Without a config there is no telling which parts to describe; those with a default are shown.
+        given = frozenset() if paths else frozenset({"prompts", "policy"})
+        print(help_text(tree, Registry(), given), end="")
+        return 0
+    if print_config:
+        print(to_yaml(parse(tree, Registry())), end="")
+        return 0
+    return _run(tree, resume=False)
+
+
+def resume(arguments: list[str]) -> int:
+    """Resumes the run of a folder from its newest checkpoint."""
+    if wants_help(arguments):
+        print(_resume_parser().format_help(), end="")
+        return 0
+    if not arguments or arguments[0].startswith("--"):
+        raise ConfigError("morl resume needs the folder of a run: morl resume FOLDER [--section.key=value ...]")
+    folder, *overrides = arguments
+    config = Path(folder) / "config.yaml"
+    if not config.is_file():
+        raise ConfigError(f"{folder} is not the folder of a run: it has no config.yaml")
+    tree = merge(read_yaml(config), overrides)
+    # The folder may have been moved since.
+    return _run({**tree, "output": folder}, resume=True)
+
+
+def _resume_parser() -> CommandParser:
+    return CommandParser(
+        "resume",
+        usage="FOLDER [--section.key=value ...]",
+        description="Resumes the run in FOLDER from its newest checkpoint, with the config that the folder holds.",
+        epilog="Arguments of the form --section.key=value override that config, for example --training.steps=400 for"
+        " more steps.",
+    )
+
+
+def _run(tree: dict[str, Any], *, resume: bool) -> int:
+    # Before Lightning and transformers are imported: a mistyped key is to be reported immediately.
+    config = parse(tree, Registry())
+
+    from morl.training.callbacks import results_table
+    from morl.training.run import train as run
+
+    console = Console(stderr=True)
+    try:
+        result = run(config, resume=resume)
+    except (KeyboardInterrupt, SystemExit) as stop:
+        # Lightning turns an interrupt into exit(1), and SIGTERM, as schedulers send it, into one without a code.
+        terminated = isinstance(stop, SystemExit) and stop.code is None
+        if isinstance(stop, SystemExit) and not terminated and stop.code != 1:
+            raise
+        console.print(f"stopped; {_how_to_resume(config.output) or 'no step was finished'}", soft_wrap=True)
+        return 143 if terminated else 130
+    except MorlError as error:
+        advice = _how_to_resume(config.output)
+        if advice and not isinstance(error, ConfigError):
+            error.add_note(advice)
+        raise
+    if result.is_first_rank:
+        if result.evaluations:
+            first, last = min(result.evaluations), max(result.evaluations)
+            evaluations = result.evaluations
+            console.print(results_table(evaluations[first], evaluations[last], result.rewards, last))
+        console.print(f"run folder: {result.folder}\nmodel:      {result.model}", soft_wrap=True, highlight=False)
+    return 0
+
+
+def _how_to_resume(output: str) -> str:
+    """The command that resumes a run which ended too soon; empty where it left no checkpoint."""
+    kept = any(Path(output, "checkpoints").glob("step-*.ckpt"))
+    return f"go on from the newest checkpoint with: morl resume {output}" if kept else ""
