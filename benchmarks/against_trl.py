@@ -1,6 +1,6 @@
 """One training step of morl against one of TRL's GRPOTrainer: CPU seconds and peak memory.
 
-    pip install 'morl[benchmarks]'
+    pip install 'morl-llm[benchmarks]'
     python benchmarks/against_trl.py [--cases 1M-short-fixed ...] [--steps 3] [--repeats 2] [--json FILE]
     python benchmarks/against_trl.py --check
 

@@ -7,8 +7,10 @@ Public names are imported when they are first used: `import morl` loads nothing 
 from __future__ import annotations
 
 import importlib
+import warnings
 from typing import TYPE_CHECKING, Any
 
+from morl import _namesake
 from morl._version import __version__
 
 if TYPE_CHECKING:
@@ -60,6 +62,9 @@ __all__ = [
     "hookimpl",
     "train",
 ]
+
+if (_problem := _namesake.found()) is not None:
+    warnings.warn(_problem, stacklevel=2)
 
 
 def __getattr__(name: str) -> Any:

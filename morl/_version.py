@@ -1,3 +1,6 @@
-"""The one place that names the version; the build reads it from here."""
+"""The one place that names the distribution and its version; the build reads the version from here."""
 
-__version__ = "0.1.0"
+DISTRIBUTION = "morl-llm"
+"""What pip calls morl.  The name `morl` itself belongs to somebody else on PyPI."""
+
+__version__ = "0.2.0"

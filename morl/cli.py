@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from importlib.metadata import entry_points
 from pkgutil import resolve_name
 
-from morl._version import __version__
+from morl import _namesake
+from morl._version import DISTRIBUTION, __version__
 from morl.console import Command, call
 from morl.errors import ConfigError, suggest
 
@@ -53,6 +54,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _dispatch(arguments: list[str]) -> int:
+    if _namesake.hides_us():
+        raise ConfigError(_namesake.found() or f"the module 'morl' that Python finds is not that of {DISTRIBUTION}")
     if not arguments or arguments[0] in ("--help", "-h", "help"):
         print(USAGE, end="")
         if entries := entry_points(group=ENTRY_POINT_GROUP):

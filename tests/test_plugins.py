@@ -144,7 +144,7 @@ def test_two_plugins_with_one_name_are_refused_by_both_names(install):
 
 def test_a_plugin_cannot_take_a_name_of_morl(install):
     install("morl-thief", "@hookimpl\ndef morl_register_advantage_estimators():\n    return {'gdpo': int}\n")
-    with pytest.raises(DuplicateNameError, match=r"by morl .* and by morl-thief"):
+    with pytest.raises(DuplicateNameError, match=r"by morl-llm .* and by morl-thief"):
         Registry()
 
 

@@ -52,7 +52,7 @@ def require_matplotlib() -> None:
         ConfigError: says what to install.
     """
     if find_spec("matplotlib") is None:
-        raise ConfigError("a report needs matplotlib; install it with: pip install 'morl[report]'")
+        raise ConfigError("a report needs matplotlib; install it with: pip install 'morl-llm[report]'")
 
 
 def render(results: Results) -> str:

@@ -12,7 +12,6 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from morl._version import __version__
 from morl.artifacts.files import write_text
 from morl.config.load import to_mapping
 from morl.evaluation.estimates import METHOD
@@ -55,7 +54,7 @@ def write_json(path: Path, evaluation: Evaluation) -> None:
         "interval": METHOD,
         **asdict(evaluation.figures),
         "config": to_mapping(evaluation.config),
-        "versions": {"morl": __version__, **evaluation.plugins, **libraries},
+        "versions": {**evaluation.plugins, **libraries},
     }
     _write(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 

@@ -16,7 +16,7 @@ import pluggy
 from attrs import define, field, frozen
 
 from morl import hookspecs
-from morl._version import __version__
+from morl._version import DISTRIBUTION, __version__
 from morl.errors import PluginError, suggest
 from morl.hookspecs import PROJECT, REGISTERING_HOOKS, Factory
 
@@ -99,7 +99,7 @@ class Registry:
         self._names: dict[tuple[str, str], Registered] = {}
         self.plugins: list[PluginInfo] = []
 
-        self._add(importlib.import_module("morl.builtin"), PluginInfo("morl", "morl", __version__))
+        self._add(importlib.import_module("morl.builtin"), PluginInfo("morl", DISTRIBUTION, __version__))
         if discover:
             for entry in _installed():
                 info = PluginInfo(entry.name, *_distribution(entry))
@@ -149,7 +149,7 @@ class Registry:
     def names(self, kind: str) -> list[Registered]:
         """All parts of one kind, morl's own first, then by distribution."""
         found = [part for (of_kind, _), part in self._names.items() if of_kind == kind]
-        return sorted(found, key=lambda part: (part.plugin.distribution != "morl", part.plugin.label, part.name))
+        return sorted(found, key=lambda part: (part.plugin.distribution != DISTRIBUTION, part.plugin.label, part.name))
 
     def versions(self) -> dict[str, str]:
         """Distribution -> version of every plugin that loaded, for checkpoints and run folders."""
@@ -196,7 +196,7 @@ class Registry:
             near += [CONDITIONED + part.name for part in parts]
         by_plugin: dict[str, list[str]] = {}
         for part in parts:
-            label = "morl" if part.plugin.distribution == "morl" else part.plugin.label
+            label = "morl" if part.plugin.distribution == DISTRIBUTION else part.plugin.label
             by_plugin.setdefault(label, []).append(part.name)
         available = "; ".join(f"{', '.join(names)} ({label})" for label, names in by_plugin.items())
         message = f"unknown {kind} {name!r}{suggest(name, near)}\n  available: {available or 'none'}"

@@ -126,7 +126,7 @@ def _with_adapters(model: PreTrainedModel, lora: LoRA) -> nn.Module:
     try:
         from peft import LoraConfig, get_peft_model
     except ImportError as error:
-        raise ConfigError("LoRA needs peft; install it with: pip install 'morl[lora]'") from error
+        raise ConfigError("LoRA needs peft; install it with: pip install 'morl-llm[lora]'") from error
     options: dict[str, Any] = {
         "r": lora.rank,
         "lora_alpha": lora.alpha,

@@ -1,4 +1,4 @@
-"""What plugin authors test with: Hypothesis strategies and conformance checks.  Needs `pip install morl[testing]`."""
+"""What plugin authors test with: Hypothesis strategies and conformance checks.  Needs `morl-llm[testing]`."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ def write_run(
         (folder / "evaluation.json").write_text(json.dumps(entries))
     tree = {"seed": seed, "output": str(folder), "policy": {"name": "tiny", "seed": seed}, "optimizer": {"lr": 1e-6}}
     (folder / "config.yaml").write_text(yaml.safe_dump(tree | dict(config), sort_keys=False))
-    environment = {"python": "3.11.7", "plugins": {"morl": "0.1.0"}, "libraries": {"torch": "2.13.0"}}
+    environment = {"python": "3.11.7", "plugins": {"morl-llm": "0.2.0"}, "libraries": {"torch": "2.13.0"}}
     (folder / "environment.json").write_text(json.dumps(environment))
 
 

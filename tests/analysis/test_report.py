@@ -244,7 +244,9 @@ def test_figures_for_documents(grid_file, tmp_path):
 
 def test_without_matplotlib_the_error_says_what_to_install(monkeypatch, make_run, tmp_path):
     monkeypatch.setattr("morl.analysis.report.find_spec", lambda name: None)
-    with pytest.raises(ConfigError, match=r"a report needs matplotlib; install it with: pip install 'morl\[report\]'"):
+    with pytest.raises(
+        ConfigError, match=r"report needs matplotlib; install it with: pip install 'morl-llm\[report\]'"
+    ):
         require_matplotlib()
     with pytest.raises(ConfigError, match="matplotlib"):
         write_report(tmp_path / "report", [make_run("gdpo", 0, {"good": [0.5]})], title="t", command="c")

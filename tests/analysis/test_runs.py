@@ -25,7 +25,7 @@ def test_a_run_is_read_with_its_gaps(make_run):
     assert good.values.tolist() == [0.5, 1.0]
     assert run.held_out["good"].steps.tolist() == [0]
     assert run.config["optimizer"] == {"lr": 1e-6}
-    assert run.versions == {"python": "3.11.7", "morl": "0.1.0", "torch": "2.13.0"}
+    assert run.versions == {"python": "3.11.7", "morl-llm": "0.2.0", "torch": "2.13.0"}
 
 
 def test_a_run_without_evaluation_and_versions(make_run):

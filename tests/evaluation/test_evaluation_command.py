@@ -108,7 +108,7 @@ def test_the_command_prints_and_writes(config, tiny_model, tmp_path, capsys, mon
     assert list(content["passes"]["short"]["at"]) == ["1", "2"]
     assert "over prompts" in content["interval"]
     assert content["config"]["evaluation"]["samples"] == 2
-    assert {"morl", "torch", "transformers"} <= set(content["versions"])
+    assert {"morl-llm", "torch", "transformers"} <= set(content["versions"])
     rows = [json.loads(line) for line in samples.read_text().splitlines()]
     assert len(rows) == 20
     assert set(rows[0]["rewards"]) == {"short", "vowel"}

@@ -152,7 +152,7 @@ def test_options_that_cannot_be_are_refused(tiny_model: Path, options: dict[str,
 
 def test_lora_without_peft_says_what_to_install(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "peft", None)
-    with pytest.raises(ConfigError, match=r"pip install 'morl\[lora\]'"):
+    with pytest.raises(ConfigError, match=r"pip install 'morl-llm\[lora\]'"):
         load_policy(str(tiny_model), lora=LoRA())
 
 

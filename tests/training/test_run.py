@@ -32,7 +32,7 @@ def test_a_run_leaves_its_whole_story(settings, tiny_model, weights_of, prompt_f
     config = yaml.safe_load((result.folder / "config.yaml").read_text())
     assert config["estimator"]["batch_norm"] is True, "defaults of plugin options are written down"
     environment = json.loads((result.folder / "environment.json").read_text())
-    assert environment["plugins"]["morl"] == morl.__version__
+    assert environment["plugins"]["morl-llm"] == morl.__version__
 
     rows = rows_of(result)
     assert [row["step"] for row in rows] == ["0", "1", "2", "3"]
