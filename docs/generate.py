@@ -25,6 +25,7 @@ from morl.advantage import Condition
 from morl.analysis.results import Comparison, Results
 from morl.analysis.statistics import bootstrap_interval
 from morl.analysis.tables import Table, number, scores_table
+from morl.artifacts.metrics import FAMILIES
 from morl.cli import USAGE
 from morl.config import schema
 from morl.hookspecs import REGISTERING_HOOKS, observers
@@ -175,6 +176,12 @@ def hook_types() -> Iterator[str]:
         yield from ("```", "")
 
 
+def metrics_table(family: str) -> Iterator[str]:
+    """The metrics of a family, with their meanings."""
+    yield from ("| metric | meaning |", "|---|---|")
+    yield from (f"| `{metric.name}` | {metric.meaning} |" for metric in FAMILIES[family])
+
+
 def study(name: str, *pairs: tuple[str, str]) -> Iterator[str]:
     """The command of a study, its final scores, and how far these pairs of arms are apart."""
     results = Results.load(STUDIES / name / "results.json")
@@ -312,6 +319,7 @@ _CONDITIONED = (
 PAGES: Mapping[str, Mapping[str, Callable[[], Iterator[str]]]] = {
     "reference/config.md": {"sections": config_sections, "parts": part_options},
     "reference/command-line.md": {"usage": usage},
+    "reference/metrics.md": {family: partial(metrics_table, family) for family in FAMILIES},
     "reference/hooks.md": {"registering": registering_hooks, "observers": observer_hooks, "types": hook_types},
     "explanation/studies.md": {
         "tool-calling": partial(study, "tool-calling", *_ESTIMATORS),

@@ -175,7 +175,7 @@ def test_a_run_without_checkpoint_cannot_be_resumed(config, capsys):
     Path("run").mkdir()
     shutil.copy("config.yaml", "run/config.yaml")
     assert main(["resume", "run"]) == 2
-    assert "run has no checkpoint to go on from" in capsys.readouterr().err
+    assert "run has no checkpoint to resume from" in capsys.readouterr().err
 
 
 @pytest.fixture
@@ -188,7 +188,7 @@ def finished(config, tiny_model, capsys):
 
 def test_a_finished_run_goes_on_only_with_more_steps(finished, capsys):
     assert main(["resume", "run"]) == 2
-    assert "run has finished its 1 steps; to go on, give it more: --training.steps=2" in capsys.readouterr().err
+    assert "run has finished its 1 steps; to continue, give it more: --training.steps=2" in capsys.readouterr().err
     assert main(["resume", "run", "--training.steps=2"]) == 0
     assert Path("run/checkpoints/step-000002.ckpt").is_file()
     assert yaml.safe_load(Path("run/config.yaml").read_text())["training"]["steps"] == 2

@@ -8,6 +8,14 @@ import numpy as np
 from attrs import frozen
 
 from morl.analysis.runs import Curve, Run
+from morl.artifacts.metrics import (
+    ADVANTAGE_DISTINCT,
+    ADVANTAGE_MAX_ABS,
+    DISTINCT_COMBINATIONS,
+    GROUPS_WITH_SIGNAL,
+    REWARD_ADVANTAGE_SHARE,
+    REWARD_DEAD_GROUPS,
+)
 
 
 @frozen
@@ -28,12 +36,12 @@ class Diagnostic:
 def diagnostics(rewards: Sequence[str]) -> tuple[Diagnostic, ...]:
     """The diagnostics of a study with these rewards."""
     return (
-        Diagnostic("advantage/distinct", "distinct advantages", _mean),
-        Diagnostic("reward/distinct_combinations", "distinct reward combinations", _mean),
-        Diagnostic("groups/with_signal", "share of groups with signal", _mean),
-        Diagnostic("advantage/max_abs", "largest |advantage|", _largest),
-        *(Diagnostic(f"reward/{name}/dead_groups", f"{name}: share of dead groups", _mean) for name in rewards),
-        *(Diagnostic(f"reward/{name}/advantage_share", f"{name}: share in the advantage", _mean) for name in rewards),
+        Diagnostic(ADVANTAGE_DISTINCT.name, "distinct advantages", _mean),
+        Diagnostic(DISTINCT_COMBINATIONS.name, "distinct reward combinations", _mean),
+        Diagnostic(GROUPS_WITH_SIGNAL.name, "share of groups with signal", _mean),
+        Diagnostic(ADVANTAGE_MAX_ABS.name, "largest |advantage|", _largest),
+        *(Diagnostic(REWARD_DEAD_GROUPS.of(name), f"{name}: share of dead groups", _mean) for name in rewards),
+        *(Diagnostic(REWARD_ADVANTAGE_SHARE.of(name), f"{name}: share in the advantage", _mean) for name in rewards),
     )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import math
-import re
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,11 +15,11 @@ import numpy.typing as npt
 import yaml
 from attrs import field, frozen
 
+from morl.artifacts.folder import RunFolder
+from morl.artifacts.metrics import REWARD_MEAN
 from morl.errors import DataError
 
 Floats = npt.NDArray[np.float64]
-
-_REWARD = re.compile(r"^reward/(?P<name>.+)/mean$")
 
 
 @frozen
@@ -116,17 +115,17 @@ def read_run(label: LabelledRun) -> Run:
     Raises:
         DataError: the folder lacks its metrics or its config, or they hold something else.
     """
-    folder = label.folder
-    metrics = _metrics(_present(folder / "logs" / "metrics.csv"))
-    trained = [match["name"] for match in map(_REWARD.match, metrics) if match]
+    folder = RunFolder(label.folder)
+    metrics = _metrics(_present(folder.metrics))
+    trained = [reward for reward in map(REWARD_MEAN.reward_in, metrics) if reward is not None]
     if not trained:
-        raise DataError(f"{folder / 'logs' / 'metrics.csv'} has no column reward/<name>/mean: no step was finished")
-    held_out = _evaluations(folder / "evaluation.json")
+        raise DataError(f"{folder.metrics} has no column {REWARD_MEAN.name}: no step was finished")
+    held_out = _evaluations(folder.evaluation)
     evaluated = [name for name in held_out if name in trained]
     # The evaluation keeps the order of the config, Lightning's table is sorted.
     rewards = (*evaluated, *(name for name in trained if name not in evaluated))
-    config = _config(_present(folder / "config.yaml"))
-    return Run(label, metrics, held_out, rewards, config, _versions(folder / "environment.json"))
+    config = _config(_present(folder.config))
+    return Run(label, metrics, held_out, rewards, config, _versions(folder.environment))
 
 
 def _present(path: Path) -> Path:

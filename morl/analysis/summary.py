@@ -19,6 +19,7 @@ from morl.analysis.statistics import (
     paired_difference,
     spread,
 )
+from morl.artifacts.metrics import REWARD_MEAN
 from morl.errors import ConfigError
 
 POINTS = 50
@@ -87,7 +88,7 @@ def verdict(difference: Difference, first: str, second: str) -> str:
 
 def reward_curve(run: Run, reward: str, source: str) -> Curve:
     """The curve of a reward, empty where there is none."""
-    curve = run.held_out.get(reward) if source == "held-out" else run.metrics.get(f"reward/{reward}/mean")
+    curve = run.held_out.get(reward) if source == "held-out" else run.metrics.get(REWARD_MEAN.of(reward))
     return curve if curve is not None else Curve.of({})
 
 

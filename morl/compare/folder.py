@@ -24,19 +24,13 @@ import yaml
 from attrs import asdict, evolve, field, frozen
 
 from morl.artifacts.files import write_text
+from morl.artifacts.folder import RunFolder, steps_in
 from morl.compare.arguments import Keep
 from morl.compare.check import CheckedCell
 from morl.compare.differences import first_difference
 from morl.config import parse, read_yaml, to_mapping
 from morl.errors import ConfigError, MorlError
 from morl.plugins import Registry
-from morl.training.run_folder import RunFolder, steps_in
-
-_OF_A_RUN = (
-    *("config.yaml", "environment.json", "evaluation.json", "logs", "tensorboard", "samples", "checkpoints", "model"),
-    *("config.yaml.draft", "environment.json.draft", "evaluation.json.draft", "model.draft"),
-)
-"""What a run folder holds, and, behind a dot, what was being written when its process was killed."""
 
 State: TypeAlias = Literal["waiting", "running", "finished", "failed", "interrupted"]
 
@@ -182,8 +176,8 @@ class StudyFolder:
         Raises:
             ConfigError: names what is no part of a run.
         """
-        path = self.run(slug).path
-        others = [e.name for e in path.iterdir() if e.name.lstrip(".") not in _OF_A_RUN] if path.is_dir() else []
+        run = self.run(slug)
+        path, others = run.path, run.strangers() if run.path.is_dir() else []
         if others or path.is_file():
             raise ConfigError(f"{path} holds {', '.join(others) or 'no run'}; move it away, for the run is done anew")
 

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from morl.artifacts.folder import RunFolder
 from morl.errors import DataError, suggest
 from morl.policy.folder import check_model
-
-_RUN, _EXPORT = "config.yaml", "model"
 
 
 def find_model(name: str) -> str:
     """The model folder or hub name that somebody means by a model folder, a run folder or a hub name.
 
     Raises:
-        DataError: a folder that does not exist (with near names), holds no whole model, or is that of a run which has
-            not written its model yet.
+        DataError: a folder that does not exist (with near names), holds no complete model, or is that of a run which
+            has not written its model yet.
     """
     path = Path(name).expanduser()
     if not path.exists():
@@ -24,13 +23,14 @@ def find_model(name: str) -> str:
             raise DataError(f"no model at {name!r}: the folder does not exist{near_folders(name)}")
         check_model(str(path))
         return name
-    if (path / _RUN).is_file() and not (path / "config.json").exists():
-        if not (path / _EXPORT).is_dir():
+    run = RunFolder(path)
+    if run.config.is_file() and not (path / "config.json").exists():
+        if not run.model.is_dir():
             raise DataError(
                 f"the run in {name} has not written its model yet, which it does at its end;"
-                f" go on with it: morl resume {name}"
+                f" resume it: morl resume {name}"
             )
-        path /= _EXPORT
+        path = run.model
     check_model(str(path))
     return str(path)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from attrs import evolve
 
-from morl.artifacts.metrics import Metrics
+from morl.artifacts.metrics import LENGTH_MEAN, TRUNCATED, Metrics
 from morl.config.schema import Config
 from morl.hookspecs import RolloutBackend
 from morl.reward.scorer import RewardScorer
@@ -36,8 +36,8 @@ def evaluate(
     means = scores.values_BK.nanmean(0).tolist()
     return {
         **dict(zip(scorer.names, means, strict=True)),
-        "completions/length_mean": float(scores.lengths_B.double().mean()),
-        "completions/truncated": float(scores.truncated_B.double().mean()),
+        LENGTH_MEAN.name: float(scores.lengths_B.double().mean()),
+        TRUNCATED.name: float(scores.truncated_B.double().mean()),
     }
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
+from morl.artifacts.folder import RunFolder
 from morl.config import help_text, merge, parse, read_configs, read_yaml, to_yaml
 from morl.config.command import CommandParser
 from morl.console import wants_help
@@ -42,7 +42,7 @@ def resume(arguments: list[str]) -> int:
     if not arguments or arguments[0].startswith("--"):
         raise ConfigError("morl resume needs the folder of a run: morl resume FOLDER [--section.key=value ...]")
     folder, *overrides = arguments
-    config = Path(folder) / "config.yaml"
+    config = RunFolder(folder).config
     if not config.is_file():
         raise ConfigError(f"{folder} is not the folder of a run: it has no config.yaml")
     tree = merge(read_yaml(config), overrides)
@@ -93,5 +93,5 @@ def _run(tree: dict[str, Any], *, resume: bool) -> int:
 
 def _how_to_resume(output: str) -> str:
     """The command that resumes a run which ended too soon; empty where it left no checkpoint."""
-    kept = any(Path(output, "checkpoints").glob("step-*.ckpt"))
-    return f"go on from the newest checkpoint with: morl resume {output}" if kept else ""
+    kept = RunFolder(output).all_checkpoints()
+    return f"resume from the newest checkpoint with: morl resume {output}" if kept else ""

@@ -1,6 +1,6 @@
 """What a step says about itself: pure functions from the gathered batch to named numbers.
 
-Names are paths, so that TensorBoard groups them: `reward/<name>/...`, `advantage/...`, `completions/...`.
+The names and their meanings are in `morl.artifacts.metrics`.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from morl.artifacts import metrics as names
 from morl.artifacts.metrics import Metrics
 from morl.runtime.scores import BatchScores
 from morl.training.collect import Experience
@@ -23,7 +24,7 @@ def experience_metrics(experience: Experience) -> Metrics:
         **reward_metrics(experience.rewards, experience.scores.failed_BK),
         **advantage_metrics(experience.rewards, experience.advantages),
         **completion_metrics(experience.scores),
-        "groups/kept": experience.kept_groups,
+        names.GROUPS_KEPT.name: experience.kept_groups,
     }
 
 
@@ -38,17 +39,17 @@ def reward_metrics(rewards: RewardMatrix, failed_BK: Tensor) -> Metrics:
     for k, name in enumerate(rewards.names):
         valid = rewards.valid_BK[:, k]
         present = values[valid, k]
-        metrics[f"reward/{name}/mean"] = float(present.mean()) if len(present) else float("nan")
-        metrics[f"reward/{name}/std"] = float(present.std()) if len(present) > 1 else 0.0
-        metrics[f"reward/{name}/dead_groups"] = 1 - _share_with_spread(values[:, k], valid, rewards.group_ids_B)
-        metrics[f"reward/{name}/failed"] = float(failed_BK[:, k].double().mean())
-        metrics[f"reward/{name}/missing"] = 1 - float(valid.double().mean())
+        metrics[names.REWARD_MEAN.of(name)] = float(present.mean()) if len(present) else float("nan")
+        metrics[names.REWARD_STD.of(name)] = float(present.std()) if len(present) > 1 else 0.0
+        metrics[names.REWARD_DEAD_GROUPS.of(name)] = 1 - _share_that_varies(values[:, k], valid, rewards.group_ids_B)
+        metrics[names.REWARD_FAILED.of(name)] = float(failed_BK[:, k].double().mean())
+        metrics[names.REWARD_MISSING.of(name)] = 1 - float(valid.double().mean())
     for k, first in enumerate(rewards.names):
         for m, second in enumerate(rewards.names[k + 1 :], start=k + 1):
             both = rewards.valid_BK[:, k] & rewards.valid_BK[:, m]
-            metrics[f"reward_correlation/{first}~{second}"] = _correlation(values[both, k], values[both, m])
+            metrics[names.REWARD_CORRELATION.of(first, second)] = _correlation(values[both, k], values[both, m])
     combinations = torch.where(rewards.valid_BK, values, torch.inf)
-    metrics["reward/distinct_combinations"] = len(torch.unique(combinations, dim=0))
+    metrics[names.DISTINCT_COMBINATIONS.name] = len(torch.unique(combinations, dim=0))
     return metrics
 
 
@@ -62,17 +63,17 @@ def advantage_metrics(rewards: RewardMatrix, advantages: Advantages) -> Metrics:
     contributions = advantages.contributions_BK.to(torch.float64)
     variance = float(values.square().mean())
     metrics: Metrics = {
-        "advantage/distinct": len(torch.unique(values.round(decimals=DECIMALS))),
-        "advantage/std": variance**0.5,
-        "advantage/max_abs": float(values.abs().max()),
+        names.ADVANTAGE_DISTINCT.name: len(torch.unique(values.round(decimals=DECIMALS))),
+        names.ADVANTAGE_STD.name: variance**0.5,
+        names.ADVANTAGE_MAX_ABS.name: float(values.abs().max()),
     }
     for k, name in enumerate(rewards.names):
         shared = float((contributions[:, k] * values).mean())
-        metrics[f"reward/{name}/advantage_share"] = shared / variance if variance > 0 else 0.0
+        metrics[names.REWARD_ADVANTAGE_SHARE.of(name)] = shared / variance if variance > 0 else 0.0
     groups = torch.unique(rewards.group_ids_B, return_inverse=True)[1]
     signal = torch.zeros(int(groups.max()) + 1, dtype=torch.bool)
     signal[groups[(contributions != 0).any(1)]] = True
-    metrics["groups/with_signal"] = float(signal.double().mean())
+    metrics[names.GROUPS_WITH_SIGNAL.name] = float(signal.double().mean())
     return metrics
 
 
@@ -80,14 +81,14 @@ def completion_metrics(scores: BatchScores) -> Metrics:
     """Length in tokens and share of completions that ended at the token limit."""
     lengths = scores.lengths_B.double()
     return {
-        "completions/length_mean": float(lengths.mean()),
-        "completions/length_max": float(lengths.max()),
-        "completions/truncated": float(scores.truncated_B.double().mean()),
-        "completions/dropped": float(scores.dropped_B.double().mean()),
+        names.LENGTH_MEAN.name: float(lengths.mean()),
+        names.LENGTH_MAX.name: float(lengths.max()),
+        names.TRUNCATED.name: float(scores.truncated_B.double().mean()),
+        names.DROPPED.name: float(scores.dropped_B.double().mean()),
     }
 
 
-def _share_with_spread(values_B: Tensor, valid_B: Tensor, group_ids_B: Tensor) -> float:
+def _share_that_varies(values_B: Tensor, valid_B: Tensor, group_ids_B: Tensor) -> float:
     groups = torch.unique(group_ids_B, return_inverse=True)[1]
     count = int(groups.max()) + 1
     low = torch.full((count,), torch.inf, dtype=values_B.dtype)

@@ -11,6 +11,7 @@ from attrs import frozen
 from lightning.pytorch.loggers import Logger
 from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from morl.artifacts.folder import RunFolder, steps_in
 from morl.artifacts.metrics import Metrics
 from morl.config.load import parse, read_yaml, to_mapping
 from morl.config.schema import Config, HeldOutPromptsConfig
@@ -26,9 +27,9 @@ from morl.runtime.parts import Given, Parts, build_parts
 from morl.runtime.quiet import quiet_libraries
 from morl.runtime.seeds import private_torch_rng
 from morl.runtime.torch_settings import torch_settings
+from morl.training import run_folder
 from morl.training.callbacks import Evaluations
 from morl.training.module import RLModule
-from morl.training.run_folder import RunFolder, steps_in
 from morl.training.trainer import build_objects, build_trainer
 from morl.types import EncodedPrompt, Prompt
 
@@ -108,23 +109,24 @@ def train(
     check_settings(config, parts)
     folder = RunFolder(Path(config.output))
     resolved = to_mapping(config)
-    checkpoint = folder.check_resumable(resolved) if resume else None
+    checkpoint = run_folder.check_resumable(folder, resolved) if resume else None
     if not resume:
-        folder.check_new()
+        run_folder.check_new(folder)
 
     # The users' own classes are imported and made here, for a slip in them should not cost the loading of a model.
     callbacks = [*build_objects(config.trainer.callbacks, "trainer.callbacks"), *callbacks]
     loggers = [*build_objects(config.trainer.loggers, "trainer.loggers"), *loggers]
-    evaluations = Evaluations(folder.evaluation, config.evaluation.every) if config.evaluation else None
+    evaluations = Evaluations(folder, config.evaluation.every) if config.evaluation else None
     with quiet_libraries(), private_torch_rng(config.seed), torch_settings(config.trainer.threads):
         trainer = build_trainer(config, folder, evaluations, callbacks, loggers, first_step=steps_in(checkpoint))
         module = _module(config, parts)
-        folder.create(resolved, registry.versions())
+        run_folder.create(folder, resolved, registry.versions())
         try:
             trainer.fit(module, ckpt_path=checkpoint, weights_only=False)
         except BaseException:
             if not resume and not int(module.finished_steps):
-                folder.discard()  # with an engine that could not start, say: the same command is to work when mended
+                # With an engine that could not start, say: the same command is to work when that is mended.
+                run_folder.discard(folder)
             raise
         finally:
             module.close()

@@ -12,10 +12,11 @@ from lightning.pytorch.callbacks import Checkpoint, EarlyStopping
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies import ModelParallelStrategy, Strategy
 
+from morl.artifacts.folder import RunFolder
 from morl.config.schema import Config, TrainerConfig
 from morl.errors import ConfigError
 from morl.training.callbacks import Checkpoints, Evaluations, ExportModel, LiveDisplay, SampleFiles
-from morl.training.run_folder import RunFolder
+from morl.training.run_folder import open_loggers
 
 
 def build_trainer(
@@ -38,13 +39,13 @@ def build_trainer(
             " callback that sets trainer.should_stop in on_train_batch_end"
         )
     own: list[L.Callback] = [LiveDisplay()] if options.progress else []
-    own.append(SampleFiles(folder.samples, training.samples_every))
+    own.append(SampleFiles(folder, training.samples_every))
     if evaluations is not None:
         own.append(evaluations)
     # The last to be called, so that what a checkpoint counts as done has been written down.
     last = [
-        Checkpoints(folder.checkpoints, training.checkpoint_every, training.keep_checkpoints),
-        ExportModel(folder.model),
+        Checkpoints(folder, training.checkpoint_every, training.keep_checkpoints),
+        ExportModel(folder),
     ]
     try:
         return L.Trainer(
@@ -55,7 +56,7 @@ def build_trainer(
             precision=options.precision,  # type: ignore[arg-type]
             deterministic=options.deterministic,
             max_epochs=1,
-            logger=[*folder.loggers(first_step), *loggers],
+            logger=[*open_loggers(folder, first_step), *loggers],
             callbacks=[*own, *callbacks, *last],
             log_every_n_steps=1,
             num_sanity_val_steps=0,

@@ -12,8 +12,8 @@ import pytest
 from transformers import AutoModelForCausalLM
 
 from morl import RewardEntry, RewardError, RolloutError, train
+from morl.artifacts.folder import RunFolder
 from morl.rollout.transformers import TransformersBackend
-from morl.training.run_folder import RunFolder
 
 
 @pytest.mark.parametrize(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as L
 from attrs import define
 from lightning_utilities.core.rank_zero import rank_zero_only
 
+from morl.artifacts.folder import RunFolder
 from morl.training.module import RLModule
 
 
@@ -21,7 +21,7 @@ class Checkpoints(L.Callback):
     beside this one.
     """
 
-    folder: Path
+    folder: RunFolder
     every: int
     keep: int
 
@@ -43,18 +43,16 @@ class Checkpoints(L.Callback):
         """
         assert isinstance(pl_module, RLModule)
         step = int(pl_module.finished_steps)
-        if step > 0 and not pl_module.updating and trainer.world_size == 1 and not self._path(step).exists():
+        consistent = step > 0 and not pl_module.updating and trainer.world_size == 1
+        if consistent and not self.folder.checkpoint(step).exists():
             self._save(trainer, step)
 
-    def _path(self, step: int) -> Path:
-        return self.folder / f"step-{step:06d}.ckpt"
-
     def _save(self, trainer: L.Trainer, step: int) -> None:
-        trainer.save_checkpoint(self._path(step))
-        self._forget_old()
+        trainer.save_checkpoint(self.folder.checkpoint(step))
+        self._remove_old()
 
     @rank_zero_only
-    def _forget_old(self) -> None:
-        for path in sorted(self.folder.glob("step-*.ckpt"))[: -self.keep]:
+    def _remove_old(self) -> None:
+        for path in self.folder.all_checkpoints()[: -self.keep]:
             # Sharded strategies write a folder.
             shutil.rmtree(path) if path.is_dir() else path.unlink()

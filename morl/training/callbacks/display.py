@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -14,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from morl.artifacts import metrics as names
 from morl.artifacts.metrics import Metrics
 from morl.training.module import RLModule
 
@@ -80,7 +82,7 @@ def results_table(before: Metrics, after: Metrics, rewards: tuple[str, ...], ste
     for heading in ("before", f"after {steps} steps", "change"):
         table.add_column(heading, justify="right")
     rows = {f"[bold]{name}": name for name in rewards}
-    rows |= {"tokens": "completions/length_mean", "truncated": "completions/truncated"}
+    rows |= {"tokens": names.LENGTH_MEAN.name, "truncated": names.TRUNCATED.name}
     for title, name in rows.items():
         first, last = before[name], after[name]
         table.add_row(title, f"{first:.3f}", f"{last:.3f}", f"{last - first:+.3f}")
@@ -92,24 +94,23 @@ def _metrics_table(metrics: Mapping[str, float], rewards: tuple[str, ...]) -> Ta
     for heading in ("reward", "mean", "std", "dead groups", "share of advantage", "failed"):
         table.add_column(heading, justify="left" if heading == "reward" else "right")
     for name in rewards:
-        figures = (metrics.get(f"reward/{name}/{key}", float("nan")) for key in ("mean", "std"))
-        shares = (
-            metrics.get(f"reward/{name}/{key}", float("nan")) for key in ("dead_groups", "advantage_share", "failed")
-        )
+        figures = (metrics.get(metric.of(name), math.nan) for metric in (names.REWARD_MEAN, names.REWARD_STD))
+        kinds = (names.REWARD_DEAD_GROUPS, names.REWARD_ADVANTAGE_SHARE, names.REWARD_FAILED)
+        shares = (metrics.get(metric.of(name), math.nan) for metric in kinds)
         table.add_row(name, *(f"{figure:.3f}" for figure in figures), *(f"{share:.0%}" for share in shares))
     return table
 
 
 def _summary(metrics: Mapping[str, float]) -> str:
     return (
-        f"distinct advantages {metrics.get('advantage/distinct', 0):.0f}"
-        f" from {metrics.get('reward/distinct_combinations', 0):.0f} reward combinations"
-        f" | {metrics.get('time/tokens_per_second', 0):,.0f} tokens/s"
-        f" | length {metrics.get('completions/length_mean', 0):.1f}"
-        f" | entropy {metrics.get('policy/entropy', 0):.2f}"
+        f"distinct advantages {metrics.get(names.ADVANTAGE_DISTINCT.name, 0):.0f}"
+        f" from {metrics.get(names.DISTINCT_COMBINATIONS.name, 0):.0f} reward combinations"
+        f" | {metrics.get(names.TOKENS_PER_SECOND.name, 0):,.0f} tokens/s"
+        f" | length {metrics.get(names.LENGTH_MEAN.name, 0):.1f}"
+        f" | entropy {metrics.get(names.ENTROPY.name, 0):.2f}"
     )
 
 
 def _plain_line(step: int, steps: int, metrics: Mapping[str, float], rewards: tuple[str, ...]) -> str:
-    means = "  ".join(f"{name} {metrics.get(f'reward/{name}/mean', float('nan')):.3f}" for name in rewards)
+    means = "  ".join(f"{name} {metrics.get(names.REWARD_MEAN.of(name), math.nan):.3f}" for name in rewards)
     return f"{time.strftime('%H:%M:%S')}  step {step}/{steps}  {means}  | {_summary(metrics)}"

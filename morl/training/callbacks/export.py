@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as L
@@ -11,15 +10,17 @@ from attrs import define
 from lightning.pytorch.strategies import ModelParallelStrategy
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 
+from morl.artifacts.files import draft_of
+from morl.artifacts.folder import RunFolder
 from morl.policy.load import save_policy
 from morl.training.module import RLModule
 
 
 @define(eq=False, slots=False)
 class ExportModel(L.Callback):
-    """Saves policy and tokenizer to `folder` when training ends."""
+    """Saves policy and tokenizer to the run folder when training ends."""
 
-    folder: Path
+    folder: RunFolder
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, RLModule)
@@ -29,9 +30,10 @@ class ExportModel(L.Callback):
             options = StateDictOptions(full_state_dict=True, cpu_offload=True)
             state = get_model_state_dict(pl_module.policy, options=options)
         if trainer.is_global_zero:
-            draft = self.folder.with_name(f".{self.folder.name}.draft")
+            model = self.folder.model
+            draft = draft_of(model)
             shutil.rmtree(draft, ignore_errors=True)
             save_policy(pl_module.policy, pl_module.tokenizer, draft, state)
-            # A folder that is there is a whole model, also where the process was killed meanwhile.
-            shutil.rmtree(self.folder, ignore_errors=True)
-            draft.rename(self.folder)
+            # A folder that is there is a complete model, also where the process was killed meanwhile.
+            shutil.rmtree(model, ignore_errors=True)
+            draft.rename(model)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as L
 from attrs import define
 
+from morl.artifacts.folder import RunFolder
 from morl.training.module import RLModule
 
 
@@ -21,7 +21,7 @@ class SampleFiles(L.Callback):
     the advantage, and the advantage.  With several ranks every file holds the completions of the first.
     """
 
-    folder: Path
+    folder: RunFolder
     every: int
 
     def on_train_batch_end(
@@ -39,9 +39,9 @@ class SampleFiles(L.Callback):
     def _write(self, trainer: L.Trainer, module: RLModule) -> None:
         if not trainer.is_global_zero:
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self.folder.samples.mkdir(parents=True, exist_ok=True)
         lines = (json.dumps(row, ensure_ascii=False) for row in sample_rows(module))
-        path = self.folder / f"step-{int(module.finished_steps):06d}.jsonl"
+        path = self.folder.sample_file(int(module.finished_steps))
         path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 

@@ -1,0 +1,113 @@
+"""The folder of one run: everything needed to understand it, reload its model or resume it.
+
+config.yaml          the resolved config
+environment.json     versions of morl, its plugins and the libraries below them
+logs/metrics.csv     every metric of every step
+tensorboard/         the same for TensorBoard
+samples/             completions with rewards, contributions and advantages, JSON Lines by step
+evaluation.json      rewards on the held-out prompts, by step
+checkpoints/         Lightning checkpoints, the newest last
+model/               the final policy and its tokenizer, in Hugging Face form
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from attrs import field, frozen
+
+from morl.artifacts.files import draft_of
+from morl.errors import ConfigError
+
+
+@frozen
+class RunFolder:
+    """Paths of a run; knows nothing of their content."""
+
+    path: Path = field(converter=Path)
+
+    @property
+    def config(self) -> Path:
+        """YAML; written first, so it tells whether there is a run at all."""
+        return self.path / "config.yaml"
+
+    @property
+    def environment(self) -> Path:
+        return self.path / "environment.json"
+
+    @property
+    def logs(self) -> Path:
+        return self.path / "logs"
+
+    @property
+    def metrics(self) -> Path:
+        """One row per step; see `morl.artifacts.metrics`."""
+        return self.logs / "metrics.csv"
+
+    @property
+    def tensorboard(self) -> Path:
+        return self.path / "tensorboard"
+
+    @property
+    def samples(self) -> Path:
+        return self.path / "samples"
+
+    def sample_file(self, step: int) -> Path:
+        """Completions that step number `step`, from 1, learned from."""
+        return self.samples / f"step-{step:06d}.jsonl"
+
+    @property
+    def evaluation(self) -> Path:
+        return self.path / "evaluation.json"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    def checkpoint(self, step: int) -> Path:
+        """The state after `step` finished steps; a file, or a folder under a sharded strategy."""
+        return self.checkpoints / f"step-{step:06d}.ckpt"
+
+    @property
+    def model(self) -> Path:
+        """Complete where it exists."""
+        return self.path / "model"
+
+    @property
+    def entries(self) -> tuple[Path, ...]:
+        """Everything that a run writes directly into its folder."""
+        files = (self.config, self.environment, self.evaluation)
+        return (*files, self.logs, self.tensorboard, self.samples, self.checkpoints, self.model)
+
+    def strangers(self) -> list[str]:
+        """Names in the folder that no run writes; what a killed process was writing counts as the run's."""
+        known = {name for entry in self.entries for name in (entry.name, draft_of(entry).name)}
+        return sorted(entry.name for entry in self.path.iterdir() if entry.name not in known)
+
+    def all_checkpoints(self) -> list[Path]:
+        """The oldest first; one that was being written when its process was killed may be among them."""
+        return sorted(self.checkpoints.glob("step-*.ckpt"))
+
+    def latest_checkpoint(self) -> Path:
+        """The newest complete checkpoint.
+
+        Raises:
+            ConfigError: there is none.
+        """
+        found = [path for path in self.all_checkpoints() if _is_complete(path)]
+        if not found:
+            raise ConfigError(
+                f"{self.path} has no checkpoint to resume from; start anew in another folder:"
+                f" morl train {self.config} --output=FOLDER"
+            )
+        return found[-1]
+
+
+def steps_in(checkpoint: Path | None) -> int:
+    """Finished steps of a checkpoint, by its name; 0 for none."""
+    return int(checkpoint.stem.removeprefix("step-")) if checkpoint is not None else 0
+
+
+def _is_complete(checkpoint: Path) -> bool:
+    """Sharded checkpoints are folders, and complete when Lightning has written their metadata, which it does last."""
+    return checkpoint.is_file() or (checkpoint / "meta.pt").is_file()
