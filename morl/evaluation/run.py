@@ -7,8 +7,6 @@ from typing import Any
 
 import lightning.pytorch as L
 from attrs import frozen
-from lightning.fabric.utilities.exceptions import MisconfigurationException
-from transformers import AutoConfig
 
 from morl.config.schema import Config, TrainerConfig
 from morl.errors import ConfigError, DataError, suggest
@@ -18,14 +16,13 @@ from morl.evaluation.model import near_folders
 from morl.evaluation.module import EvaluationModule
 from morl.evaluation.resolve import resolve
 from morl.plugins import Registry
-from morl.policy.load import load_policy, load_tokenizer
-from morl.prompts import check_columns, encode_prompts
-from morl.rollout.context import check_context, context_limit
+from morl.policy.load import load_policy
+from morl.prompts import check_columns
 from morl.runtime.checks import check_settings
+from morl.runtime.loading import encode_section, load_description, prompt_limit
 from morl.runtime.parts import Parts, build_parts
-from morl.runtime.quiet import quiet_libraries
-from morl.runtime.seeds import private_torch_rng
-from morl.runtime.torch_settings import torch_settings
+from morl.runtime.process import run_settings
+from morl.runtime.trainer import make_trainer
 
 
 @frozen
@@ -84,7 +81,7 @@ def evaluate_model(
         if name not in (names := parts.scorer.names):
             raise ConfigError(f"--success: no reward {name!r}{suggest(name, names)}; rewards: {', '.join(names)}")
     path = str(resolved.policy.options["path"])
-    with quiet_libraries(), private_torch_rng(resolved.seed), torch_settings(resolved.trainer.threads):
+    with run_settings(resolved):
         trainer = _trainer(resolved.trainer)
         module = _module(resolved, parts, path, keep_samples)
         try:
@@ -101,43 +98,25 @@ def _module(config: Config, parts: Parts, path: str, keep_samples: bool) -> Eval
     """Loads data, tokenizer and model, the cheap and telling first."""
     assert config.evaluation is not None
     assert parts.evaluation_prompts is not None
-    section = config.evaluation.prompts
     prompts = parts.evaluation_prompts.load()
-    if not len(prompts):
-        raise DataError("evaluation.prompts: the source holds no prompt")
-    check_columns(prompts, parts.scorer.required_columns)
+    if len(prompts):
+        check_columns(prompts, parts.scorer.required_columns)
     try:
-        tokenizer, hf_config = load_tokenizer(path), AutoConfig.from_pretrained(path)
+        tokenizer, hf_config = load_description(path)
     except DataError as error:
         raise DataError(f"{error}{near_folders(path)}") from error
-    check_context(hf_config, 1, config.sampling.max_tokens)
-    room = context_limit(hf_config)
-    room = None if room is None else room - config.sampling.max_tokens
-    limit = min((tokens for tokens in (section.max_tokens, room) if tokens is not None), default=None)
-    try:
-        encoded = encode_prompts(prompts, tokenizer, max_tokens=limit, on_long=section.on_long)
-    except DataError as error:
-        raise DataError(f"evaluation.prompts: {error}") from error
+    limit = prompt_limit(hf_config, config.sampling)
+    encoded = encode_section(prompts, tokenizer, config.evaluation.prompts, "evaluation.prompts", limit)
     policy = load_policy(path, dtype=config.policy.dtype, attention=config.policy.attention)
     return EvaluationModule(config, parts, policy, tokenizer, encoded, path, keep_samples)
 
 
 def _trainer(options: TrainerConfig) -> L.Trainer:
-    try:
-        return L.Trainer(
-            accelerator=options.accelerator,
-            devices=options.devices,
-            num_nodes=options.num_nodes,
-            # Sampling needs the whole model on every rank, so there is nothing to gain from sharding it.
-            strategy="ddp" if options.strategy == "fsdp2" else options.strategy,
-            precision=options.precision,  # type: ignore[arg-type]
-            deterministic=options.deterministic,
-            inference_mode=False,  # backends keep tensors, and in training they are called without it
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            use_distributed_sampler=False,
-        )
-    except (ValueError, TypeError, RuntimeError, MisconfigurationException) as error:
-        raise ConfigError(f"trainer: {error}") from error
+    return make_trainer(
+        options,
+        # Sampling needs the whole model on every rank, so there is nothing to gain from sharding it.
+        "ddp" if options.strategy == "fsdp2" else options.strategy,
+        inference_mode=False,  # backends keep tensors, and in training they are called without it
+        logger=False,
+        enable_checkpointing=False,
+    )

@@ -9,24 +9,22 @@ from typing import Any
 import lightning.pytorch as L
 from attrs import frozen
 from lightning.pytorch.loggers import Logger
-from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from morl.artifacts.folder import RunFolder, steps_in
 from morl.artifacts.metrics import Metrics
 from morl.config.load import parse, read_yaml, to_mapping
-from morl.config.schema import Config, HeldOutPromptsConfig
-from morl.errors import ConfigError, DataError
+from morl.config.schema import Config
+from morl.errors import ConfigError
 from morl.hookspecs import AdvantageEstimator, PolicyLoss, PromptSource, RewardProvider, RolloutBackend
 from morl.plugins import Registry
-from morl.policy.load import check_model, load_model, load_tokenizer, wrap_policy
-from morl.prompts import EncodedPrompts, check_columns, encode_prompts
+from morl.policy.load import check_model, load_model, wrap_policy
+from morl.prompts import check_columns
 from morl.reward import RewardEntry
-from morl.rollout.context import check_context, context_limit
 from morl.runtime.checks import check_settings
+from morl.runtime.loading import encode_section, load_description, prompt_limit
 from morl.runtime.parts import Given, Parts, build_parts
-from morl.runtime.quiet import quiet_libraries
-from morl.runtime.seeds import private_torch_rng
-from morl.runtime.torch_settings import torch_settings
+from morl.runtime.process import run_settings
 from morl.training import run_folder
 from morl.training.callbacks import Evaluations
 from morl.training.module import RLModule
@@ -117,7 +115,7 @@ def train(
     callbacks = [*build_objects(config.trainer.callbacks, "trainer.callbacks"), *callbacks]
     loggers = [*build_objects(config.trainer.loggers, "trainer.loggers"), *loggers]
     evaluations = Evaluations(folder, config.evaluation.every) if config.evaluation else None
-    with quiet_libraries(), private_torch_rng(config.seed), torch_settings(config.trainer.threads):
+    with run_settings(config):
         trainer = build_trainer(config, folder, evaluations, callbacks, loggers, first_step=steps_in(checkpoint))
         module = _module(config, parts)
         run_folder.create(folder, resolved, registry.versions())
@@ -147,20 +145,19 @@ def _module(config: Config, parts: Parts) -> RLModule:
     if model is None:
         path = parts.policy.resolve() if parts.policy is not None else str(given.policy)
         check_model(path)
-        tokenizer, hf_config = load_tokenizer(path), AutoConfig.from_pretrained(path)
+        tokenizer, hf_config = load_description(path)
     else:
         tokenizer, hf_config = given.tokenizer, model.config
         path = str(hf_config.name_or_path)
         if tokenizer is None:
             raise ConfigError("a policy that is passed as a model needs its tokenizer: train(..., tokenizer=...)")
 
-    check_context(hf_config, 1, config.sampling.max_tokens)
-    limit = context_limit(hf_config)
-    room = None if limit is None else limit - config.sampling.max_tokens
-    encoded = _encode(prompts, tokenizer, config.prompts, "prompts", room)
+    limit = prompt_limit(hf_config, config.sampling)
+    encoded = encode_section(prompts, tokenizer, config.prompts, "prompts", limit)
     encoded_held_out: Sequence[EncodedPrompt] = ()
     if config.evaluation is not None:
-        encoded_held_out = _encode(held_out, tokenizer, config.evaluation.prompts, "evaluation.prompts", room)
+        section = config.evaluation.prompts
+        encoded_held_out = encode_section(held_out, tokenizer, section, "evaluation.prompts", limit)
     policy = wrap_policy(
         model or load_model(path, dtype=config.policy.dtype),
         attention=config.policy.attention,
@@ -172,21 +169,3 @@ def _module(config: Config, parts: Parts) -> RLModule:
 
 def _load(source: PromptSource | None, given: Sequence[Prompt] | None) -> Sequence[Prompt]:
     return source.load() if source is not None else (given or ())
-
-
-def _encode(
-    prompts: Sequence[Prompt],
-    tokenizer: PreTrainedTokenizerBase,
-    section: HeldOutPromptsConfig,
-    path: str,
-    room: int | None,
-) -> EncodedPrompts:
-    """The prompts of one section, none longer than it says nor than the model has `room` for."""
-    if not len(prompts):
-        raise DataError(f"{path}: the source holds no prompt")
-    limits = [limit for limit in (section.max_tokens, room) if limit is not None]
-    try:
-        return encode_prompts(prompts, tokenizer, max_tokens=min(limits, default=None), on_long=section.on_long)
-    except DataError as error:
-        hint = "" if room is None else f" (beside sampling.max_tokens the model has room for {room} prompt tokens)"
-        raise DataError(f"{path}: {error}{hint}") from error

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import lightning.pytorch as L
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Checkpoint, EarlyStopping
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies import ModelParallelStrategy, Strategy
@@ -15,6 +14,7 @@ from lightning.pytorch.strategies import ModelParallelStrategy, Strategy
 from morl.artifacts.folder import RunFolder
 from morl.config.schema import Config, TrainerConfig
 from morl.errors import ConfigError
+from morl.runtime.trainer import make_trainer
 from morl.training.callbacks import Checkpoints, Evaluations, ExportModel, LiveDisplay, SampleFiles
 from morl.training.run_folder import open_loggers
 
@@ -47,27 +47,17 @@ def build_trainer(
         Checkpoints(folder, training.checkpoint_every, training.keep_checkpoints),
         ExportModel(folder),
     ]
-    try:
-        return L.Trainer(
-            accelerator=options.accelerator,
-            devices=options.devices,
-            num_nodes=options.num_nodes,
-            strategy=_strategy(options),
-            precision=options.precision,  # type: ignore[arg-type]
-            deterministic=options.deterministic,
-            max_epochs=1,
-            logger=[*open_loggers(folder, first_step), *loggers],
-            callbacks=[*own, *callbacks, *last],
-            log_every_n_steps=1,
-            num_sanity_val_steps=0,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            # Lightning adds a ModelCheckpoint of its own where it is allowed to; morl's Checkpoints takes its place.
-            enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in callbacks),
-            use_distributed_sampler=False,
-        )
-    except (ValueError, TypeError, RuntimeError, MisconfigurationException) as error:
-        raise ConfigError(f"trainer: {error}") from error
+    return make_trainer(
+        options,
+        _strategy(options),
+        max_epochs=1,
+        logger=[*open_loggers(folder, first_step), *loggers],
+        callbacks=[*own, *callbacks, *last],
+        log_every_n_steps=1,
+        num_sanity_val_steps=0,
+        # Lightning adds a ModelCheckpoint of its own where it is allowed to; morl's Checkpoints takes its place.
+        enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in callbacks),
+    )
 
 
 def _strategy(options: TrainerConfig) -> str | Strategy:

@@ -1,4 +1,4 @@
-"""Torch's process-wide settings, for as long as a run lasts."""
+"""Process-wide settings, for as long as a run lasts; afterwards the caller finds its process as it was."""
 
 from __future__ import annotations
 
@@ -6,6 +6,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+
+from morl.config.schema import Config
+from morl.runtime.quiet import quiet_libraries
+from morl.runtime.seeds import private_torch_rng
+
+
+@contextmanager
+def run_settings(config: Config) -> Iterator[None]:
+    """Within it libraries are quiet, torch draws from the run's seed and computes with the run's CPU threads."""
+    with quiet_libraries(), private_torch_rng(config.seed), torch_settings(config.trainer.threads):
+        yield
 
 
 @contextmanager
