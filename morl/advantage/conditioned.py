@@ -61,6 +61,13 @@ def _condition(name: str, entry: object) -> Condition:
     return Condition(**entry)
 
 
+def textbook_conditioned(rewards_PGK: Tensor, k: int, on: int, at_least: float = 1.0) -> Tensor:
+    """The rewards that `Conditioned` hands to its estimator where reward `k` has the one condition on reward `on`."""
+    conditioned_PGK = rewards_PGK.clone()
+    conditioned_PGK[:, :, k] *= rewards_PGK[:, :, on] >= at_least
+    return conditioned_PGK
+
+
 @frozen
 class Conditioned:
     """Any estimator, on conditioned rewards (GDPO paper, eq. 8).

@@ -5,11 +5,20 @@ from __future__ import annotations
 from typing import ClassVar
 
 from attrs import field, frozen
+from torch import Tensor
 
 from morl.advantage.groups import Groups, deviations, divisor, finite, snapped, unit_weights
 from morl.advantage.options import DEFAULT_EPS, check_ddof, check_eps, check_flag
 from morl.errors import ConfigError
 from morl.types import Advantages, RewardMatrix
+
+
+def textbook_gdpo(rewards_PGK: Tensor, weights_K: Tensor, eps: float = 0.0, ddof: int = 1) -> Tensor:
+    """`GDPO` (P, G) as one would write it down: complete rewards, and nothing done about rounding or overflow."""
+    centred_PGK = rewards_PGK - rewards_PGK.mean(1, keepdim=True)
+    scores_PGK = centred_PGK / rewards_PGK.std(1, keepdim=True, correction=ddof)
+    sums_PG = (scores_PGK.nan_to_num(0.0) * weights_K).sum(2)  # 0 / 0 where a reward is constant in its group
+    return (sums_PG - sums_PG.mean()) / (sums_PG.std(correction=ddof) + eps)
 
 
 @frozen

@@ -1,4 +1,4 @@
-"""GRPO on the weighted sum of the rewards, with and without division by the group's deviation."""
+"""GRPO on the weighted sum of the rewards, with and without division by the group's standard deviation."""
 
 from __future__ import annotations
 
@@ -11,6 +11,18 @@ from torch import Tensor
 from morl.advantage.groups import Groups, deviations, divisor, finite, snapped, unit_weights
 from morl.advantage.options import DEFAULT_EPS, check_ddof, check_eps
 from morl.types import Advantages, RewardMatrix
+
+
+def textbook_grpo(rewards_PGK: Tensor, weights_K: Tensor, eps: float = 0.0, ddof: int = 1) -> Tensor:
+    """`GRPO` (P, G) as one would write it down: complete rewards, and nothing done about rounding or overflow."""
+    sums_PG = (rewards_PGK * weights_K).sum(2)
+    return (sums_PG - sums_PG.mean(1, keepdim=True)) / (sums_PG.std(1, keepdim=True, correction=ddof) + eps)
+
+
+def textbook_grpo_no_std(rewards_PGK: Tensor, weights_K: Tensor) -> Tensor:
+    """`GRPONoStd` (P, G) in the same manner."""
+    sums_PG = (rewards_PGK * weights_K).sum(2)
+    return sums_PG - sums_PG.mean(1, keepdim=True)
 
 
 @frozen
