@@ -231,7 +231,7 @@ def test_a_reader_can_follow_it(document, tmp_path, tiny_model, made_policies, m
     monkeypatch.setenv("XDG_CACHE_HOME", str(made_policies))
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setenv("MORL_ROLLOUT_KEY", "what the reader of morl-vllm's README exports")
-    for folder in ("examples", "recipes"):
+    for folder in ("examples", "recipes", "studies"):
         os.symlink(ROOT / folder, folder)
     Path("model").symlink_to(tiny_model)
     rows = [{"prompt": f"what is {n} + 1", "answer": str(n + 1)} for n in range(16)]
