@@ -141,12 +141,6 @@ def test_functions_fit_a_screen_or_say_why_not():
 
 
 def test_the_scan_sees_late_imports_and_texts():
-    lines = [
-        "import morl.b",
-        "def f():",
-        "    from morl import a",
-        "    from morl.b import thing",
-        "    'morl.c:Thing'",
-    ]
-    found = imports("morl.d", "\n".join(lines), {"morl.a": 0, "morl.b": 0, "morl.c": 0})
+    late = ["def f():", "    from morl import a", "    from morl.b import thing", "    return 'morl.c:Thing'"]
+    found = imports("morl.d", "\n".join(["import morl.b", *late]), {"morl.a": 0, "morl.b": 0, "morl.c": 0})
     assert sorted(found) == ["morl.a", "morl.b", "morl.b", "morl.c"]

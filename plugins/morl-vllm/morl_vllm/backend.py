@@ -15,7 +15,7 @@ from morl.rollout.ends import end_tokens
 from morl.types import EncodedPrompt, RolloutBatch, Sampling
 from morl_vllm.engine import Engine, EngineFault
 from morl_vllm.installed import installed_engine, require_engine
-from morl_vllm.room import check_room
+from morl_vllm.limits import check_room
 from morl_vllm.sampling import rollout_batch, sampling_params
 from morl_vllm.settings import IN_PROCESS, EngineOptions, refuse
 from morl_vllm.weights import policy_weights

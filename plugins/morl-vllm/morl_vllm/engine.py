@@ -18,7 +18,7 @@ from attrs import define, field
 
 from morl.errors import ConfigError, MorlError, RolloutError, suggest
 from morl_vllm.folder import save_without_weights
-from morl_vllm.guest import Guest
+from morl_vllm.isolation import Guest
 from morl_vllm.sampling import Drawn
 from morl_vllm.weights import Weight, check_weights, expected_shapes, read_all
 

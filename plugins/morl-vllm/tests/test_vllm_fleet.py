@@ -1,6 +1,6 @@
 """Several rollout servers as one, and what is said when they fail.
 
-The servers here speak the protocol of `morl_vllm.server.door` and fail on cue, which real ones do not; those are in
+The servers here speak the protocol of `morl_vllm.server.auth` and fail on cue, which real ones do not; those are in
 `test_vllm_serve.py`.
 """
 
@@ -30,7 +30,7 @@ from morl_vllm.server.backend import VllmServerBackend
 from morl_vllm.server.client import Server
 from morl_vllm.server.fleet import Fleet
 from morl_vllm.server.key import VARIABLE
-from morl_vllm.server.order import Order
+from morl_vllm.server.request import Order
 
 KEY = "secret"
 
@@ -309,7 +309,7 @@ from morl.runtime.exchange import Exchange
 from morl.types import Sampling
 from morl_vllm.server.client import Server
 from morl_vllm.server.fleet import Fleet
-from morl_vllm.server.order import Order
+from morl_vllm.server.request import Order
 
 folder, rank, *urls = sys.argv[1:]
 dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=int(rank), world_size=2)

@@ -15,8 +15,8 @@ import pytest
 
 from morl.errors import ConfigError, DataError, MorlError, RolloutError
 from morl_vllm.installed import installed_engine
-from morl_vllm.server.desk import Refusal
-from morl_vllm.server.door import check_alone
+from morl_vllm.server.auth import check_alone
+from morl_vllm.server.handler import Refusal
 from morl_vllm.server.launch import environment
 from morl_vllm.server.scratch import scratch_folder
 from morl_vllm.server.serve import ServeOptions, main

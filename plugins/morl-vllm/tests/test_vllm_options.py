@@ -17,7 +17,7 @@ from morl.policy.load import load_policy
 from morl.types import EncodedPrompt, Prompt
 from morl_vllm.backend import VllmBackend
 from morl_vllm.installed import DISTRIBUTIONS, TESTED, installed_engine, require_engine
-from morl_vllm.room import check_room
+from morl_vllm.limits import check_room
 from morl_vllm.settings import CPU_HEAD_SIZES, EngineOptions
 
 RUN = {

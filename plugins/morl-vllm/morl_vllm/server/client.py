@@ -13,7 +13,7 @@ from attrs import define, field
 from morl.errors import ConfigError, RolloutError
 from morl_vllm.sampling import Drawn
 from morl_vllm.server.key import VARIABLE
-from morl_vllm.server.order import Order
+from morl_vllm.server.request import Order
 
 CONNECT_SECONDS = 5.0
 """How long a server may take to accept a connection, and to say how it is; one that is busy still does."""
@@ -119,7 +119,7 @@ class Refused(RolloutError):
 
 
 _START = (
-    ": start it with `morl serve-rollouts CONFIG`, or `vllm serve` with --middleware morl_vllm.server.door.Door"
+    ": start it with `morl serve-rollouts CONFIG`, or `vllm serve` with --middleware morl_vllm.server.auth.Door"
     " --worker-extension-cls morl_vllm.worker.PolicyWorker --logprobs-mode raw_logprobs"
 )
 

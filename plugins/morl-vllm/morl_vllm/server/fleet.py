@@ -15,7 +15,7 @@ from morl.errors import ConfigError, MorlError, RolloutError
 from morl.runtime.exchange import Exchange
 from morl_vllm.sampling import Drawn
 from morl_vllm.server.client import Server, ServerLost
-from morl_vllm.server.order import Order
+from morl_vllm.server.request import Order
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)

@@ -23,7 +23,7 @@ def launch(device: str, arguments: Mapping[str, Any]) -> None:
     """
     arguments = {
         **arguments,
-        "middleware": ["morl_vllm.server.door.Door"],
+        "middleware": ["morl_vllm.server.auth.Door"],
         "disable_uvicorn_access_log": True,
     }
     if device == "cpu":

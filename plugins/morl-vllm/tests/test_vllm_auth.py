@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from morl_vllm.server.desk import Refusal, shapes_in
-from morl_vllm.server.door import Door
+from morl_vllm.server.auth import Door
+from morl_vllm.server.handler import Refusal, shapes_in
 from morl_vllm.server.key import VARIABLE
 
 KEY = "secret"

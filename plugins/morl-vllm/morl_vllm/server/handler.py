@@ -15,7 +15,7 @@ from typing import Any
 from attrs import define, field
 
 from morl_vllm.sampling import Drawn, sampling_params
-from morl_vllm.server.order import Order
+from morl_vllm.server.request import Order
 from morl_vllm.weights import expected_shapes
 
 FLAGS: Mapping[str, tuple[str, str]] = {

@@ -19,7 +19,7 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from morl_vllm.guest import REPLACED, Guest
+from morl_vllm.isolation import REPLACED, Guest
 
 
 def guest(**environment: str | None) -> Guest:
