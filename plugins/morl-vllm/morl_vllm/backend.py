@@ -15,7 +15,7 @@ from morl.rollout.ends import end_tokens
 from morl.types import EncodedPrompt, RolloutBatch, Sampling
 from morl_vllm.engine import Engine, EngineFault
 from morl_vllm.installed import installed_engine, require_engine
-from morl_vllm.limits import check_room
+from morl_vllm.limits import check_lengths
 from morl_vllm.sampling import rollout_batch, sampling_params
 from morl_vllm.settings import IN_PROCESS, EngineOptions, refuse
 from morl_vllm.weights import policy_weights
@@ -91,7 +91,7 @@ class VllmBackend(EngineOptions):
         """See `morl.hookspecs.RolloutBackend`.
 
         Raises:
-            ConfigError: prompt and completion may exceed what the model or the engine has room for.
+            ConfigError: prompt and completion may exceed the context of the model or of the engine.
             DataError: a prompt without tokens.
             RolloutError: the engine failed, or is not running.
         """
@@ -100,8 +100,8 @@ class VllmBackend(EngineOptions):
         assert len(seeds) == len(prompts) > 0
         assert n >= 1
         base = self._policy.base_model
-        room = self._engine.max_model_len
-        check_room(prompts, sampling.max_tokens, base.config, room, otherwise="raise rollout.max_model_len")
+        limit = self._engine.max_model_len
+        check_lengths(prompts, sampling.max_tokens, base.config, limit, otherwise="raise rollout.max_model_len")
         end_ids = end_tokens(self._tokenizer, getattr(base, "generation_config", None))
         params = sampling_params(sampling, n, seeds, end_ids)
         try:

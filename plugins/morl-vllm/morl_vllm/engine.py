@@ -18,7 +18,7 @@ from attrs import define, field
 
 from morl.errors import ConfigError, MorlError, RolloutError, suggest
 from morl_vllm.folder import save_without_weights
-from morl_vllm.isolation import Guest
+from morl_vllm.isolation import ProcessIsolation
 from morl_vllm.sampling import Drawn
 from morl_vllm.weights import Weight, check_weights, expected_shapes, read_all
 
@@ -52,7 +52,7 @@ class Engine:
     arguments: Mapping[str, Any]
     device: torch.device
     _expected: dict[str, tuple[int, ...]] = field(init=False)
-    _guest: Guest = field(init=False)
+    _isolation: ProcessIsolation = field(init=False)
     _llm: Any = field(init=False, default=None)
     _asleep: bool = field(init=False, default=False)
 
@@ -61,12 +61,12 @@ class Engine:
         if _running is not None:
             raise RolloutError("an engine of vLLM runs in this process already, which can have one: close it first")
         self._expected = expected_shapes(self.config)
-        self._guest = Guest(_environment(self.device), eager=self.device.type == "cpu")
+        self._isolation = ProcessIsolation(_environment(self.device), eager=self.device.type == "cpu")
         _running = self
-        # At exit vLLM shuts down what was not closed, but not as a guest.
+        # At exit vLLM shuts down what was not closed, but not in isolation.
         atexit.register(self.close)
         try:
-            with self._guest.at_work(), tempfile.TemporaryDirectory(prefix="morl-vllm-") as folder:
+            with self._isolation.at_work(), tempfile.TemporaryDirectory(prefix="morl-vllm-") as folder:
                 self._llm = self._start(folder)
         except BaseException:
             self.close()
@@ -86,7 +86,7 @@ class Engine:
         """
         check_weights(weights, self._expected)
         try:
-            with self._guest.at_work():
+            with self._isolation.at_work():
                 self._wake_up()
                 (missing,) = self._llm.collective_rpc("morl_load_weights", args=(read_all(weights),))
                 emptied = self._llm.reset_prefix_cache()
@@ -112,7 +112,7 @@ class Engine:
         """
         inputs = [{"prompt_token_ids": list(prompt)} for prompt in prompts]
         try:
-            with self._guest.at_work():
+            with self._isolation.at_work():
                 self._wake_up()
                 self._llm.collective_rpc("morl_set_temperature", args=(temperature,))
                 outputs: list[Any] = self._llm.generate(inputs, list(params), use_tqdm=False)
@@ -128,7 +128,7 @@ class Engine:
             return
         _running = None
         atexit.unregister(self.close)
-        with self._guest.at_work(leaving=True):
+        with self._isolation.at_work(leaving=True):
             if self._llm is not None:
                 self._llm.llm_engine.engine_core.shutdown()
             elif "vllm" in sys.modules:

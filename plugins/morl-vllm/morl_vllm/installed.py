@@ -1,4 +1,4 @@
-"""Which vLLM is installed, told before anything is loaded."""
+"""Which vLLM is installed, checked before anything is loaded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""vLLM as a guest in the trainer's process: what it changes there is put back whenever it has done its work.
+"""Isolation of vLLM in the trainer's process: what it changes there is put back after every call.
 
 An engine that starts in a process seeds the global random generators, disables `torch.set_num_threads`, resets the
 precision of float32 products, sets environment variables that child processes would inherit (`LD_PRELOAD` among them),
@@ -31,7 +31,7 @@ REPLACED: tuple[tuple[Any, str], ...] = (
 
 
 @define(eq=False)
-class Guest:
+class ProcessIsolation:
     """Lets the engine work in the process as it wants it, and the trainer in the process as it had it.
 
     Args:

@@ -10,10 +10,10 @@ from morl.rollout.context import check_context, check_prompts
 from morl.types import EncodedPrompt
 
 
-def check_room(
+def check_lengths(
     prompts: Sequence[EncodedPrompt], max_tokens: int, config: Any, max_model_len: int, *, otherwise: str
 ) -> None:
-    """Refuses prompts and completions for which model or engine has no room.
+    """Refuses prompts and completions that do not fit into the context of model or engine.
 
     Args:
         prompts: at least one.
@@ -23,7 +23,7 @@ def check_room(
         otherwise: how to get an engine that can take longer ones.
 
     Raises:
-        ConfigError: prompt and completion may exceed what the model or the engine has room for.
+        ConfigError: prompt and completion may exceed the context of the model or of the engine.
         DataError: a prompt without tokens.
     """
     longest = max(len(prompt.token_ids) for prompt in prompts)

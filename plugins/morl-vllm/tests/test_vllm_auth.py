@@ -1,4 +1,4 @@
-"""The door of a rollout server, without a server behind it."""
+"""Authentication of a rollout server, without a server behind it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from morl_vllm.server.auth import Door
+from morl_vllm.server.auth import AuthMiddleware
 from morl_vllm.server.handler import Refusal, shapes_in
 from morl_vllm.server.key import VARIABLE
 
@@ -16,11 +16,13 @@ KEY = "secret"
 
 
 async def app(scope: Any, receive: Any, send: Any) -> None:
-    """What stands behind the door."""
+    """The application that the middleware guards."""
     await send({"type": "passed", "path": scope.get("path")})
 
 
-def knock(door: Door, kind: str = "http", path: str = "/collective_rpc", method: str = "POST", *keys: str) -> list[Any]:
+def send_request(
+    middleware: AuthMiddleware, kind: str = "http", path: str = "/collective_rpc", method: str = "POST", *keys: str
+) -> list[Any]:
     sent: list[Any] = []
 
     async def receive() -> Any:
@@ -31,7 +33,7 @@ def knock(door: Door, kind: str = "http", path: str = "/collective_rpc", method:
 
     headers = [(b"authorization", key.encode()) for key in keys]
     scope = {"type": kind, "path": path, "method": method, "headers": headers, "query_string": b""}
-    asyncio.run(door(scope, receive, send))
+    asyncio.run(middleware(scope, receive, send))
     return sent
 
 
@@ -39,28 +41,30 @@ def knock(door: Door, kind: str = "http", path: str = "/collective_rpc", method:
     "keys", [(), ("secret",), ("Bearer secre",), ("Bearer secrett",), ("Bearer",), 2 * ("Bearer secret",)]
 )
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "OPTIONS", "HEAD"])
-def test_nobody_gets_past_without_the_key(monkeypatch: pytest.MonkeyPatch, keys: Any, method: str) -> None:
+def test_no_route_answers_without_the_key(monkeypatch: pytest.MonkeyPatch, keys: Any, method: str) -> None:
     monkeypatch.setenv(VARIABLE, KEY)
-    door = Door(app)
+    middleware = AuthMiddleware(app)
     for path in ("/collective_rpc", "/health", "/v1/completions", "/morl/weights", "/", "//collective_rpc"):
-        start, _ = knock(door, "http", path, method, *keys)
+        start, _ = send_request(middleware, "http", path, method, *keys)
         assert start["status"] == 401
-    (closed,) = knock(door, "websocket", "/v1/realtime", method, *keys)
+    (closed,) = send_request(middleware, "websocket", "/v1/realtime", method, *keys)
     assert closed["type"] == "websocket.close"
 
 
 def test_with_the_key_everything_is_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VARIABLE, KEY)
-    door = Door(app)
+    middleware = AuthMiddleware(app)
     for kind in ("http", "websocket"):
-        assert knock(door, kind, "/v1/models", "GET", f"Bearer {KEY}") == [{"type": "passed", "path": "/v1/models"}]
-    assert knock(door, "lifespan", "", "") == [{"type": "passed", "path": ""}]
+        assert send_request(middleware, kind, "/v1/models", "GET", f"Bearer {KEY}") == [
+            {"type": "passed", "path": "/v1/models"}
+        ]
+    assert send_request(middleware, "lifespan", "", "") == [{"type": "passed", "path": ""}]
 
 
 def test_a_door_without_a_key_is_not_built(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(VARIABLE, raising=False)
     with pytest.raises(RuntimeError, match=f"needs a key that its callers have to know: set {VARIABLE}"):
-        Door(app)
+        AuthMiddleware(app)
 
 
 @pytest.mark.parametrize("content", [b"", b"12345678", b"\xff" * 8 + b"{}", b"\x02" + 7 * b"\0" + b"[]"])
@@ -69,3 +73,9 @@ def test_a_body_that_is_no_checkpoint(tmp_path: Path, content: bytes) -> None:
     path.write_bytes(content)
     with pytest.raises(Refusal, match="the body is not a file of safetensors"):
         shapes_in(path)
+
+
+def test_commands_that_name_the_middleware_by_its_former_name_still_work() -> None:
+    from morl_vllm.server.door import Door
+
+    assert Door is AuthMiddleware

@@ -24,7 +24,7 @@ def test_commands_that_cannot_be_run(arguments: list[str], says: str, capsys: py
     assert main(["serve-rollouts", *arguments]) == 2
     error = capsys.readouterr().err
     if "missing" in says and installed_engine() is None:
-        says = "vLLM is not installed"  # which is told first
+        says = "vLLM is not installed"  # which is reported first
     assert says in error
 
 

@@ -200,7 +200,7 @@ def test_a_tied_tensor_that_is_not_sent(started: Any, tied_model: str, monkeypat
         monkeypatch.setattr(engine_module, "check_weights", lambda *_: None)
         with pytest.raises(EngineFault, match=r"no new values for 1 parameters: lm_head.weight"):
             backend.sync_weights(1)
-        # With both guards left out the engine goes on with a head of its own.
+        # With both guards left out the engine samples with a head of its own.
         monkeypatch.undo()
         backend.sync_weights(1)
         move(policy)

@@ -30,7 +30,7 @@ from morl_vllm.server.backend import VllmServerBackend
 from morl_vllm.server.client import Server
 from morl_vllm.server.fleet import Fleet
 from morl_vllm.server.key import VARIABLE
-from morl_vllm.server.request import Order
+from morl_vllm.server.request import GenerateRequest
 
 KEY = "secret"
 
@@ -104,12 +104,12 @@ class Stand:
             query = parse_qs(path.query)
             self.run, self.version = query["run"][0], int(query["version"][0])
         elif path.path == "/morl/generate":
-            order = json.loads(body)
-            if order["run"] != self.run or self.version not in range(order["oldest"], order["version"] + 1):
+            asked = json.loads(body)
+            if asked["run"] != self.run or self.version not in range(asked["oldest"], asked["version"] + 1):
                 return self._reply(request, 409, {"error": f"the weights here are version {self.version}"})
-            self.drawn += len(order["prompts"])
-            rows = zip(order["prompts"], order["seeds"], strict=True)
-            groups = [[[[len(prompt), seed], [0.0, -1.0], False]] * order["n"] for prompt, seed in rows]
+            self.drawn += len(asked["prompts"])
+            rows = zip(asked["prompts"], asked["seeds"], strict=True)
+            groups = [[[[len(prompt), seed], [0.0, -1.0], False]] * asked["n"] for prompt, seed in rows]
             time.sleep(0.02)
             return self._reply(request, 200, {"version": self.version, "groups": groups})
         status = {"run": self.run, "version": self.version, "max_model_len": 64, "lacks": self.lacks}
@@ -146,8 +146,10 @@ PROMPTS = [[1] * (row % 5 + 1) for row in range(40)]
 
 def draw(fleet: Fleet, version: int) -> list[int]:
     """Draws, looks whether every prompt got its own answer, and gives the versions of the weights."""
-    order = Order(PROMPTS, 2, Sampling(), list(range(100, 140)), [0], fleet.run, version, version - fleet.max_staleness)
-    groups, versions = fleet.generate(order)
+    request = GenerateRequest(
+        PROMPTS, 2, Sampling(), list(range(100, 140)), [0], fleet.run, version, version - fleet.max_staleness
+    )
+    groups, versions = fleet.generate(request)
     tokens = [[member.token_ids for member in group] for group in groups]
     assert tokens == [[[len(prompt), seed]] * 2 for prompt, seed in zip(PROMPTS, range(100, 140), strict=True)]
     return versions
@@ -309,7 +311,7 @@ from morl.runtime.exchange import Exchange
 from morl.types import Sampling
 from morl_vllm.server.client import Server
 from morl_vllm.server.fleet import Fleet
-from morl_vllm.server.request import Order
+from morl_vllm.server.request import GenerateRequest
 
 folder, rank, *urls = sys.argv[1:]
 dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=int(rank), world_size=2)
@@ -318,8 +320,8 @@ fleet = Fleet(servers[:1], "run", ranks=Exchange.apart())
 print(fleet.meet(), fleet.sends)
 for version in (1, 2, 3):
     fleet.load(Path(folder) / "model.safetensors", version)
-    order = Order([[1]] * 8, 1, Sampling(), list(range(8)), [0], "run", version, version)
-    print(*fleet.generate(order)[1])
+    request = GenerateRequest([[1]] * 8, 1, Sampling(), list(range(8)), [0], "run", version, version)
+    print(*fleet.generate(request)[1])
 try:
     Fleet(servers, "run", ranks=fleet.ranks).load(Path(folder) / "model.safetensors", 4)
 except RolloutError as error:

@@ -19,11 +19,11 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from morl_vllm.isolation import REPLACED, Guest
+from morl_vllm.isolation import REPLACED, ProcessIsolation
 
 
-def guest(**environment: str | None) -> Guest:
-    return Guest(environment, eager=False)
+def isolation(**environment: str | None) -> ProcessIsolation:
+    return ProcessIsolation(environment, eager=False)
 
 
 def nothing(*args: Any) -> None:
@@ -35,7 +35,7 @@ def test_random_generators() -> None:
         return random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
 
     before = states()
-    with guest().at_work():
+    with isolation().at_work():
         random.seed(0), np.random.seed(0), torch.manual_seed(0)
         torch.rand(3)
     assert states() == before
@@ -45,7 +45,7 @@ def test_random_generators_after_an_error() -> None:
     before = torch.get_rng_state()
 
     def fail() -> None:
-        with guest().at_work():
+        with isolation().at_work():
             torch.manual_seed(0)
             raise KeyError
 
@@ -55,7 +55,7 @@ def test_random_generators_after_an_error() -> None:
 
 
 def test_draws_of_the_trainer_beside_the_engine_are_not_undone() -> None:
-    resident, entered, drawn = guest(), threading.Event(), threading.Event()
+    resident, entered, drawn = isolation(), threading.Event(), threading.Event()
 
     def sample_ahead() -> None:
         with resident.at_work():
@@ -74,7 +74,7 @@ def test_draws_of_the_trainer_beside_the_engine_are_not_undone() -> None:
 
 def test_functions_are_the_trainers_outside_and_the_engines_within() -> None:
     trainers = [getattr(*place) for place in REPLACED]
-    resident = guest()
+    resident = isolation()
     with resident.at_work():
         torch.set_num_threads = nothing
     assert [getattr(*place) for place in REPLACED] == trainers
@@ -86,7 +86,7 @@ def test_functions_are_the_trainers_outside_and_the_engines_within() -> None:
 def test_number_of_threads() -> None:
     before = torch.get_num_threads()
     real = torch.set_num_threads
-    with guest().at_work():
+    with isolation().at_work():
         real(before + 1)
         torch.set_num_threads = nothing
     assert torch.get_num_threads() == before
@@ -97,7 +97,7 @@ def test_environment_is_the_trainers_outside_and_the_engines_within(monkeypatch:
     monkeypatch.setenv("OF_BOTH", "trainer")
     monkeypatch.delenv("OF_ENGINE", raising=False)
     before = dict(os.environ)
-    resident = guest(OF_BOTH="engine", OF_TRAINER=None)
+    resident = isolation(OF_BOTH="engine", OF_TRAINER=None)
     with resident.at_work():
         assert os.environ["OF_BOTH"] == "engine"
         assert "OF_TRAINER" not in os.environ
@@ -112,18 +112,18 @@ def test_environment_is_the_trainers_outside_and_the_engines_within(monkeypatch:
 
 def test_garbage_collection() -> None:
     frozen = gc.get_freeze_count()
-    with guest().at_work(leaving=True):
+    with isolation().at_work(leaving=True):
         assert gc.get_freeze_count() == frozen
         gc.freeze()
         assert gc.get_freeze_count() > frozen
     assert gc.get_freeze_count() == frozen
-    with guest().at_work():
+    with isolation().at_work():
         assert gc.get_freeze_count() > frozen
     assert gc.get_freeze_count() == frozen
 
 
 def test_autocast_and_gradients_stop_at_the_engine() -> None:
-    with torch.autocast("cpu", torch.bfloat16), guest().at_work():
+    with torch.autocast("cpu", torch.bfloat16), isolation().at_work():
         product = torch.ones(2, 2, requires_grad=True) @ torch.ones(2, 2)
     assert product.dtype == torch.float32
     assert not product.requires_grad
@@ -133,7 +133,7 @@ def test_the_engine_computes_with_the_trainers_precision() -> None:
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("high")
     try:
-        with guest().at_work():
+        with isolation().at_work():
             torch.set_float32_matmul_precision("highest")
             assert torch.get_float32_matmul_precision() == "high"
         assert torch.get_float32_matmul_precision() == "high"
@@ -143,7 +143,7 @@ def test_the_engine_computes_with_the_trainers_precision() -> None:
 
 def test_tracebacks_look_as_before() -> None:
     before = sys.excepthook
-    with guest().at_work():
+    with isolation().at_work():
         sys.excepthook = nothing
     assert sys.excepthook is before
 
@@ -153,7 +153,7 @@ def test_compiled_functions_run_as_written() -> None:
         return x + 1 if not torch.compiler.is_compiling() else x + 100
 
     compiled: Callable[[torch.Tensor], torch.Tensor] = torch.compile(increment, backend="eager")
-    with Guest({}, eager=True).at_work():
+    with ProcessIsolation({}, eager=True).at_work():
         assert compiled(torch.zeros(1)) == 1
     assert compiled(torch.zeros(1)) == 100
 
@@ -161,7 +161,7 @@ def test_compiled_functions_run_as_written() -> None:
 def test_a_process_group_outlives_the_engine(tmp_path: Path) -> None:
     dist.init_process_group("gloo", store=dist.FileStore(str(tmp_path / "store"), 1), rank=0, world_size=1)
     try:
-        with guest().at_work():
+        with isolation().at_work():
             own = dist.new_group([0])
             dist.destroy_process_group(own)
             dist.destroy_process_group()
@@ -173,7 +173,7 @@ def test_a_process_group_outlives_the_engine(tmp_path: Path) -> None:
 
 
 def test_the_engines_own_process_group_ends_with_it(tmp_path: Path) -> None:
-    resident = guest()
+    resident = isolation()
     with resident.at_work():
         dist.init_process_group("gloo", store=dist.FileStore(str(tmp_path / "store"), 1), rank=0, world_size=1)
     with resident.at_work():

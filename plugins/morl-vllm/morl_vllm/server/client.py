@@ -13,7 +13,7 @@ from attrs import define, field
 from morl.errors import ConfigError, RolloutError
 from morl_vllm.sampling import Drawn
 from morl_vllm.server.key import VARIABLE
-from morl_vllm.server.request import Order
+from morl_vllm.server.request import GenerateRequest
 
 CONNECT_SECONDS = 5.0
 """How long a server may take to accept a connection, and to say how it is; one that is busy still does."""
@@ -79,13 +79,13 @@ class Server:
                 "PUT", f"/morl/weights?{urlencode({'run': run, 'version': version})}", body, checkpoint.stat().st_size
             )
 
-    def generate(self, order: Order) -> tuple[list[list[Drawn]], int]:
-        """Completions of each prompt, and the version of the weights that drew them: one that the order allows.
+    def generate(self, request: GenerateRequest) -> tuple[list[list[Drawn]], int]:
+        """Completions of each prompt, and the version of the weights that drew them: one that the request allows.
 
         Raises:
             ServerLost: it does not answer, its engine failed, or it has other weights.
         """
-        body = order.to_json()
+        body = request.to_json()
         try:
             answer = self._ask("POST", "/morl/generate", body, len(body))
         except Refused as refused:
@@ -119,7 +119,8 @@ class Refused(RolloutError):
 
 
 _START = (
-    ": start it with `morl serve-rollouts CONFIG`, or `vllm serve` with --middleware morl_vllm.server.auth.Door"
+    ": start it with `morl serve-rollouts CONFIG`, or `vllm serve` with"
+    " --middleware morl_vllm.server.auth.AuthMiddleware"
     " --worker-extension-cls morl_vllm.worker.PolicyWorker --logprobs-mode raw_logprobs"
 )
 

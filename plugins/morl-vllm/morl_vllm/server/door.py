@@ -1,5 +1,5 @@
-"""The former place of `AuthMiddleware`; commands of servers name it."""
+"""The former name of `morl_vllm.server.auth.AuthMiddleware`, which commands that start a server may still give."""
 
-from morl_vllm.server.auth import Door
+from morl_vllm.server.auth import AuthMiddleware as Door
 
 __all__ = ["Door"]

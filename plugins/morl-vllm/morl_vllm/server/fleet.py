@@ -15,7 +15,7 @@ from morl.errors import ConfigError, MorlError, RolloutError
 from morl.runtime.exchange import Exchange
 from morl_vllm.sampling import Drawn
 from morl_vllm.server.client import Server, ServerLost
-from morl_vllm.server.request import Order
+from morl_vllm.server.request import GenerateRequest
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ class Fleet:
     Args:
         servers: at least one; the same on every rank.
         run: names the run; servers refuse to draw for another one with its weights.  The same on every rank.
-        max_staleness: how many versions older weights may be that a server goes on with where it missed the last ones.
+        max_staleness: how many versions older weights may be that a server may draw with where it missed the last ones.
         ranks: in a group of their own, for a sync may happen in a thread beside the loop.
     """
 
@@ -107,25 +107,25 @@ class Fleet:
         if not self._able(version - self.max_staleness):
             self._give_up("took the new weights")
 
-    def generate(self, order: Order) -> tuple[list[list[Drawn]], list[int]]:
+    def generate(self, request: GenerateRequest) -> tuple[list[list[Drawn]], list[int]]:
         """Completions of each prompt, from whichever server is free, and the version of the weights that drew them.
 
         Raises:
             RolloutError: no server is left.
         """
-        prompts = len(order.prompts)
-        size = -(-prompts // (REQUESTS * max(len(self._able(order.oldest)), 1)))
+        prompts = len(request.prompts)
+        size = -(-prompts // (REQUESTS * max(len(self._able(request.oldest)), 1)))
         left = deque(range(first, min(first + size, prompts)) for first in range(0, prompts, size))
         done: dict[int, tuple[list[Drawn], int]] = {}
 
         def work(server: Server) -> None:
-            while server in self._able(order.oldest):
+            while server in self._able(request.oldest):
                 try:
                     rows = left.popleft()
                 except IndexError:
                     return
                 try:
-                    groups, version = server.generate(order.part(rows))
+                    groups, version = server.generate(request.part(rows))
                 except ServerLost as fault:
                     left.append(rows)
                     self._lose(server, fault)
@@ -134,7 +134,7 @@ class Fleet:
 
         # Once more for what a server left that was lost when the others had finished.
         while left:
-            able = self._able(order.oldest)
+            able = self._able(request.oldest)
             if not able:
                 self._give_up("is left")
             _side_by_side(work, able * REQUESTS)

@@ -15,7 +15,7 @@ from typing import Any
 from attrs import define, field
 
 from morl_vllm.sampling import Drawn, sampling_params
-from morl_vllm.server.request import Order
+from morl_vllm.server.request import GenerateRequest
 from morl_vllm.weights import expected_shapes
 
 FLAGS: Mapping[str, tuple[str, str]] = {
@@ -38,7 +38,7 @@ class Refusal(Exception):
 
 
 @define(eq=False)
-class Desk:
+class RequestHandler:
     """Serves one run at a time: whoever loaded weights last.
 
     Weights are loaded when nothing is being drawn, so all tokens of a completion come from the same weights, and every
@@ -93,17 +93,17 @@ class Desk:
             self._run, self._version = run, version
         return self.status()
 
-    async def generate(self, order: Order) -> dict[str, Any]:
+    async def generate(self, request: GenerateRequest) -> dict[str, Any]:
         """The completions of each prompt, and the version of the weights that drew them.
 
         Raises:
             Refusal: 409 if other weights are loaded than those asked for; 500 where the engine failed.
         """
-        params = sampling_params(order.sampling, order.n, order.seeds, frozenset(order.end_ids))
-        async with self._turn(order) as version:
+        params = sampling_params(request.sampling, request.n, request.seeds, frozenset(request.end_ids))
+        async with self._turn(request) as version:
             try:
                 groups = await asyncio.gather(
-                    *(self._draw(prompt, one) for prompt, one in zip(order.prompts, params, strict=True))
+                    *(self._draw(prompt, one) for prompt, one in zip(request.prompts, params, strict=True))
                 )
             except Exception as error:
                 raise Refusal(500, f"vLLM failed to generate: {type(error).__name__}: {error}") from error
@@ -120,17 +120,17 @@ class Desk:
         raise RuntimeError("the engine ended a request without an answer")
 
     @asynccontextmanager
-    async def _turn(self, order: Order) -> AsyncIterator[int]:
+    async def _turn(self, request: GenerateRequest) -> AsyncIterator[int]:
         """Within it neither weights nor temperature change; gives the version of the weights."""
-        temperature = order.sampling.temperature or 1.0
+        temperature = request.sampling.temperature or 1.0
         async with self._changed:
             await self._changed.wait_for(lambda: self._drawing == 0 or self._temperature == temperature)
             version = self._version
-            if version is None or self._run != order.run or not order.oldest <= version <= order.version:
+            if version is None or self._run != request.run or not request.oldest <= version <= request.version:
                 raise Refusal(
                     409,
-                    f"the weights here are version {version} of run {self._run}, not version {order.version} of run"
-                    f" {order.run}: was the server started anew, or is it used by two runs?",
+                    f"the weights here are version {version} of run {self._run}, not version {request.version} of run"
+                    f" {request.run}: was the server started anew, or is it used by two runs?",
                 )
             if self._temperature != temperature:
                 await self._engine.collective_rpc("morl_set_temperature", args=(temperature,))

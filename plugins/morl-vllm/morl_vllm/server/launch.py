@@ -1,4 +1,4 @@
-"""vLLM's own server, with morl's door in front of it."""
+"""vLLM's own server, with morl's authentication and routes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def launch(device: str, arguments: Mapping[str, Any]) -> None:
     """
     arguments = {
         **arguments,
-        "middleware": ["morl_vllm.server.auth.Door"],
+        "middleware": ["morl_vllm.server.auth.AuthMiddleware"],
         "disable_uvicorn_access_log": True,
     }
     if device == "cpu":

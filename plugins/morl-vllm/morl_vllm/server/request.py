@@ -11,7 +11,7 @@ from morl.types import Sampling
 
 
 @frozen
-class Order:
+class GenerateRequest:
     """Completions of some prompts, under the weights of one run.
 
     Attributes:
@@ -34,7 +34,7 @@ class Order:
     version: int
     oldest: int
 
-    def part(self, rows: range) -> Order:
+    def part(self, rows: range) -> GenerateRequest:
         """The same of some of the prompts."""
         return evolve(self, prompts=[self.prompts[row] for row in rows], seeds=[self.seeds[row] for row in rows])
 
@@ -44,7 +44,7 @@ class Order:
         return json.dumps(asdict(self, recurse=False) | {"sampling": asdict(self.sampling)}).encode()
 
     @classmethod
-    def from_json(cls, text: bytes | bytearray) -> Order:
+    def from_json(cls, text: bytes | bytearray) -> GenerateRequest:
         """As it arrives.
 
         Raises:
@@ -54,4 +54,4 @@ class Order:
             given = json.loads(text)
             return cls(**given | {"sampling": Sampling(**given["sampling"])})
         except (KeyError, TypeError) as error:
-            raise ValueError(f"not an order for completions: {error}") from error
+            raise ValueError(f"not a request for completions: {error}") from error

@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ConfigError: what the config, the options or the engine's version have wrong; a port in use; too little memory.
         DataError: a policy that cannot be loaded.
         RolloutError: the engine did not start, or died.
-        KeyboardInterrupt: it was told to stop before it served; afterwards that is how it ends well.
+        KeyboardInterrupt: a signal to stop came before it served; afterwards that is how it ends well.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     overrides = [one for one in given if one.startswith("--") and "." in one.partition("=")[0]]
