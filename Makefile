@@ -30,7 +30,7 @@ endef
 demo: setup
 	$(BIN)/morl train examples/demo.yaml --output=$(DEMO_RUN)
 
-test: lint
+test: lint .venv/names
 	$(BIN)/python -m pytest $(PARALLEL)
 
 # The rollouts of vLLM, on its build for CPUs.  In an environment of its own: the engine is large, and brings along three
@@ -73,6 +73,12 @@ setup: .venv/installed
 	@.venv-vllm/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
 	@touch $@
 	$(call say,.venv-vllm is ready)
+
+# Looks at the indexes, so only when a requirement has changed.
+.venv/names: .venv/installed
+	$(call say,asking pip what it would install into an empty environment)
+	@$(BIN)/python .ci/names.py $(PIP_FLAGS)
+	@touch $@
 
 clean:
 	rm -rf .venv .venv-vllm build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import subprocess
 import sys
@@ -119,3 +120,41 @@ def test_the_command_line_tells_that_a_stranger_took_our_place(python):
     code, said = python("-m", "morl", "plugins")
     assert code == 2
     assert said.startswith(f"error: the distribution morl {STRANGERS} is installed beside {DISTRIBUTION}; both have")
+
+
+def script(name: str):
+    """A module of `.ci/`."""
+    specification = importlib.util.spec_from_file_location(f"ci_{name}", ROOT / ".ci" / f"{name}.py")
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize(
+    ("name", "place", "wrong"),
+    [
+        ("morl-llm", ROOT.as_uri(), False),
+        ("morl_llm", "https://example.org/morl_llm-9.0-py3-none-any.whl", True),
+        ("morl", "https://example.org/morl-0.1.0-py3-none-any.whl", True),
+        ("torch", "https://example.org/torch-2.13.0.whl", False),
+    ],
+)
+def test_ci_sees_what_pip_would_take_from_an_index(name, place, wrong):
+    item = {"metadata": {"name": name, "version": "9.0"}, "download_info": {"url": place}}
+    assert bool(script("names").from_elsewhere({"install": [item]})) == wrong
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        ([], "https://a.example/simple"),
+        (["--extra-index-url", "https://b.example/"], "https://a.example/simple, https://b.example/"),
+        (["--index-url=https://u:secret@c.example/", "-v"], "https://c.example/"),
+    ],
+)
+def test_make_says_where_packages_come_from(monkeypatch, flags, said):
+    module = script("indexes")
+    monkeypatch.setattr(module, "configured", lambda: iter([("index-url", "https://me:secret@a.example/simple")]))
+    assert module.places(flags) == said
+    monkeypatch.setattr(module, "configured", lambda: iter([("timeout", "60")]))
+    assert module.places([]) == "PyPI"
