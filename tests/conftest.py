@@ -13,11 +13,6 @@ CHAT_TEMPLATE = (
 )
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _one_thread() -> None:
-    torch.set_num_threads(1)
-
-
 def build_model_folder(folder: Path, *, text: str, seed: int = 0, vocabulary: int = 400, **config: object) -> Path:
     """Saves a tiny Qwen2 with a byte-level BPE tokenizer trained on `text`; returns the folder."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers

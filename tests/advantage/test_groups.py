@@ -25,7 +25,6 @@ def test_reductions_by_group() -> None:
     assert groups.rows(torch.tensor([10.0, 20.0])).tolist() == [20, 10, 20, 20]
 
 
-@settings(derandomize=True, database=None, deadline=None)
 @given(st.lists(st.floats(-1, 1), min_size=1, max_size=40), st.randoms(use_true_random=False))
 def test_sums_are_close_and_the_same_in_every_order(terms: list[float], random: object) -> None:
     groups = Groups.whole(torch.zeros(len(terms)))
@@ -54,7 +53,7 @@ def test_deviation_neither_overflows_nor_vanishes(scale: float) -> None:
 finite_floats = st.floats(allow_nan=False, allow_infinity=False)
 
 
-@settings(derandomize=True, database=None, deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(st.lists(finite_floats, min_size=2, max_size=9) | st.lists(st.floats(1, 1 + 9 * EPS), min_size=2, max_size=9))
 def test_the_error_of_a_deviation_is_within_its_bound(values: list[float]) -> None:
     """Against exact rational arithmetic, for any finite float64 and for neighbours of 1."""

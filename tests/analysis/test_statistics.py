@@ -20,7 +20,7 @@ from morl.analysis.statistics import (
     spread,
 )
 
-few = settings(max_examples=25, deadline=None)
+few = settings(max_examples=25)
 """A bootstrap takes milliseconds."""
 numbers = st.floats(-1e3, 1e3, allow_subnormal=False).map(lambda x: round(x, 6))
 samples = st.lists(numbers, min_size=2, max_size=8)

@@ -50,7 +50,7 @@ def flash(states: Sequence[Tensor], segments: list[Segment]) -> Tensor:
     return flash_attention_cpu(query, key, value, tuple(runs(segments)), tuple(prefixes(segments)), 8**-0.5)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(groups=GROUPS, kv_heads=st.sampled_from([1, 2, 4]), window=st.sampled_from([None, 1, 4]))
 def test_attention_sees_the_prompt_and_the_past(
     groups: list[tuple[int, list[int]]], kv_heads: int, window: int | None

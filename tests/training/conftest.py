@@ -126,9 +126,9 @@ def run_cli():
             [sys.executable, "-m", "morl", *command],
             capture_output=True,
             text=True,
-            timeout=280,
+            timeout=900,
             check=False,
-            env={**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo", **environment},
+            env={**os.environ, "GLOO_SOCKET_IFNAME": "lo", **environment},
         )
 
     return run

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from morl.errors import ConfigError, RewardError
@@ -229,7 +229,6 @@ VALUES = st.recursive(
 )
 
 
-@settings(deadline=None)
 @given(VALUES)
 def test_plain_values_arrive_as_they_are(value: object) -> None:
     arrived = travel(value)
@@ -308,7 +307,6 @@ def test_other_objects_are_kept() -> None:
     assert codec.decode(codec.encode([thing], keep), kept.__getitem__) == [thing]
 
 
-@settings(deadline=None)
 @given(
     st.recursive(
         st.none() | st.integers() | st.text(max_size=3) | st.floats(),

@@ -59,11 +59,6 @@ def build_model(folder: Path, family: str = "Qwen2", **options: Any) -> Path:
     return folder
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _one_thread() -> None:
-    torch.set_num_threads(1)
-
-
 @pytest.fixture(scope="session")
 def tied_model(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A Qwen2 whose head is its embedding."""
