@@ -11,9 +11,9 @@ import os
 for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(_name, os.environ.get("OMP_NUM_THREADS", "1"))  # before anything imports torch
 
-import pytest
-import torch
-from hypothesis import HealthCheck, settings
+import pytest  # noqa: E402
+import torch  # noqa: E402
+from hypothesis import HealthCheck, settings  # noqa: E402
 
 settings.register_profile(
     "morl", derandomize=True, database=None, deadline=None, suppress_health_check=[HealthCheck.too_slow]
