@@ -320,7 +320,7 @@ def test_an_interrupt_ends_a_run_with_a_way_to_go_on(config, tiny_model, sent, c
         env={**os.environ, "PYTHONPATH": "."},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         check=False,
         # A shell's background jobs ignore the signal, and their children with them.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),

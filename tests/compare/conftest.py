@@ -44,7 +44,7 @@ def slow(prompts, completions, **columns):
     """Half a second per step, and a child that would outlive a careless end."""
     child = os.fork()
     if child == 0:
-        time.sleep(60)
+        time.sleep(600)
         os._exit(0)
     with Path("children.txt").open("a") as file:
         file.write(f"{child}\\n")

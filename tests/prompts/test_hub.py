@@ -110,7 +110,7 @@ def test_without_network_the_error_says_so():
     program = "from morl.prompts import HubDataset; HubDataset('no-such-org/no-such-set').load()"
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False, env=environment
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=600, check=False, env=environment
     )
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith("morl.errors.DataError: data set 'no-such-org/no-such-set', split 'train', cannot be loaded")

@@ -39,7 +39,7 @@ CATASTROPHIC = "(a|aa)+$"
 
 
 def test_a_pattern_that_backtracks_for_ever_fails_its_completion_only():
-    scores = RewardScorer({"r": RewardEntry(RegexReward(CATASTROPHIC, time_limit=0.1))}).score(
+    scores = RewardScorer({"r": RewardEntry(RegexReward(CATASTROPHIC, time_limit=2.0))}).score(
         texts("a" * 60 + "!", "aaa")
     )
     assert scores.failed_BK.flatten().tolist() == [True, False]
@@ -47,19 +47,13 @@ def test_a_pattern_that_backtracks_for_ever_fails_its_completion_only():
 
 
 def test_other_threads_run_while_a_pattern_backtracks():
-    ticks = []
-    stop = threading.Event()
-
-    def tick():
-        while not stop.wait(0.01):
-            ticks.append(time.perf_counter())
-
-    thread = threading.Thread(target=tick, daemon=True)
+    reward = RegexReward(CATASTROPHIC, time_limit=2.0)
+    thread = threading.Thread(target=reward.score, args=(texts("a" * 60 + "!"),))
     thread.start()
-    RegexReward(CATASTROPHIC, time_limit=0.5).score(texts("a" * 60 + "!"))
-    stop.set()
+    for _ in range(5):  # more would be a matter of time on a busy machine
+        time.sleep(0.01)
+    assert thread.is_alive(), "it held this thread up until it was done"
     thread.join()
-    assert len(ticks) > 5
 
 
 # Tags ----------------------------------------------------------------------------------------------------------------

@@ -75,7 +75,7 @@ class Overlapping(TransformersBackend):
 
     def generate(self, *args):
         self.calls += 1
-        if self.calls > 2 and not self.updating.acquire(timeout=60):
+        if self.calls > 2 and not self.updating.acquire(timeout=600):
             self.late += 1
         return super().generate(*args)
 

@@ -14,7 +14,14 @@ from morl_code.judge import FunctionTest, Judge, Limits, Program, StdioTest, Ver
 
 @pytest.fixture(scope="module")
 def judge() -> Iterator[Judge]:
-    with Judge(limits=Limits(wall=1.5, total=6, memory=512), workers=1) as judge:
+    """Its limits are those of a busy machine; what is to meet one is given to `brief`."""
+    with Judge(limits=Limits(wall=60, total=300, cpu=60, memory=512), workers=1) as judge:
+        yield judge
+
+
+@pytest.fixture(scope="module")
+def brief() -> Iterator[Judge]:
+    with Judge(limits=Limits(wall=3, total=60, cpu=60, memory=512), workers=1) as judge:
         yield judge
 
 
@@ -28,7 +35,7 @@ def run(judge: Judge, source: str, *tests: str | tuple[str, str], **options: obj
 # Function tests ------------------------------------------------------------------------------------------------------
 
 
-def test_cases_count_one_by_one(judge: Judge) -> None:
+def test_cases_count_one_by_one(brief: Judge) -> None:
     source = """
 def f(x):
     if x == 1: raise KeyError("one")
@@ -37,14 +44,14 @@ def f(x):
     if x == 3: __import__("os")._exit(0)
     return x
 """
-    verdict = run(judge, source, *(f"assert f({x}) == {x}" for x in range(5)), "assert f(5) == 6")
+    verdict = run(brief, source, *(f"assert f({x}) == {x}" for x in range(5)), "assert f(5) == 6")
     assert verdict.passed == (True, False, False, False, True, False)
     assert verdict.share == 2 / 6
     assert not verdict.ran
     assert verdict.errors == (
         None,
         "KeyError: 'one'",
-        "timed out after 1.5 s",
+        "timed out after 3 s",
         "the program ended before the tests did",
         None,
         "wrong answer: assert f(5) == 6",
@@ -90,14 +97,14 @@ def test_errors_are_plain_text(judge: Judge) -> None:
     assert len(error) == 500
 
 
-def test_a_program_that_hangs_at_once_is_not_tried_again(judge: Judge) -> None:
-    verdict = run(judge, "while True: pass", *["pass"] * 20)
-    assert verdict.errors == ("timed out after 1.5 s",) * 20
+def test_a_program_that_hangs_at_once_is_not_tried_again(brief: Judge) -> None:
+    verdict = run(brief, "while True: pass", *["pass"] * 20)
+    assert verdict.errors == ("timed out after 3 s",) * 20
 
 
 def test_the_cases_of_a_program_share_a_limit() -> None:
     with Judge(limits=Limits(wall=1, total=2), workers=1) as own:
-        verdict = run(own, "import time\ndef f(): time.sleep(10)", *["f()"] * 6)
+        verdict = run(own, "import time\ndef f(): time.sleep(600)", *["f()"] * 6)
     late = "not run: the 2 s of all cases were over"
     assert verdict.errors[0] == "timed out after 1 s"
     assert verdict.errors[-1] == late
@@ -105,7 +112,7 @@ def test_the_cases_of_a_program_share_a_limit() -> None:
 
 
 def test_processor_time_is_limited() -> None:
-    with Judge(limits=Limits(wall=20, total=20, cpu=1), workers=1) as own:
+    with Judge(limits=Limits(wall=120, total=240, cpu=1), workers=1) as own:
         verdict = run(own, "def f():\n    while True: pass", "f()", "pass")
     assert verdict.errors == ("used 1 s of processor time", None)
 
@@ -265,17 +272,17 @@ def test_standard_output_is_compared_line_by_line(judge: Judge) -> None:
     assert verdict.errors[1] == "wrong answer: 'a b'"
 
 
-def test_errors_of_scripts_are_bugs(judge: Judge) -> None:
+def test_errors_of_scripts_are_bugs(judge: Judge, brief: Judge) -> None:
     for source, error in (
         ("print(5) +", "SyntaxError: invalid syntax"),
         ("print(int(input()))\n1 / 0", "ZeroDivisionError: division by zero"),
         ("print(5)\nexit(3)", "exit code 3"),
         ("print(5)\nimport os\nos.abort()", "died of SIG"),
-        ("print(5)\nimport time\ntime.sleep(5)", "timed out after 1.5 s"),
+        ("print(5)\nimport time\ntime.sleep(600)", "timed out after 3 s"),
         ("print('x' * 2**24)", "OSError: [Errno 27] File too large"),
         ("x = 'x' * 2**30", "MemoryError"),
     ):
-        verdict = run(judge, source, ("5", "5"))
+        verdict = run(brief if "timed out" in error else judge, source, ("5", "5"))
         assert (verdict.passed, verdict.ran) == ((False,), False)
         assert error in (verdict.errors[0] or ""), verdict
 

@@ -49,7 +49,8 @@ def isolation() -> str:
 @pytest.fixture(scope="module")
 def make(isolation: str) -> Callable[..., CodeReward]:
     def make(**options: Any) -> CodeReward:
-        return CodeReward(**{"isolation": isolation, "workers": 2} | options)
+        patient = {"seconds": 60.0, "total_seconds": 300.0}  # a busy machine takes its time
+        return CodeReward(**{"isolation": isolation, "workers": 2} | patient | options)
 
     return make
 
@@ -117,7 +118,7 @@ def test_scores_stand_in_the_order_of_the_completions(reward: CodeReward) -> Non
 
 def test_one_case_that_hangs_costs_that_case_only(make: Callable[..., CodeReward]) -> None:
     program = "def double(x):\n    while x > 1: pass\n    return 2 * x"
-    scores = make(seconds=1.0).score([completion(block(program), DOUBLE)])
+    scores = make(seconds=3.0).score([completion(block(program), DOUBLE)])
     assert scores == {"pass": [0.5], "bug": [0.0]}
 
 
@@ -255,11 +256,10 @@ def test_every_reference_of_humaneval_passes_and_no_empty_function_does(reward: 
 
 @need_data
 @pytest.mark.slow
-def test_every_reference_of_mbpp_passes(make: Callable[..., CodeReward]) -> None:
+def test_every_reference_of_mbpp_passes(reward: CodeReward) -> None:
     prompts = MBPP(path=str(DATA / "mbpp" / "mbpp.jsonl"), split="all", challenge=True).load()
     assert len(prompts) == 974
-    patient = make(seconds=60.0, total_seconds=120.0)  # one reference takes several seconds
-    scores = patient.score([Completion(prompt, prompt.columns["reference"], (1,)) for prompt in prompts])
+    scores = reward.score([Completion(prompt, prompt.columns["reference"], (1,)) for prompt in prompts])
     assert scores == {"pass": [1.0] * 974, "bug": [1.0] * 974}
 
 

