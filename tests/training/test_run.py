@@ -28,7 +28,7 @@ DAMPED = {"optimizer.eps": 1e-3}
 ROUNDING = 1e-4
 """Between the weights of runs whose sums have another order only, relative to the distance moved; see `difference`.
 
-These weights are 23 times as long as the distance they move, and float32 rounds each by at most 2^-24 of its size: eight
+These weights are 23 times as long as the distance they move, and float32 rounds each by at most 2^-24 of its size: 8
 updates in two runs come to 2 * 8 * 23 * 2^-24 = 2.2e-5 at worst, and rounded gradients to no more.  About 1e-6 is seen.
 """
 MISTAKE = 100 * ROUNDING
