@@ -6,7 +6,7 @@ Axes, used as suffixes of tensor names:
 
     P  prompts of a batch              B  completions of a batch, B = P * G
     G  completions of one prompt       K  rewards
-    T  positions of a right-padded completion, or, in a flat batch of tokens, all its completion tokens
+    T  positions of a right-padded completion, or, in a flat batch of tokens, all its sampled tokens
 
 Importing this module needs torch and attrs, nothing else.
 """
@@ -15,46 +15,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import torch
-from attrs import evolve, field, frozen, validators
+from attrs import field, frozen, validators
 from torch import Tensor
 
+from morl.completions import Completion as Completion
+from morl.completions import CompletionStatus as CompletionStatus
+from morl.completions import Message as Message
+from morl.completions import Prompt as Prompt
+from morl.completions import Spans as Spans
+from morl.completions import Turn as Turn
 from morl.errors import ConfigError, RewardError, suggest
-
-Message: TypeAlias = Mapping[str, Any]
-"""One chat message, `{"role": ..., "content": ...}`."""
-
-
-@frozen(eq=False)
-class Prompt:
-    """One row of a prompt source.
-
-    Attributes:
-        content: plain text, or the chat messages that the tokenizer's chat template renders.
-        columns: everything else the row holds; reward providers read their references from here.
-    """
-
-    content: str | Sequence[Message]
-    columns: Mapping[str, Any] = field(factory=dict)
-
-
-@frozen(eq=False)
-class EncodedPrompt:
-    """A prompt as the policy reads it.
-
-    Attributes:
-        prompt: where it came from.
-        text: what the tokenizer was given.
-        token_ids: at least one token.
-        index: row of the prompt in its source.
-    """
-
-    prompt: Prompt
-    text: str
-    token_ids: tuple[int, ...]
-    index: int = 0
+from morl.rollouts import EncodedPrompt as EncodedPrompt
+from morl.rollouts import RolloutBatch as RolloutBatch
 
 
 @frozen
@@ -74,114 +49,6 @@ class Sampling:
     top_k: int = field(default=0, validator=validators.ge(0))
     max_tokens: int = field(default=256, validator=validators.ge(1))
     stop: tuple[str, ...] = field(default=(), converter=tuple)
-
-
-@frozen(eq=False)
-class Completion:
-    """One sampled completion, as a reward provider sees it.
-
-    Attributes:
-        prompt: the prompt with its columns.
-        text: decoded without special tokens; may be empty.
-        token_ids: as sampled, the end-of-sequence token included where one was drawn.
-        truncated: ended by the token limit and not by itself.
-    """
-
-    prompt: Prompt
-    text: str
-    token_ids: tuple[int, ...]
-    truncated: bool = False
-
-    @property
-    def length(self) -> int:
-        """Number of sampled tokens."""
-        return len(self.token_ids)
-
-
-@frozen(eq=False)
-class RolloutBatch:
-    """Completions of one generation call, the G completions of a prompt side by side.  All tensors are on the CPU.
-
-    Attributes:
-        prompts: P prompts.
-        group_ids_B: row of each completion's prompt in `prompts`, int64.
-        completion_ids_BT: sampled tokens, right-padded with 0, int64.
-        completion_mask_BT: True at sampled tokens.
-        rollout_logprobs_BT: log-probability of each sampled token under softmax(logits / temperature), before top-p
-            and top-k cut the distribution (temperature 0: under temperature 1); float32, 0 at padding.
-        truncated_B: ended by the token limit.
-        texts: B decoded completions, without special tokens.
-        weights_versions_B: version, as `sync_weights` was told it, of the weights that drew each completion; int64.
-    """
-
-    prompts: tuple[EncodedPrompt, ...]
-    group_ids_B: Tensor
-    completion_ids_BT: Tensor
-    completion_mask_BT: Tensor
-    rollout_logprobs_BT: Tensor
-    truncated_B: Tensor
-    texts: tuple[str, ...]
-    weights_versions_B: Tensor
-
-    def __attrs_post_init__(self) -> None:
-        B, T = self.completion_ids_BT.shape
-        assert self.completion_mask_BT.shape == self.rollout_logprobs_BT.shape == (B, T)
-        assert self.group_ids_B.shape == self.truncated_B.shape == self.weights_versions_B.shape == (B,)
-        assert len(self.texts) == B
-
-    def __len__(self) -> int:
-        return len(self.texts)
-
-    @property
-    def lengths_B(self) -> Tensor:
-        """Number of sampled tokens of each completion, int64."""
-        return self.completion_mask_BT.sum(1)
-
-    def completions(self) -> list[Completion]:
-        """The rows as reward providers see them."""
-        columns = (self.completion_ids_BT, self.lengths_B, self.group_ids_B, self.truncated_B)
-        return [
-            Completion(self.prompts[group].prompt, text, tuple(ids[:length]), truncated)
-            for ids, length, group, truncated, text in zip(*(c.tolist() for c in columns), self.texts, strict=True)
-        ]
-
-    def select(self, rows: Sequence[int]) -> RolloutBatch:
-        """These completions only, in this order; `prompts` stays whole."""
-        index = torch.as_tensor(rows, dtype=torch.int64)
-        longest = int(self.lengths_B[index].max()) if len(index) else 0
-        return evolve(
-            self,
-            group_ids_B=self.group_ids_B[index],
-            completion_ids_BT=self.completion_ids_BT[index, :longest],
-            completion_mask_BT=self.completion_mask_BT[index, :longest],
-            rollout_logprobs_BT=self.rollout_logprobs_BT[index, :longest],
-            truncated_B=self.truncated_B[index],
-            texts=tuple(self.texts[row] for row in index.tolist()),
-            weights_versions_B=self.weights_versions_B[index],
-        )
-
-    @staticmethod
-    def concatenate(batches: Sequence[RolloutBatch]) -> RolloutBatch:
-        """One batch of all rows; prompts are appended and group ids shifted accordingly."""
-        longest = max(batch.completion_ids_BT.shape[1] for batch in batches)
-        offsets = [0]
-        for batch in batches:
-            offsets.append(offsets[-1] + len(batch.prompts))
-
-        def padded(name: str) -> Tensor:
-            parts = [getattr(batch, name) for batch in batches]
-            return torch.cat([torch.nn.functional.pad(part, (0, longest - part.shape[1])) for part in parts])
-
-        return RolloutBatch(
-            prompts=tuple(prompt for batch in batches for prompt in batch.prompts),
-            group_ids_B=torch.cat([b.group_ids_B + offset for b, offset in zip(batches, offsets, strict=False)]),
-            completion_ids_BT=padded("completion_ids_BT"),
-            completion_mask_BT=padded("completion_mask_BT"),
-            rollout_logprobs_BT=padded("rollout_logprobs_BT"),
-            truncated_B=torch.cat([batch.truncated_B for batch in batches]),
-            texts=tuple(text for batch in batches for text in batch.texts),
-            weights_versions_B=torch.cat([batch.weights_versions_B for batch in batches]),
-        )
 
 
 @frozen(eq=False)
@@ -213,7 +80,9 @@ class RewardMatrix:
         names: K distinct names.
         weights: weight by reward name; 1 where a name is absent.
         valid_BK: False = missing, whatever stands in `values_BK`; default: not NaN.
-        lengths_B: completion lengths in tokens, for estimators that want them.
+        lengths_B: sampled tokens of each completion, for estimators that want them.
+        spans: where the turns of each completion lie on the token axis, for estimators that give an advantage to every
+            token or turn: `(start, end)` of each turn, in columns of `Advantages.values_BT`.
 
     Raises:
         ValueError: shapes that do not fit together.
@@ -227,6 +96,7 @@ class RewardMatrix:
     weights: Mapping[str, float] = field(factory=dict)
     valid_BK: Tensor = field(kw_only=True)
     lengths_B: Tensor | None = field(default=None, kw_only=True)
+    spans: tuple[Spans, ...] | None = field(default=None, kw_only=True)
 
     @valid_BK.default
     def _not_nan(self) -> Tensor:
@@ -243,6 +113,8 @@ class RewardMatrix:
             raise ValueError(f"valid must be a bool tensor ({B}, {K}); got {tuple(valid.shape)} {valid.dtype}")
         if self.lengths_B is not None and self.lengths_B.shape != (B,):
             raise ValueError(f"lengths must be {B} integers; got {tuple(self.lengths_B.shape)}")
+        if self.spans is not None and len(self.spans) != B:
+            raise ValueError(f"spans must have one entry for each of {B} completions; got {len(self.spans)}")
         if len(names) != K or len(set(names)) != K:
             raise ValueError(f"expected {K} distinct reward names, one per column; got {list(names)}")
         for name, weight in self.weights.items():
@@ -286,31 +158,65 @@ class RewardMatrix:
         weights = [float(self.weights.get(name, 1.0)) for name in self.names]
         return torch.tensor(weights, dtype=torch.float64, device=self.values_BK.device)
 
+    @property
+    def sampled_mask_BT(self) -> Tensor:
+        """True at the sampled tokens of the whole batch: the shape of `Advantages.values_BT`, and where it counts.
+
+        >>> spans = (((0, 1), (3, 4)), ((0, 2),))
+        >>> matrix = RewardMatrix(torch.zeros(2, 1), torch.zeros(2, dtype=torch.int64), ("r",), spans=spans)
+        >>> matrix.sampled_mask_BT.int().tolist()
+        [[1, 0, 0, 1], [1, 1, 0, 0]]
+        """
+        if self.spans is None:
+            raise ValueError("this matrix does not say where the tokens of its completions lie: give it `spans`")
+        longest = max((end for spans in self.spans for _, end in spans), default=0)
+        mask_BT = torch.zeros(len(self.spans), longest, dtype=torch.bool, device=self.values_BK.device)
+        for row, spans in enumerate(self.spans):
+            for start, end in spans:
+                mask_BT[row, start:end] = True
+        return mask_BT
+
 
 @frozen(eq=False)
 class Advantages:
     """An estimator's answer, with what explains it.
 
     Attributes:
-        values_B: one advantage per completion, in the dtype of the rewards.
+        values_B: one advantage per completion, in the dtype of the rewards; each of its sampled tokens bears it.
         contributions_BK: the part of each advantage that each reward supplies; the rows sum to `values_B`.
+        values_BT: advantages token by token, for methods that tell the turns or tokens of a completion apart; where
+            given, tokens bear these, and `values_B` is what metrics and samples show of them.  The shape is that of
+            `RewardMatrix.sampled_mask_BT`: column t is column t of `RolloutBatch.completion_ids_BT`, and what stands
+            where no token was sampled is not looked at.
     """
 
     values_B: Tensor
     contributions_BK: Tensor
+    values_BT: Tensor | None = None
 
 
 @frozen(eq=False)
 class TokenBatch:
-    """What a policy loss sees: the completion tokens of one micro-batch on one flat axis T.
+    """What a policy loss sees: the sampled tokens of one micro-batch on one flat axis T, completion by completion.
+
+    A micro-batch holds whole completions, all turns of each: their tokens never end up in different calls of the loss.
+    So a loss may take sums and means over a completion, and is given the same ones whatever the size of micro-batches
+    and the number of ranks.  It must not take them over the micro-batch: which completions share one says nothing.
+
+    Tokens of an environment are not here; the policy read them, so they are in its log-probabilities.
 
     Attributes:
         policy_logprobs_T: log-probabilities under the policy being updated; carries the gradient.
         old_logprobs_T: under the policy at the start of the update; the importance ratio's denominator.
         rollout_logprobs_T: as captured while sampling, by the weights of the rollout.
-        advantages_T: each token bears its completion's advantage.
+        advantages_T: each token bears its completion's advantage, or its own where the estimator gave one.
         rows_T: completion that each token belongs to, int64, counted within this micro-batch.
         ref_logprobs_T: under the reference policy; None where the loss did not ask for one.
+        entropy_T: entropy in nats of the distribution that each token was drawn from, under the policy being updated;
+            carries the gradient.
+        lengths_B: sampled tokens of each completion of this micro-batch, int64.
+        truncated_B: whether a limit of tokens ended it.
+        statuses: how it ended.
     """
 
     policy_logprobs_T: Tensor
@@ -319,6 +225,10 @@ class TokenBatch:
     advantages_T: Tensor
     rows_T: Tensor
     ref_logprobs_T: Tensor | None = None
+    entropy_T: Tensor | None = None
+    lengths_B: Tensor | None = None
+    truncated_B: Tensor | None = None
+    statuses: tuple[CompletionStatus, ...] = ()
 
 
 @frozen(eq=False)

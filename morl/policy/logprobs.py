@@ -3,7 +3,8 @@
 `logits.log_softmax(-1).gather(...)` keeps the logits, their log-softmax and, in backward, a gradient of the same size.
 Here the softmax overwrites the logits, and the gradient overwrites the softmax:
 
-    d log p(y) / d logits = (onehot(y) - softmax(logits / temperature)) / temperature
+    d log p(y) / d logits = (onehot(y) - p) / temperature,          p = softmax(logits / temperature)
+    d entropy / d logits = -p * (log p + entropy) / temperature
 """
 
 from __future__ import annotations
@@ -17,14 +18,15 @@ _CHUNK = {"cpu": 2**20, "other": 2**26}  # logits handled at a time: what a cach
 
 
 class TokenLogprobs(NamedTuple):
-    """What the policy says about completion tokens.
+    """What the policy says about sampled tokens.
 
     A named tuple rather than an attrs class: DDP and FSDP2 look for tensors in the outputs of the module they wrap, and
     find them in tuples only.
 
     Attributes:
         logprobs_T: log-probability of each token, float32, with gradient.
-        entropy_T: entropy in nats of the distribution each token was drawn from, float32, detached; None unless asked.
+        entropy_T: entropy in nats of the distribution each token was drawn from, float32, with gradient; None unless
+            asked.
     """
 
     logprobs_T: Tensor
@@ -41,7 +43,7 @@ def token_logprobs(
         rows_T: which of the N positions predicts each token; several tokens may share one.
         targets_T: the tokens.
         temperature: divides the logits; positive.
-        entropy: also return the entropy.
+        entropy: also return the entropy; its gradient takes no further tensor of the vocabulary's size.
 
     Example:
         >>> logits = torch.tensor([[0.0, 0.0]])
@@ -83,21 +85,37 @@ class _TokenLogprobs(torch.autograd.Function):
             if probs is not chunk:
                 chunk.copy_(probs)
         ctx.temperature = temperature
-        ctx.save_for_backward(logits_NV, rows_T, targets_T)
-        entropy_T = None if entropy_N is None else entropy_N[rows_T]
-        if entropy_T is not None:
-            ctx.mark_non_differentiable(entropy_T)
-        return chosen_T - lse_N[rows_T], entropy_T
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(logits_NV, rows_T, targets_T, entropy_N)
+        return chosen_T - lse_N[rows_T], None if entropy_N is None else entropy_N[rows_T]
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None, None]:
-        probs_NV, rows_T, targets_T = ctx.saved_tensors
-        grad_T = grads[0] / ctx.temperature
-        grad_N = torch.zeros(len(probs_NV), dtype=grad_T.dtype, device=grad_T.device).index_add_(0, rows_T, grad_T)
+    def backward(
+        ctx: Any, grad_T: Tensor | None, entropy_grad_T: Tensor | None = None
+    ) -> tuple[Tensor, None, None, None, None]:
+        probs_NV, rows_T, targets_T, entropy_N = ctx.saved_tensors
+        N = len(probs_NV)
+        if grad_T is None:
+            grad_T = torch.zeros(rows_T.shape, dtype=torch.float32, device=probs_NV.device)
+        grad_T = grad_T / ctx.temperature
         # In place: a second backward over the same graph finds a changed version of the saved tensor and is refused.
-        probs_NV.mul_(-grad_N.unsqueeze(-1))
+        factor_N1 = -_summed(grad_T, rows_T, N).unsqueeze(-1)
+        if entropy_grad_T is None:
+            probs_NV.mul_(factor_N1)
+        else:
+            entropy_grad_N1 = _summed(entropy_grad_T / ctx.temperature, rows_T, N).unsqueeze(-1)
+            for rows in _chunks(probs_NV):
+                probs = probs_NV[rows]
+                # clamp: a probability of 0 times -inf would be NaN.
+                surprise = probs.float().log().clamp(min=-1e4) + entropy_N[rows].unsqueeze(-1)
+                probs.mul_(factor_N1[rows] - entropy_grad_N1[rows] * surprise)
         probs_NV.index_put_((rows_T, targets_T), grad_T.to(probs_NV.dtype), accumulate=True)
         return probs_NV, None, None, None, None
+
+
+def _summed(values_T: Tensor, rows_T: Tensor, N: int) -> Tensor:
+    """Of the values that belong to each of N positions, the sum."""
+    return torch.zeros(N, dtype=values_T.dtype, device=values_T.device).index_add_(0, rows_T, values_T)
 
 
 def _chunks(logits_NV: Tensor) -> list[slice]:

@@ -55,6 +55,7 @@ class PolicyModel(nn.Module):
         completion_ids_BT: Tensor,
         completion_mask_BT: Tensor,
         temperature: float = 1.0,
+        sampled_mask_BT: Tensor | None = None,
     ) -> TrainingPlan:
         """What `forward` has to compute for these completions.
 
@@ -66,15 +67,17 @@ class PolicyModel(nn.Module):
             completion_ids_BT: right-padded completions, which may be empty.
             completion_mask_BT: True at their tokens.
             temperature: that they were sampled at; 0 counts as 1.
+            sampled_mask_BT: True at the tokens whose log-probabilities are wanted; the others are only read.  Default:
+                all of them.
 
         Raises:
             ValueError: tensors that do not fit together.
         """
-        rows = CompletionRows.check(prompt_ids, group_ids_B, completion_ids_BT, completion_mask_BT)
+        rows = CompletionRows.check(prompt_ids, group_ids_B, completion_ids_BT, completion_mask_BT, sampled_mask_BT)
         return (packed_plan if self.packed else padded_plan)(rows, temperature or 1.0)
 
     def forward(self, plan: TrainingPlan, *, entropy: bool = False) -> TokenLogprobs:
-        """Log-probabilities of all completion tokens, in the order of `completion_ids_BT[completion_mask_BT]`.
+        """Log-probabilities of all sampled tokens, in the order of `completion_ids_BT[sampled_mask_BT]`.
 
         They are those of softmax(logits / temperature).  One backward per forward.
         """

@@ -14,16 +14,16 @@ from morl.policy.segments import lay_out
 
 @frozen(eq=False)
 class TrainingPlan:
-    """Inputs of the model, and where the log-probabilities of the completion tokens are found in its output.
+    """Inputs of the model, and where the log-probabilities of the sampled tokens are found in its output.
 
-    Packed: R = 1, S = all tokens that some completion token needs.  Padded: one row per completion.
+    Packed: R = 1, S = all tokens that some sampled token needs.  Padded: one row per completion.
 
     Attributes:
         input_ids_RS: tokens.
         position_ids_RS: positions, each row's own.
         kept: columns of S whose logits are computed, the same ones for all rows.
-        rows_T: for each completion token, the row of the flattened R x kept logits that predicts it.
-        targets_T: the completion tokens, completion by completion.
+        rows_T: for each sampled token, the row of the flattened R x kept logits that predicts it.
+        targets_T: the sampled tokens, completion by completion.
         temperature: divides the logits.
         attention: who sees whom; None for the model's own causal attention.
     """
@@ -50,23 +50,30 @@ class CompletionRows:
         prompts: token ids of every prompt of the batch.
         groups: prompt of each completion.
         ids_BT: completion tokens, right-padded.
-        lengths: number of tokens of each completion.
+        sampled_BT: True at the tokens whose log-probabilities are wanted; the others are only read.
+        lengths: number of tokens of each completion up to the last of `sampled_BT`; what follows it changes nothing.
     """
 
     prompts: Sequence[Sequence[int]]
     groups: list[int]
     ids_BT: Tensor
+    sampled_BT: Tensor
     lengths: list[int]
 
     @classmethod
     def check(
-        cls, prompt_ids: Sequence[Sequence[int]], group_ids_B: Tensor, ids_BT: Tensor, mask_BT: Tensor
+        cls,
+        prompt_ids: Sequence[Sequence[int]],
+        group_ids_B: Tensor,
+        ids_BT: Tensor,
+        mask_BT: Tensor,
+        sampled_BT: Tensor | None = None,
     ) -> CompletionRows:
         """Checked input of `PolicyModel.make_plan`.
 
         Raises:
             ValueError: shapes that do not fit, no prompt, an empty prompt, a group id without prompt, padding that is
-                not at the end.
+                not at the end, a sampled token at padding.
         """
         if ids_BT.ndim != 2 or mask_BT.shape != ids_BT.shape or group_ids_B.shape != ids_BT.shape[:1]:
             raise ValueError(
@@ -80,19 +87,20 @@ class CompletionRows:
         if groups and not 0 <= min(groups) <= max(groups) < len(prompt_ids):
             raise ValueError(f"group ids must lie in 0..{len(prompt_ids) - 1}; got {min(groups)}..{max(groups)}")
         mask = mask_BT.cpu().bool()
-        lengths = mask.sum(1)
-        if not torch.equal(mask, torch.arange(mask.shape[1]) < lengths.unsqueeze(1)):
+        columns = torch.arange(mask.shape[1])
+        if not torch.equal(mask, columns < mask.sum(1, keepdim=True)):
             raise ValueError("completions must be right-padded: the mask has gaps")
-        return cls(prompt_ids, groups, ids_BT.cpu(), lengths.tolist())
-
-    @property
-    def mask_BT(self) -> Tensor:
-        """True at completion tokens."""
-        return torch.arange(self.ids_BT.shape[1]) < torch.tensor(self.lengths).unsqueeze(1)
+        sampled = mask if sampled_BT is None else sampled_BT.cpu().bool()
+        if sampled.shape != mask.shape or (sampled & ~mask).any():
+            raise ValueError(
+                f"the mask of sampled tokens {tuple(sampled.shape)} must lie within that of tokens {tuple(mask.shape)}"
+            )
+        lengths = ((columns + 1) * sampled).amax(1) if len(columns) else mask.sum(1)
+        return cls(prompt_ids, groups, ids_BT.cpu(), sampled, lengths.tolist())
 
     @property
     def used(self) -> list[int]:
-        """Rows that have tokens."""
+        """Rows that have sampled tokens."""
         return [row for row, length in enumerate(self.lengths) if length]
 
 
@@ -126,13 +134,13 @@ def packed_plan(batch: CompletionRows, temperature: float) -> TrainingPlan:
         start_B[row] = segment.start
     predictor_BT = start_B.unsqueeze(1) + torch.arange(batch.ids_BT.shape[1]) - 1
     predictor_BT[:, :1] = first_B.unsqueeze(1)
-    kept, rows_T = torch.unique(predictor_BT[batch.mask_BT], return_inverse=True)
+    kept, rows_T = torch.unique(predictor_BT[batch.sampled_BT], return_inverse=True)
     return TrainingPlan(
         input_ids_RS=torch.cat(input_ids).unsqueeze(0),
         position_ids_RS=torch.cat(position_ids).unsqueeze(0),
         kept=kept if len(kept) else torch.zeros(1, dtype=torch.int64),
         rows_T=rows_T,
-        targets_T=batch.ids_BT[batch.mask_BT],
+        targets_T=batch.ids_BT[batch.sampled_BT],
         temperature=temperature,
         attention=SharedPromptAttention(segments),
     )
@@ -150,16 +158,16 @@ def padded_plan(batch: CompletionRows, temperature: float) -> TrainingPlan:
     sequences = [[*prompt, *completion] for prompt, completion in zip(prompts, completions, strict=True)]
     prompt_lengths = torch.tensor([len(prompt) for prompt in prompts])
     longest = max(map(len, sequences))
-    first = int(prompt_lengths.min()) - 1
-    kept = torch.arange(first, max(longest - 1, first + 1))
-    column_RT = (prompt_lengths - 1 - first).unsqueeze(1) + torch.arange(batch.ids_BT.shape[1])
-    flat_RT = torch.arange(len(sequences)).unsqueeze(1) * len(kept) + column_RT
+    row_T, column_T = batch.sampled_BT[rows].nonzero(as_tuple=True)
+    kept, place_T = torch.unique(prompt_lengths[row_T] - 1 + column_T, return_inverse=True)
+    if not len(kept):
+        kept = prompt_lengths[:1] - 1
     input_ids = torch.tensor([ids + [0] * (longest - len(ids)) for ids in sequences])
     return TrainingPlan(
         input_ids_RS=input_ids,
         position_ids_RS=torch.arange(longest).expand(len(sequences), -1),
         kept=kept,
-        rows_T=flat_RT[: len(rows)][batch.mask_BT[rows]],
-        targets_T=batch.ids_BT[batch.mask_BT],
+        rows_T=row_T * len(kept) + place_T,
+        targets_T=batch.ids_BT[batch.sampled_BT],
         temperature=temperature,
     )

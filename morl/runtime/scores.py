@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain, compress
 
 import torch
-from attrs import frozen
+from attrs import field, frozen
 from torch import Tensor
+
+from morl.types import Spans
 
 
 @frozen(eq=False)
@@ -18,8 +21,9 @@ class BatchScores:
         values_BK: rewards as they were scored, float64, NaN where missing.
         failed_BK: the provider failed.
         dropped_B: taken out of the update by the failure policy `drop`.
-        lengths_B: tokens.
-        truncated_B: ended by the token limit.
+        lengths_B: sampled tokens.
+        truncated_B: ended by a limit of tokens.
+        spans: where the turns of each lie; default: one turn of all its tokens.
     """
 
     positions_B: Tensor
@@ -28,13 +32,20 @@ class BatchScores:
     dropped_B: Tensor
     lengths_B: Tensor
     truncated_B: Tensor
+    spans: tuple[Spans, ...] = field(kw_only=True)
+
+    @spans.default
+    def _one_turn(self) -> tuple[Spans, ...]:
+        return tuple(((0, length),) for length in self.lengths_B.tolist())
 
     def select(self, mask_B: Tensor) -> BatchScores:
-        return BatchScores(*(column[mask_B] for column in self._columns()))
+        spans = tuple(compress(self.spans, mask_B.tolist()))
+        return BatchScores(*(column[mask_B] for column in self._columns()), spans=spans)
 
     @classmethod
     def concatenate(cls, parts: Sequence[BatchScores]) -> BatchScores:
-        return cls(*(torch.cat(columns) for columns in zip(*(part._columns() for part in parts), strict=True)))
+        columns = zip(*(part._columns() for part in parts), strict=True)
+        return cls(*map(torch.cat, columns), spans=tuple(chain.from_iterable(part.spans for part in parts)))
 
     def _columns(self) -> tuple[Tensor, ...]:
         return (

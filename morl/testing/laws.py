@@ -126,6 +126,7 @@ def _absent_reward(estimator: Estimator, rewards: RewardMatrix, random: torch.Ge
         rewards.weights,
         valid_BK=torch.cat([rewards.valid_BK, ~extra.isnan()], 1),
         lengths_B=rewards.lengths_B,
+        spans=rewards.spans,
     )
     _same(estimator(rewards).values_B, estimator(wider).values_B, "with one more reward, missing everywhere")
 
@@ -215,6 +216,7 @@ def _dead_reward(estimator: Estimator, rewards: RewardMatrix, random: torch.Gene
         (*rewards.names, "dead"),
         rewards.weights,
         lengths_B=rewards.lengths_B,
+        spans=rewards.spans,
     )
     answer = estimator(wider)
     _same(estimator(rewards).values_B, answer.values_B, f"with one more reward, {dead[:, 0].tolist()}")
@@ -236,6 +238,7 @@ def take(rewards: RewardMatrix, rows: Tensor) -> RewardMatrix:
         group_ids_B=rewards.group_ids_B[rows],
         valid_BK=rewards.valid_BK[rows],
         lengths_B=None if rewards.lengths_B is None else rewards.lengths_B[rows],
+        spans=None if rewards.spans is None else tuple(rewards.spans[row] for row in rows.tolist()),
     )
 
 

@@ -143,6 +143,7 @@ class Collector:
             self.scorer.weights,
             valid_BK=~scores.values_BK.isnan() & ~scores.dropped_B[:, None],
             lengths_B=scores.lengths_B,
+            spans=scores.spans,
         )
 
     def _advantages(self, rewards: RewardMatrix) -> Advantages:
@@ -196,5 +197,6 @@ def _gather(positions_P: Tensor, rollouts: RolloutBatch, scores: RewardScores, e
         scores.dropped_B,
         rollouts.lengths_B,
         rollouts.truncated_B,
+        rollouts.spans,
     )
     return BatchScores.concatenate(exchange.gather(local))

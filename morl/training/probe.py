@@ -65,13 +65,14 @@ def probe(policy: PolicyModel, rollouts: RolloutBatch, version: int, temperature
     lengths_P = torch.tensor([len(prompt.token_ids) for prompt in rollouts.prompts])
     longest = rollouts.group_ids_B[rows[lengths_P[rollouts.group_ids_B[rows]].argmax()]]
     rows = rows[rollouts.group_ids_B[rows] == longest][:MEMBERS]
-    mask = rollouts.completion_mask_BT[rows, :TOKENS]
+    sampled = rollouts.sampled_mask_BT[rows, :TOKENS]
     plan = policy.make_plan(
         [prompt.token_ids for prompt in rollouts.prompts],
         rollouts.group_ids_B[rows],
         rollouts.completion_ids_BT[rows, :TOKENS],
-        mask,
+        rollouts.completion_mask_BT[rows, :TOKENS],
         temperature,
+        sampled,
     )
     logprobs_T = policy(plan.to(next(policy.parameters()).device)).logprobs_T
-    return Difference.between(logprobs_T.cpu(), rollouts.rollout_logprobs_BT[rows, :TOKENS][mask])
+    return Difference.between(logprobs_T.cpu(), rollouts.rollout_logprobs_BT[rows, :TOKENS][sampled])

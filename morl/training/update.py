@@ -17,7 +17,7 @@ from morl.runtime.exchange import Exchange
 from morl.training.batching import micro_batches
 from morl.training.collect import Experience
 from morl.training.probe import Difference
-from morl.types import RolloutBatch, TokenBatch
+from morl.types import Advantages, RolloutBatch, TokenBatch
 
 
 @define
@@ -42,7 +42,7 @@ class TokenSums:
 
 @frozen(eq=False)
 class FrozenLogprobs:
-    """Log-probabilities of this rank's completion tokens that no gradient flows through, each (B, T).
+    """Log-probabilities of this rank's sampled tokens that no gradient flows through, each (B, T).
 
     Attributes:
         old_BT: under the policy at the start of the update; the denominator of the importance ratio.
@@ -106,7 +106,8 @@ class Updater:
             sums: receives the loss and the per-token metrics.
             version: of the weights; None once this update has made an optimizer step.
         """
-        rows = weights_B[experience.local_rows].nonzero()[:, 0]
+        learned_B = (weights_B[experience.local_rows] != 0) & (experience.rollouts.lengths_B > 0)
+        rows = learned_B.nonzero()[:, 0]
         runs = _runs(self.policy, experience.rollouts, rows, self.budget)
         passes = _common_number(len(runs), exchange)
         for number in range(passes):
@@ -129,8 +130,8 @@ class Updater:
         """What the completions `run` of this rank add to the loss of the mini-batch."""
         rollouts, device = experience.rollouts, _device(self.policy)
         rows = experience.local_rows[run]
-        mask = rollouts.completion_mask_BT[run]
-        lengths = mask.sum(1)
+        mask = rollouts.sampled_mask_BT[run]
+        lengths, statuses = mask.sum(1), rollouts.statuses
 
         def flat(values_BT: Tensor) -> Tensor:
             return values_BT[run][mask].to(device)
@@ -145,9 +146,13 @@ class Updater:
             policy_logprobs_T=out.logprobs_T,
             old_logprobs_T=flat(logprobs.old_BT),
             rollout_logprobs_T=flat(rollouts.rollout_logprobs_BT),
-            advantages_T=spread(experience.advantages.values_B[rows]),
+            advantages_T=_advantages(experience.advantages, rows, mask).to(device),
             rows_T=torch.arange(len(run)).repeat_interleave(lengths).to(device),
             ref_logprobs_T=None if logprobs.reference_BT is None else flat(logprobs.reference_BT),
+            entropy_T=out.entropy_T,
+            lengths_B=lengths.to(device),
+            truncated_B=rollouts.truncated_B[run].to(device),
+            statuses=tuple(statuses[row] for row in run.tolist()),
         )
         losses = self.loss(batch)
         weighted = losses.values_T * spread(weights_B[rows])
@@ -160,7 +165,7 @@ class Updater:
         figures |= {
             "loss": weighted.detach(),
             "tokens": torch.ones_like(batch.advantages_T),
-            "policy/entropy": out.entropy_T,
+            "policy/entropy": out.entropy_T.detach(),
             **{f"policy/{name}": value for name, value in losses.metrics.items()},
         }
         if version is not None:
@@ -175,7 +180,7 @@ class Updater:
 def completion_logprobs(
     policy: PolicyModel, experience: Experience, temperature: float, budget: int, exchange: Exchange
 ) -> Tensor:
-    """Log-probabilities (B, T) of this rank's completion tokens under `policy`, float32, 0 at padding.
+    """Log-probabilities (B, T) of this rank's sampled tokens under `policy`, float32, 0 everywhere else.
 
     Every rank must call.
     """
@@ -188,8 +193,16 @@ def completion_logprobs(
             continue
         run = runs[number]
         logprobs_T = policy(_plan(policy, rollouts, run, temperature)).logprobs_T
-        logprobs_BT[run] = _padded(logprobs_T, rollouts.completion_mask_BT[run])
+        logprobs_BT[run] = _padded(logprobs_T, rollouts.sampled_mask_BT[run])
     return logprobs_BT
+
+
+def _advantages(advantages: Advantages, rows: Tensor, mask_BT: Tensor) -> Tensor:
+    """Advantage of each sampled token of the completions `rows` of the whole batch, whose mask is `mask_BT`."""
+    row_T, column_T = mask_BT.nonzero(as_tuple=True)
+    if advantages.values_BT is None:
+        return advantages.values_B[rows[row_T]].float()
+    return advantages.values_BT[rows[row_T], column_T].float()
 
 
 def _padded(values_T: Tensor, mask_BT: Tensor) -> Tensor:
@@ -217,7 +230,7 @@ def _idle_pass(policy: PolicyModel, experience: Experience) -> Tensor:
 def _runs(policy: PolicyModel, rollouts: RolloutBatch, rows: Tensor, budget: int) -> list[Tensor]:
     """Micro-batches of these rows."""
     prompt_lengths = [len(prompt.token_ids) for prompt in rollouts.prompts]
-    groups, lengths = rollouts.group_ids_B[rows].tolist(), rollouts.lengths_B[rows].tolist()
+    groups, lengths = rollouts.group_ids_B[rows].tolist(), rollouts.total_lengths_B[rows].tolist()
     runs = micro_batches(prompt_lengths, groups, lengths, budget, packed=policy.packed)
     return [rows[run] for run in runs]
 
@@ -231,6 +244,7 @@ def _plan(policy: PolicyModel, rollouts: RolloutBatch, rows: Tensor, temperature
         rollouts.completion_ids_BT[rows, :longest],
         mask[:, :longest],
         temperature,
+        rollouts.sampled_mask_BT[rows, :longest],
     )
     return plan.to(_device(policy))
 
