@@ -102,6 +102,25 @@ class Turn:
 
 
 @frozen(eq=False)
+class EnvironmentAnswer:
+    """What an environment answers to one reply.
+
+    Attributes:
+        messages: chat messages of the role `tool` or `user`, with text as content; none only where the episode is done.
+            A reply with calls of tools is answered with one `tool` message for each, in their order, or with none.
+        done: the episode is over, and nothing more will be asked.
+        rewards: by name, given for this reply; the reward of an episode is the sum of what its answers gave.  None
+            says that a reward does not apply; a reward that no answer gave a number is missing.
+        info: whatever else is worth keeping; of an episode the later answers override the earlier ones.
+    """
+
+    messages: Sequence[Message] = ()
+    done: bool = False
+    rewards: Mapping[str, float | None] = field(factory=dict)
+    info: Mapping[str, Any] = field(factory=dict)
+
+
+@frozen(eq=False)
 class Completion:
     """One completion, as a reward provider sees it.
 

@@ -41,6 +41,8 @@ if TYPE_CHECKING:
         Aggregation,
         Completion,
         EncodedPrompt,
+        EnvironmentAnswer,
+        Message,
         Prompt,
         RewardMatrix,
         RewardScores,
@@ -170,8 +172,66 @@ class RolloutBackend(Protocol):
 
 
 @runtime_checkable
+class Episode(Protocol):
+    """One conversation with an environment.
+
+    What an episode may define besides its methods, to be read once, before the first turn:
+        messages: `Sequence[Message]` that the environment puts after those of the prompt.
+        tools: `Sequence[Mapping]`, JSON schemas of the functions that the policy may call.
+    """
+
+    def step(self, reply: Message) -> EnvironmentAnswer | Awaitable[EnvironmentAnswer]:
+        """What the environment answers to a reply of the policy.
+
+        Called in turn with every reply, never after an answer that says `done`, and never again once it has raised or
+        has taken too long.  May be `async`.
+
+        Args:
+            reply: `{"role": "assistant", "content": ...}`; where the policy called tools, with `tool_calls`, a list of
+                `{"type": "function", "id": ..., "function": {"name": ..., "arguments": {...}}}`.
+        """
+        ...
+
+    def close(self) -> Awaitable[None] | None:
+        """Release what the episode holds: processes, connections, files.
+
+        Always called, once or more, whether the episode is done, was cut short by a limit, or has failed.  May be
+        `async`.
+        """
+        ...
+
+
+@runtime_checkable
+class Environment(Protocol):
+    """Answers the policy in a conversation: a tool, a game, a user.
+
+    Episodes of a batch are open side by side and must not touch each other.  `morl.testing.check_environment` runs the
+    checks that every environment has to pass.
+
+    What an environment may define besides `open`:
+        reward_names: names of the rewards that its episodes give; each becomes a column of the reward matrix.  Without
+            it the environment gives none.
+        required_columns: columns that every prompt must have; checked before training.
+        close: `() -> None`, called once at the end of the run, also after an error.
+    """
+
+    def open(self, prompt: Prompt, seed: int) -> Episode | Awaitable[Episode]:
+        """Begin an episode.  May be `async`.
+
+        Args:
+            prompt: with its columns.
+            seed: 0 <= seed < 2**63; whatever is random in the episode follows from it, and no global generator is
+                advanced.
+        """
+        ...
+
+
+@runtime_checkable
 class PolicyLoss(Protocol):
-    """The loss of each completion token.
+    """The loss of each sampled token.
+
+    A completion is never split over calls, so a loss may depend on all tokens of a completion (its mean ratio, say);
+    see `TokenBatch` for what it may rely on.
 
     Attributes:
         needs_reference: whether `TokenBatch.ref_logprobs_T` must be filled; False loads no reference model.
@@ -225,6 +285,11 @@ def morl_register_policy_losses() -> Mapping[str, Factory]:  # type: ignore[empt
     """Name -> factory of a `PolicyLoss`.  Used by `loss.name`."""
 
 
+@hookspec
+def morl_register_environments() -> Mapping[str, Factory]:  # type: ignore[empty-body]
+    """Name -> factory of an `Environment`.  Listed by `morl plugins`; no config key names an environment yet."""
+
+
 # Observers -----------------------------------------------------------------------------------------------------------
 
 
@@ -250,6 +315,7 @@ REGISTERING_HOOKS: Mapping[str, str] = {
     "reward provider": "morl_register_reward_providers",
     "advantage estimator": "morl_register_advantage_estimators",
     "policy loss": "morl_register_policy_losses",
+    "environment": "morl_register_environments",
 }
 """Kind of part, as errors and `morl plugins` name it -> the hook that registers it."""
 

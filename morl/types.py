@@ -23,6 +23,7 @@ from torch import Tensor
 
 from morl.completions import Completion as Completion
 from morl.completions import CompletionStatus as CompletionStatus
+from morl.completions import EnvironmentAnswer as EnvironmentAnswer
 from morl.completions import Message as Message
 from morl.completions import Prompt as Prompt
 from morl.completions import Spans as Spans

@@ -74,6 +74,7 @@ def score_held_out(
                 dropped_B=scores.dropped_B,
                 lengths_B=rollouts.lengths_B,
                 truncated_B=rollouts.truncated_B,
+                spans=rollouts.spans,
             )
         )
     # With fewer prompts than ranks some have none.

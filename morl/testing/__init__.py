@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from morl.testing.environments import check_environment
 from morl.testing.estimators import LawBroken, check_advantage_estimator
 from morl.testing.laws import ALWAYS, CLAIMS, Law
 from morl.testing.strategies import reward_matrices, reward_values
@@ -17,6 +18,7 @@ __all__ = [
     "Law",
     "LawBroken",
     "check_advantage_estimator",
+    "check_environment",
     "check_rollout_backend",
     "reward_matrices",
     "reward_values",

@@ -16,7 +16,6 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from attrs import evolve, frozen
 from torch import Tensor, nn
@@ -24,6 +23,7 @@ from torch import Tensor, nn
 from morl.hookspecs import RolloutBackend
 from morl.rollout.context import context_limit
 from morl.rollout.ends import end_tokens
+from morl.testing.requirements import random_states, require
 from morl.types import EncodedPrompt, Prompt, RolloutBatch, Sampling
 
 LONG = 300
@@ -50,7 +50,7 @@ def check_rollout_backend(
     Raises:
         AssertionError: says what the backend does not keep.
     """
-    random_states = _random_states()
+    before = random_states()
     training = [module.training for module in policy.modules()]
     backend = make_backend()
     try:
@@ -69,8 +69,8 @@ def check_rollout_backend(
         _check_weight_sync(case)
     finally:
         backend.close()
-    _require(_random_states() == random_states, "the global state of random, numpy or torch was advanced")
-    _require([m.training for m in policy.modules()] == training, "a module of the policy was left in another mode")
+    require(random_states() == before, "the global state of random, numpy or torch was advanced")
+    require([m.training for m in policy.modules()] == training, "a module of the policy was left in another mode")
 
 
 @frozen(eq=False)
@@ -116,12 +116,12 @@ class _Case:
 
 def _check_form(batch: RolloutBatch, prompts: Sequence[EncodedPrompt], n: int, sampling: Sampling, case: _Case) -> None:
     B, T = batch.completion_ids_BT.shape
-    _require(len(prompts) * n == B == len(batch.texts), f"expected {len(prompts)} x {n} completions; got {B}")
-    _require(
+    require(len(prompts) * n == B == len(batch.texts), f"expected {len(prompts)} x {n} completions; got {B}")
+    require(
         all(mine is given for mine, given in zip(batch.prompts, prompts, strict=True)),
         "`prompts` of the batch are not those given, in their order",
     )
-    _require(
+    require(
         batch.group_ids_B.tolist() == [row for row in range(len(prompts)) for _ in range(n)],
         f"completions of a prompt must stand side by side, prompts in order; got {batch.group_ids_B.tolist()}",
     )
@@ -134,21 +134,21 @@ def _check_form(batch: RolloutBatch, prompts: Sequence[EncodedPrompt], n: int, s
         ("truncated_B", torch.bool),
     ):
         got = getattr(batch, name).dtype
-        _require(got == dtype, f"{name} must be {dtype}; got {got}")
+        require(got == dtype, f"{name} must be {dtype}; got {got}")
     mask_BT = batch.completion_mask_BT
     lengths_B = batch.lengths_B
     right_padded = torch.arange(T, device=mask_BT.device) < lengths_B[:, None]
-    _require(bool((mask_BT == right_padded).all()), "completion_mask_BT is not that of right-padded rows")
-    _require(1 <= int(lengths_B.min()), "a completion has no token, not even that which ended it")
-    _require(int(lengths_B.max()) == T <= sampling.max_tokens, f"T is {T}; longest {int(lengths_B.max())} tokens")
-    _require(bool((batch.completion_ids_BT[~mask_BT] == 0).all()), "completion_ids_BT must be 0 at padding")
-    _require(bool((batch.rollout_logprobs_BT[~mask_BT] == 0).all()), "rollout_logprobs_BT must be 0 at padding")
+    require(bool((mask_BT == right_padded).all()), "completion_mask_BT is not that of right-padded rows")
+    require(1 <= int(lengths_B.min()), "a completion has no token, not even that which ended it")
+    require(int(lengths_B.max()) == T <= sampling.max_tokens, f"T is {T}; longest {int(lengths_B.max())} tokens")
+    require(bool((batch.completion_ids_BT[~mask_BT] == 0).all()), "completion_ids_BT must be 0 at padding")
+    require(bool((batch.rollout_logprobs_BT[~mask_BT] == 0).all()), "rollout_logprobs_BT must be 0 at padding")
     logprobs = batch.rollout_logprobs_BT[mask_BT]
-    _require(
+    require(
         bool(torch.isfinite(logprobs).all() and (logprobs <= 1e-6).all()), "a log-probability is above 0 or infinite"
     )
     decoded = tuple(case.tokenizer.batch_decode([list(row) for row in _tokens(batch)], skip_special_tokens=True))
-    _require(batch.texts == decoded, "texts are not the completions decoded without special tokens")
+    require(batch.texts == decoded, "texts are not the completions decoded without special tokens")
 
 
 def _check_invariants(case: _Case) -> None:
@@ -162,7 +162,7 @@ def _check_invariants(case: _Case) -> None:
 def _check_groups(case: _Case) -> None:
     (prompt,) = case.prompts([4])
     rows = _tokens(case.generate([prompt], 6, Sampling(max_tokens=12, temperature=2.0)))
-    _require(len(set(rows)) > 1, "all completions of a group are the same")
+    require(len(set(rows)) > 1, "all completions of a group are the same")
 
 
 def _check_seeds(case: _Case) -> None:
@@ -172,10 +172,10 @@ def _check_seeds(case: _Case) -> None:
     batch = case.generate(prompts, 3, sampling, seeds)
     _require_same(batch, case.generate(prompts, 3, sampling, seeds), "the same seeds gave other samples", case)
     others = case.generate(prompts, 3, sampling, [15, 16, 17, 18])
-    _require(_tokens(batch) != _tokens(others), "other seeds gave the same samples")
+    require(_tokens(batch) != _tokens(others), "other seeds gave the same samples")
     twice = [prompts[0], evolve(prompts[0], index=9)]
     rows = _tokens(case.generate(twice, 4, sampling, [1, 2]))
-    _require(rows[:4] != rows[4:], "one prompt under two seeds gave the same samples")
+    require(rows[:4] != rows[4:], "one prompt under two seeds gave the same samples")
     for group, prompt in enumerate(prompts):
         alone = case.generate([prompt], 3, sampling, [seeds[group]])
         together = batch.select(range(3 * group, 3 * group + 3))
@@ -184,7 +184,7 @@ def _check_seeds(case: _Case) -> None:
 
 def _check_ends(case: _Case) -> None:
     end_ids, V = case.end_ids, len(case.tokenizer)
-    _require(bool(end_ids), "the tokenizer has no end-of-sequence token: this suite needs one")
+    require(bool(end_ids), "the tokenizer has no end-of-sequence token: this suite needs one")
     flat = Sampling(max_tokens=1, temperature=1e4)
     prompts = case.prompts([2] * 8)
     for seed in range(0, 12 * V, 8):
@@ -192,27 +192,25 @@ def _check_ends(case: _Case) -> None:
         ended = torch.isin(
             batch.completion_ids_BT[:, 0], torch.tensor(sorted(end_ids), device=batch.truncated_B.device)
         )
-        _require(
-            bool((batch.truncated_B == ~ended).all()), "truncated_B must be set where the limit came before an end"
-        )
+        require(bool((batch.truncated_B == ~ended).all()), "truncated_B must be set where the limit came before an end")
         if ended.any():
             text = batch.texts[int(ended.nonzero()[0])]
-            _require(text == "", f"a completion of nothing but an end-of-sequence token has the text {text!r}")
+            require(text == "", f"a completion of nothing but an end-of-sequence token has the text {text!r}")
             break
     else:
         raise AssertionError(f"no end-of-sequence token in {48 * V} nearly uniform draws out of {V}")
     room = context_limit(case.base_model.config)
     limit = V if room is None else min(V, room - 2)
     batch = case.generate(prompts, 4, evolve(flat, max_tokens=limit))
-    _require(
+    require(
         0 < int(batch.truncated_B.sum()) < len(batch), "truncated_B is the same for all completions, long and short"
     )
     for row, truncated in zip(_tokens(batch), batch.truncated_B.tolist(), strict=True):
-        _require(not end_ids.intersection(row[:-1]), "a completion went on after an end-of-sequence token")
+        require(not end_ids.intersection(row[:-1]), "a completion went on after an end-of-sequence token")
         if truncated:
-            _require(len(row) == limit and row[-1] not in end_ids, "a truncated completion is short, or had ended")
+            require(len(row) == limit and row[-1] not in end_ids, "a truncated completion is short, or had ended")
         else:
-            _require(row[-1] in end_ids, "a completion that ended lacks its end-of-sequence token")
+            require(row[-1] in end_ids, "a completion that ended lacks its end-of-sequence token")
 
 
 def _check_stop_strings(case: _Case) -> None:
@@ -224,7 +222,7 @@ def _check_stop_strings(case: _Case) -> None:
         case.tokenizer.decode(list(longest[at : at + 2]), skip_special_tokens=True) for at in range(2, len(longest) - 2)
     )
     stop = next((piece.strip() for piece in pieces if piece.strip()), None)
-    _require(
+    require(
         stop is not None, f"no text in a completion of {len(longest)} tokens: give the suite a policy that says more"
     )
     assert stop is not None
@@ -235,8 +233,8 @@ def _check_stop_strings(case: _Case) -> None:
     ):
         texts = (case.tokenizer.decode(list(row[:end]), skip_special_tokens=True) for end in range(1, len(row) + 1))
         ends = next((end for end, text in enumerate(texts, 1) if stop in text), None)
-        _require(cut == row[:ends], f"stop string {stop!r}: expected the tokens {row[:ends]}; got {cut}")
-        _require(ends is None or (stop in text and not truncated), f"a completion stopped by {stop!r} lost it")
+        require(cut == row[:ends], f"stop string {stop!r}: expected the tokens {row[:ends]}; got {cut}")
+        require(ends is None or (stop in text and not truncated), f"a completion stopped by {stop!r} lost it")
 
 
 def _check_greedy(case: _Case) -> None:
@@ -249,7 +247,7 @@ def _check_greedy(case: _Case) -> None:
         table = logprobs_of(prompt.token_ids, row, 1.0)
         chosen = table.gather(1, torch.tensor(row, device=table.device)[:, None])[:, 0]
         likeliest = bool((table.amax(1) - chosen <= case.tolerance).all())
-        _require(likeliest, "temperature 0 did not take the likeliest token")
+        require(likeliest, "temperature 0 did not take the likeliest token")
     _require_logprobs(case, batch, 1.0)
 
 
@@ -277,7 +275,7 @@ def _check_special_tokens(case: _Case) -> None:
     special = sorted(i for i in case.end_ids.union(case.tokenizer.all_special_ids) if i < size)
     prompts = [EncodedPrompt(prompt.prompt, "", (*special, *ids, *special, *ids[:after]), 0) for after in (0, 2)]
     batch = case.generate(prompts, 3, Sampling(max_tokens=16))
-    _require(int(batch.lengths_B.max()) > 1, "a prompt that ends in an end-of-sequence token is not continued")
+    require(int(batch.lengths_B.max()) > 1, "a prompt that ends in an end-of-sequence token is not continued")
     _require_logprobs(case, batch, 1.0)
 
 
@@ -299,7 +297,7 @@ def _check_weight_sync(case: _Case) -> None:
         case.backend.sync_weights(8)
         after = case.generate(prompts, 3, sampling)
         _require_version(after, 8)
-        _require(
+        require(
             _tokens(before) != _tokens(after) or bool((before.rollout_logprobs_BT != after.rollout_logprobs_BT).any()),
             "samples and log-probabilities are the same after the policy changed: sync_weights had no effect",
         )
@@ -313,7 +311,7 @@ def _check_weight_sync(case: _Case) -> None:
 
 def _require_version(batch: RolloutBatch, version: int) -> None:
     versions = sorted(set(batch.weights_versions_B.tolist()))
-    _require(
+    require(
         versions == [version],
         f"weights_versions_B must be {version} everywhere after sync_weights({version}); got {versions}",
     )
@@ -327,7 +325,7 @@ def _require_logprobs(case: _Case, batch: RolloutBatch, temperature: float, when
         expected = table.gather(1, torch.tensor(row, device=table.device)[:, None])[:, 0].cpu()
         got = batch.rollout_logprobs_BT[index, : len(row)].cpu()
         worst = float((got - expected).abs().max())
-        _require(
+        require(
             worst <= case.tolerance,
             f"{when}a log-probability differs by {worst:.2g} from that of a forward pass of the policy (temperature"
             f" {temperature}, prompt of {len(prompt.token_ids)} tokens); allowed: {case.tolerance:.2g}",
@@ -353,17 +351,7 @@ def _tokens(batch: RolloutBatch) -> list[tuple[int, ...]]:
     return [completion.token_ids for completion in batch.completions()]
 
 
-def _random_states() -> tuple[object, ...]:
-    kind, keys, *rest = np.random.get_state()
-    return random.getstate(), kind, np.asarray(keys).tolist(), rest, torch.get_rng_state().tolist()
-
-
 def _require_same(one: RolloutBatch, other: RolloutBatch, otherwise: str, case: _Case) -> None:
-    _require(_tokens(one) == _tokens(other) and one.texts == other.texts, otherwise)
+    require(_tokens(one) == _tokens(other) and one.texts == other.texts, otherwise)
     worst = float((one.rollout_logprobs_BT - other.rollout_logprobs_BT).abs().max())
-    _require(worst <= case.tolerance, f"{otherwise}: log-probabilities differ by {worst:.2g}")
-
-
-def _require(kept: bool, otherwise: str) -> None:
-    if not kept:
-        raise AssertionError(otherwise)
+    require(worst <= case.tolerance, f"{otherwise}: log-probabilities differ by {worst:.2g}")

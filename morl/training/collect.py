@@ -158,7 +158,17 @@ class Collector:
                     f" expected {tuple(expected.shape)} finite numbers (check it with"
                     " morl.testing.check_advantage_estimator)"
                 )
+        if advantages.values_BT is not None:
+            self._check_token_advantages(rewards.sampled_mask_BT, advantages.values_BT)
         return advantages
+
+    def _check_token_advantages(self, sampled_BT: Tensor, values_BT: Tensor) -> None:
+        if values_BT.shape != sampled_BT.shape or not torch.isfinite(values_BT[sampled_BT]).all():
+            raise PluginError(
+                f"the advantage estimator {type(self.estimator).__name__} returned values_BT of shape"
+                f" {tuple(values_BT.shape)}; expected {tuple(sampled_BT.shape)}, the shape of"
+                " RewardMatrix.sampled_mask_BT, with finite numbers where it is True"
+            )
 
     def _local(self, rollouts: RolloutBatch, groups_P: Tensor, exchange: Exchange) -> RolloutBatch:
         """This rank's completions of the chosen groups of one round."""
@@ -197,6 +207,6 @@ def _gather(positions_P: Tensor, rollouts: RolloutBatch, scores: RewardScores, e
         scores.dropped_B,
         rollouts.lengths_B,
         rollouts.truncated_B,
-        rollouts.spans,
+        spans=rollouts.spans,
     )
     return BatchScores.concatenate(exchange.gather(local))

@@ -35,10 +35,57 @@ def test_values_gradients_and_entropy(monkeypatch: pytest.MonkeyPatch, chunk: in
     got = token_logprobs(logits * 1.0, ROWS, TARGETS, temperature=temperature, entropy=True)
     torch.autograd.backward((got.logprobs_T * weights).sum())
     assert got.entropy_T is not None
-    assert not got.entropy_T.requires_grad
     torch.testing.assert_close(got.logprobs_T, expected[ROWS, TARGETS], atol=1e-6, rtol=1e-6)
-    torch.testing.assert_close(got.entropy_T, -(expected.exp() * expected).sum(-1)[ROWS].detach(), atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(got.entropy_T, -(expected.exp() * expected).sum(-1)[ROWS], atol=1e-6, rtol=1e-6)
     torch.testing.assert_close(logits.grad, expected_grad, atol=1e-6, rtol=1e-6)
+
+
+@pytest.mark.parametrize("chunk", [1, 22, 2**20])
+@pytest.mark.parametrize("temperature", [1.0, 0.6])
+@pytest.mark.parametrize("with_logprobs", [True, False])
+def test_gradient_of_the_entropy(
+    monkeypatch: pytest.MonkeyPatch, chunk: int, temperature: float, with_logprobs: bool
+) -> None:
+    monkeypatch.setitem(logprobs._CHUNK, "cpu", chunk)
+    logits, weights = inputs()
+    expected = reference(logits, temperature)
+    loss = -((expected.exp() * expected).sum(-1)[ROWS] * weights).sum()
+    torch.autograd.backward(loss + with_logprobs * (expected[ROWS, TARGETS] * weights.flip(0)).sum())
+    expected_grad, logits.grad = logits.grad, None
+    got = token_logprobs(logits * 1.0, ROWS, TARGETS, temperature=temperature, entropy=True)
+    assert got.entropy_T is not None
+    loss = (got.entropy_T * weights).sum()
+    if with_logprobs:
+        loss = loss + (got.logprobs_T * weights.flip(0)).sum()
+    torch.autograd.backward(loss)
+    torch.testing.assert_close(logits.grad, expected_grad, atol=1e-6, rtol=1e-5)
+
+
+def test_tokens_that_the_model_rules_out_leave_the_gradient_of_the_entropy_finite() -> None:
+    logits, _ = inputs()
+    ruled_out = torch.zeros(11).index_fill(0, torch.tensor([2, 3]), -torch.inf)
+    got = token_logprobs(logits + ruled_out, ROWS, TARGETS.clamp(min=4), entropy=True)
+    assert got.entropy_T is not None
+    torch.autograd.backward(got.entropy_T.sum())
+    kept = torch.tensor([token for token in range(11) if token not in (2, 3)])
+    gradient, logits.grad = logits.grad, None
+    logprobs_NV = reference(logits[:, kept], 1.0)
+    torch.autograd.backward(-(logprobs_NV.exp() * logprobs_NV).sum(-1)[ROWS].sum())
+    torch.testing.assert_close(gradient, logits.grad, atol=1e-6, rtol=1e-5)
+
+
+def test_the_entropy_takes_no_second_tensor_of_the_vocabularys_size() -> None:
+    """Neither for a loss that uses it nor for one that does not."""
+    logits, _ = inputs()
+    saved: list[int] = []
+
+    def note(tensor: Tensor) -> Tensor:
+        saved.append(tensor.numel())
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        token_logprobs(logits * 1.0, ROWS, TARGETS, entropy=True)
+    assert sum(size >= logits.numel() for size in saved) == 1
 
 
 def test_half_precision_logits_are_normalised_in_float32() -> None:
