@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import pickle
 from typing import Any
 
 import pytest
 import torch
+from attrs import evolve
 
 from morl.errors import ConfigError, RewardError
-from morl.types import Completion, EncodedPrompt, Prompt, RewardMatrix, RolloutBatch, Sampling
+from morl.types import (
+    Completion,
+    CompletionStatus,
+    EncodedPrompt,
+    Prompt,
+    RewardMatrix,
+    RolloutBatch,
+    Sampling,
+    Turn,
+)
 
 NAN, INF = float("nan"), float("inf")
 
@@ -190,3 +201,143 @@ def test_sampling_options_out_of_range_are_refused_by_name(changes: dict[str, An
     (name,) = changes
     with pytest.raises(ValueError, match=f"'{name}' must be"):
         Sampling(**changes)
+
+
+# Conversations -------------------------------------------------------------------------------------------------------
+
+
+def turn(start: int, end: int, text: str, *, truncated: bool = False, answer: str | None = None) -> Turn:
+    answers = () if answer is None else ({"role": "user", "content": answer},)
+    return Turn(start, end, text, {"role": "assistant", "content": text}, answers, truncated, {"solved": 1.0})
+
+
+def conversations(**changes: Any) -> RolloutBatch:
+    """Two turns with two tokens of the environment between; one turn after a foreign token; foreign tokens alone."""
+    mask = torch.arange(5) < torch.tensor([5, 3, 2])[:, None]
+    sampled = torch.tensor([[1, 0, 0, 1, 1], [0, 1, 1, 0, 0], [0, 0, 0, 0, 0]]).bool()
+    ids = torch.where(mask, torch.arange(1, 16).view(3, 5), 0)
+    fields: dict[str, Any] = {
+        "prompts": (EncodedPrompt(Prompt("hi", {"answer": 3}), "hi", (7,)),),
+        "group_ids_B": torch.zeros(3, dtype=torch.int64),
+        "completion_ids_BT": ids,
+        "completion_mask_BT": mask,
+        "rollout_logprobs_BT": -ids / 100 * sampled,
+        "truncated_B": torch.tensor([False, True, False]),
+        "texts": ("b", "c", ""),
+        "weights_versions_B": torch.zeros(3, dtype=torch.int64),
+        "sampled_mask_BT": sampled,
+        "turns": ((turn(0, 1, "a", answer="go on"), turn(3, 5, "b")), (turn(1, 3, "c", truncated=True),), ()),
+        "statuses": (
+            CompletionStatus.COMPLETED,
+            CompletionStatus.CONTEXT_FULL,
+            CompletionStatus.ENVIRONMENT_TIMEOUT,
+        ),
+        "infos": ({"moves": 2}, {}, {"error": "late"}),
+    }
+    return RolloutBatch(**(fields | changes))
+
+
+def story(batch: RolloutBatch) -> list[tuple[Any, ...]]:
+    """All that rewards are told of each row, and where its turns lie."""
+    return [
+        (c.text, c.token_ids, c.length, c.truncated, c.status, dict(c.info), c.messages, spans)
+        for c, spans in zip(batch.completions(), batch.spans, strict=True)
+    ]
+
+
+def test_completions_of_conversations() -> None:
+    first, second, third = conversations().completions()
+    assert (first.text, first.token_ids, first.length, first.truncated) == ("b", (1, 4, 5), 3, False)
+    assert [message["content"] for message in first.messages] == ["hi", "a", "go on", "b"]
+    assert [message["role"] for message in first.messages] == ["user", "assistant", "user", "assistant"]
+    assert [each.length for each in first.turns] == [1, 2]
+    assert first.turns[0].rewards == {"solved": 1.0}
+    assert first.info == {"moves": 2}
+    assert (second.token_ids, second.truncated, second.status) == ((7, 8), True, "context_full")
+    assert (third.token_ids, third.length, third.turns) == ((), 0, ())
+    assert third.status is CompletionStatus.ENVIRONMENT_TIMEOUT
+
+
+def test_a_completion_of_one_turn_follows_from_its_text_and_tokens() -> None:
+    plain = Completion(Prompt([{"role": "system", "content": "be brief"}]), "yes", (4, 5), truncated=True)
+    (only,) = plain.turns
+    assert (only.start, only.end, only.text, only.answers, only.truncated) == (0, 2, "yes", (), True)
+    assert plain.status is CompletionStatus.TRUNCATED
+    assert [message["content"] for message in plain.messages] == ["be brief", "yes"]
+    assert Completion(Prompt("?"), "yes", (4,)).status == "completed"
+
+
+def test_a_batch_of_single_turns_says_so_and_follows_its_masks() -> None:
+    batch = rollouts([[2, 3]])
+    assert batch.spans == (((0, 2),), ((0, 3),))
+    assert batch.statuses == (CompletionStatus.COMPLETED, CompletionStatus.TRUNCATED)
+    assert torch.equal(batch.sampled_mask_BT, batch.completion_mask_BT)
+    cut = evolve(
+        batch,
+        completion_mask_BT=batch.completion_mask_BT & (torch.arange(3) < 1),
+        truncated_B=torch.tensor([True, False]),
+    )
+    assert cut.lengths_B.tolist() == [1, 1]
+    assert cut.spans == (((0, 1),), ((0, 1),))
+    assert cut.statuses == (CompletionStatus.TRUNCATED, CompletionStatus.COMPLETED)
+
+
+def test_select_and_concatenate_keep_conversations() -> None:
+    batch, plain = conversations(), rollouts([[2], [1]])
+    assert batch.lengths_B.tolist() == [3, 2, 0]
+    assert batch.total_lengths_B.tolist() == [5, 3, 2]
+    chosen = batch.select([2, 1])
+    assert chosen.completion_ids_BT.shape == (2, 3)
+    assert story(chosen) == [story(batch)[2], story(batch)[1]]
+    both = RolloutBatch.concatenate([plain, chosen])
+    assert story(both) == story(plain) + story(chosen)
+    assert both.sampled_mask_BT.sum(1).tolist() == [2, 1, 0, 2]
+    assert story(both.select([0, 1])) == story(plain)
+
+
+def test_conversations_can_be_stored() -> None:
+    """As batches that were sampled ahead are, in checkpoints."""
+    batch = conversations()
+    assert story(pickle.loads(pickle.dumps(batch))) == story(batch)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"sampled_mask_BT": torch.ones(3, 4, dtype=torch.bool)}, r"bool tensor \(3, 5\).*got \(3, 4\)"),
+        ({"sampled_mask_BT": torch.ones(3, 5)}, r"got \(3, 5\) torch.float32"),
+        ({"sampled_mask_BT": torch.ones(3, 5, dtype=torch.bool)}, "True where completion_mask_BT says"),
+        ({"turns": None}, "leaves tokens out: say in `turns`"),
+        ({"turns": ((), ())}, "turns must have one entry for each of the 3 completions; got 2"),
+        ({"statuses": (CompletionStatus.COMPLETED,)}, "statuses must have one entry"),
+        ({"infos": ()}, "infos must have one entry"),
+        ({"statuses": ("completed", "truncated", "completed")}, r"completion 0 must be one of morl.types.CompletionSt"),
+        ({"statuses": (CompletionStatus.COMPLETED,) * 3}, "completion 1 has the status 'completed', but truncated_B"),
+        (
+            {"turns": ((turn(0, 1, "a"), turn(2, 5, "b")), (turn(1, 3, "c", truncated=True),), ())},
+            r"turns of completion 0 lie at \[\(0, 1\), \(2, 5\)\], which is not where",
+        ),
+        (
+            {"turns": ((turn(3, 5, "a"), turn(0, 1, "b")), (turn(1, 3, "c", truncated=True),), ())},
+            "completion 0 must have tokens and follow each other",
+        ),
+        (
+            {"turns": ((turn(0, 1, "a"), turn(3, 5, "b")), (turn(1, 3, "c"),), ())},
+            "last turn of completion 1 are not those of the batch",
+        ),
+    ],
+)
+def test_masks_turns_and_statuses_that_contradict_each_other_are_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        conversations(**changes)
+
+
+def test_a_matrix_knows_where_sampled_tokens_lie() -> None:
+    values, groups = torch.zeros(3, 1), torch.zeros(3, dtype=torch.int64)
+    batch = conversations()
+    matrix = RewardMatrix(values, groups, ("r",), spans=batch.spans)
+    assert torch.equal(matrix.sampled_mask_BT, batch.sampled_mask_BT)
+    with pytest.raises(ValueError, match="give it `spans`"):
+        _ = RewardMatrix(values, groups, ("r",)).sampled_mask_BT
+    with pytest.raises(ValueError, match="spans must have one entry for each of 3 completions; got 1"):
+        RewardMatrix(values, groups, ("r",), spans=(((0, 1),),))

@@ -24,7 +24,7 @@ from morl.hookspecs import RolloutBackend
 from morl.rollout.context import context_limit
 from morl.rollout.ends import end_tokens
 from morl.testing.requirements import random_states, require
-from morl.types import EncodedPrompt, Prompt, RolloutBatch, Sampling
+from morl.types import CompletionStatus, EncodedPrompt, Prompt, RolloutBatch, Sampling
 
 LONG = 300
 """Tokens of a long prompt, where the model has room for them."""
@@ -130,12 +130,15 @@ def _check_form(batch: RolloutBatch, prompts: Sequence[EncodedPrompt], n: int, s
         ("group_ids_B", torch.int64),
         ("completion_ids_BT", torch.int64),
         ("completion_mask_BT", torch.bool),
+        ("sampled_mask_BT", torch.bool),
         ("rollout_logprobs_BT", torch.float32),
         ("truncated_B", torch.bool),
     ):
         got = getattr(batch, name).dtype
         require(got == dtype, f"{name} must be {dtype}; got {got}")
     mask_BT = batch.completion_mask_BT
+    # One turn of the policy: nobody else has put a token in.
+    require(bool((batch.sampled_mask_BT == mask_BT).all()), "sampled_mask_BT leaves out tokens that were sampled")
     lengths_B = batch.lengths_B
     right_padded = torch.arange(T, device=mask_BT.device) < lengths_B[:, None]
     require(bool((mask_BT == right_padded).all()), "completion_mask_BT is not that of right-padded rows")
@@ -149,6 +152,18 @@ def _check_form(batch: RolloutBatch, prompts: Sequence[EncodedPrompt], n: int, s
     )
     decoded = tuple(case.tokenizer.batch_decode([list(row) for row in _tokens(batch)], skip_special_tokens=True))
     require(batch.texts == decoded, "texts are not the completions decoded without special tokens")
+    _check_turns(batch)
+
+
+def _check_turns(batch: RolloutBatch) -> None:
+    columns = (batch.turns, batch.statuses, batch.lengths_B.tolist(), batch.truncated_B.tolist(), batch.texts)
+    for row, (turns, status, length, truncated, text) in enumerate(zip(*columns, strict=True)):
+        got = [(turn.start, turn.end, turn.text, dict(turn.reply), turn.truncated) for turn in turns]
+        expected = (0, length, text, {"role": "assistant", "content": text}, truncated)
+        require(got == [expected], f"`turns` of completion {row} must be the one turn {expected}; got {got}")
+        require(not turns[0].answers, f"completion {row} holds answers of an environment, which nobody asked")
+        ended = CompletionStatus.TRUNCATED if truncated else CompletionStatus.COMPLETED
+        require(status == ended, f"`statuses` of completion {row} must be {ended.value}; got {status.value}")
 
 
 def _check_invariants(case: _Case) -> None:

@@ -15,7 +15,7 @@ from morl.policy.load import load_policy, load_tokenizer
 from morl.policy.options import LoRA
 from morl.rollout.transformers import TransformersBackend
 from morl.testing.rollouts import check_rollout_backend
-from morl.types import EncodedPrompt, Prompt, RolloutBatch, Sampling
+from morl.types import CompletionStatus, EncodedPrompt, Prompt, RolloutBatch, Sampling, Turn
 
 
 def encoded(*rows: tuple[int, ...]) -> list[EncodedPrompt]:
@@ -89,7 +89,31 @@ class Altering(TransformersBackend):
             case "end":
                 mask = mask & ((ids != 0) | (torch.arange(ids.shape[1]) == 0))
                 return evolve(batch, completion_mask_BT=mask, rollout_logprobs_BT=logprobs * mask)
+            case "sampled":
+                # The end-of-sequence token is forgotten, as by an engine that appends it.
+                sampled = mask & ~torch.isin(ids, torch.tensor(self._tokenizer.eos_token_id))
+                ends = sampled.sum(1).tolist()
+                turns = [() if not end else (evolve(own[0], end=end),) for own, end in zip(batch.turns, ends, strict=True)]
+                return evolve(batch, sampled_mask_BT=sampled, turns=tuple(turns))
+            case "status":
+                return evolve(batch, statuses=(CompletionStatus.TURN_LIMIT,) * len(batch))
+            case "turns":
+                return evolve(batch, turns=tuple(_halved(own[0]) for own in batch.turns))
+            case "reply":
+                turns = [(evolve(own[0], reply={"role": "user", "content": own[0].text}),) for own in batch.turns]
+                return evolve(batch, turns=tuple(turns))
+            case "answers":
+                said = ({"role": "user", "content": "well"},)
+                return evolve(batch, turns=tuple((evolve(own[0], answers=said),) for own in batch.turns))
         return batch
+
+
+def _halved(turn: Turn) -> tuple[Turn, ...]:
+    """Two turns where there is one of two tokens at least."""
+    if turn.length == 1:
+        return (turn,)
+    middle = turn.length // 2
+    return (evolve(turn, end=middle), evolve(turn, start=middle))
 
 
 @pytest.mark.parametrize(
@@ -104,6 +128,11 @@ class Altering(TransformersBackend):
         (lambda: Altering(wrong="order"), "side by side"),
         (lambda: Altering(wrong="end"), "T is|end-of-sequence|truncated|texts"),
         (lambda: Altering(wrong="stop"), "stop string"),
+        (lambda: Altering(wrong="sampled"), "sampled_mask_BT leaves out tokens"),
+        (lambda: Altering(wrong="status"), "`statuses` of completion 0 must be"),
+        (lambda: Altering(wrong="turns"), "must be the one turn"),
+        (lambda: Altering(wrong="reply"), "must be the one turn"),
+        (lambda: Altering(wrong="answers"), "answers of an environment, which nobody asked"),
     ],
 )
 def test_conformance_catches(tiny_model: Path, faulty: Any, message: str) -> None:
