@@ -93,7 +93,9 @@ class Altering(TransformersBackend):
                 # The end-of-sequence token is forgotten, as by an engine that appends it.
                 sampled = mask & ~torch.isin(ids, torch.tensor(self._tokenizer.eos_token_id))
                 ends = sampled.sum(1).tolist()
-                turns = [() if not end else (evolve(own[0], end=end),) for own, end in zip(batch.turns, ends, strict=True)]
+                turns = [
+                    () if not end else (evolve(own[0], end=end),) for own, end in zip(batch.turns, ends, strict=True)
+                ]
                 return evolve(batch, sampled_mask_BT=sampled, turns=tuple(turns))
             case "status":
                 return evolve(batch, statuses=(CompletionStatus.TURN_LIMIT,) * len(batch))
