@@ -56,6 +56,42 @@ def test_agrees_with_rows_one_by_one(
     assert_agree(PolicyModel(make_model(family), packed), make_model(family), batch, one_by_one)
 
 
+def foreign(batch: Batch) -> Tensor:
+    """A mask of sampled tokens: a third of the tokens is foreign, first and last ones, and one completion entirely."""
+    mask = batch[3]
+    sampled = mask & (torch.rand(mask.shape, generator=torch.Generator().manual_seed(3)) < 0.66)
+    sampled[0, 0], sampled[3, :2], sampled[5, -3:], sampled[9] = True, False, False, False
+    return sampled
+
+
+@pytest.mark.parametrize("packed", [True, False], ids=["packed", "padded"])
+def test_foreign_tokens_are_read_and_not_asked_for(
+    family: str, packed: bool, make_model: MakeModel, batch: Batch, one_by_one: OneByOne
+) -> None:
+    """Log-probabilities of the sampled ones, and their gradients, are those in the whole sequence."""
+    sampled, mask = foreign(batch), batch[3]
+    reference, policy = make_model(family), PolicyModel(make_model(family), packed)
+    expected = one_by_one(reference, *batch, temperature=0.7)[sampled[mask]]
+    plan = policy.make_plan(*batch, temperature=0.7, sampled_mask_BT=sampled)
+    got = policy(plan).logprobs_T
+    assert plan.targets_T.tolist() == batch[2][sampled].tolist()
+    torch.testing.assert_close(got, expected, atol=1e-5, rtol=0)
+    expected_grads, got_grads = gradients(reference, expected), gradients(policy.model, got)
+    for name, grad in expected_grads.items():
+        assert (got_grads[name] - grad).norm() <= 1e-5 * grad.norm(), name
+
+
+def test_foreign_tokens_read_as_tokens_cost_no_logits(make_model: MakeModel, batch: Batch) -> None:
+    """Nor is anything computed that comes after the last sampled token of a completion."""
+    prompts, groups, ids, mask = batch
+    sampled = torch.zeros_like(mask)
+    sampled[3, 4] = True
+    for packed, tokens in ((True, len(prompts[0]) + 4), (False, len(prompts[0]) + 5)):
+        plan = PolicyModel(make_model("llama"), packed).make_plan(prompts, groups, ids, mask, 1.0, sampled)
+        assert plan.input_ids_RS.shape == (1, tokens)
+        assert len(plan.kept) == len(plan.targets_T) == 1
+
+
 def test_padding_serves_models_without_replaceable_attention(
     unpackable: str, make_model: MakeModel, batch: Batch, one_by_one: OneByOne
 ) -> None:
@@ -226,3 +262,10 @@ def test_input_that_does_not_fit_is_refused(
     policy = PolicyModel(make_model("llama"), packed=True)
     with pytest.raises(ValueError, match=message):
         policy.make_plan(prompts, groups, ids, mask)
+
+
+@pytest.mark.parametrize("sampled", [MASK.flip(1), MASK[:, :1]])
+def test_a_mask_of_sampled_tokens_beyond_the_tokens_is_refused(sampled: Tensor, make_model: MakeModel) -> None:
+    policy = PolicyModel(make_model("llama"), packed=True)
+    with pytest.raises(ValueError, match=r"sampled tokens \(2, \d\) must lie within that of tokens \(2, 2\)"):
+        policy.make_plan([[1], [2]], GROUPS, IDS, MASK, sampled_mask_BT=sampled)
