@@ -33,7 +33,9 @@ from morl.plugins import Registry
 from morl.types import (
     Advantages,
     Completion,
+    CompletionStatus,
     EncodedPrompt,
+    EnvironmentAnswer,
     Prompt,
     RewardMatrix,
     RewardScores,
@@ -41,6 +43,7 @@ from morl.types import (
     Sampling,
     TokenBatch,
     TokenLosses,
+    Turn,
 )
 
 DOCS = Path(__file__).resolve().parent
@@ -52,6 +55,7 @@ _PROTOCOLS = {
     "reward provider": hookspecs.RewardProvider,
     "advantage estimator": hookspecs.AdvantageEstimator,
     "policy loss": hookspecs.PolicyLoss,
+    "environment": hookspecs.Environment,
 }
 _TYPES = (
     Prompt,
@@ -59,6 +63,9 @@ _TYPES = (
     Sampling,
     RolloutBatch,
     Completion,
+    Turn,
+    CompletionStatus,
+    EnvironmentAnswer,
     RewardScores,
     RewardMatrix,
     Advantages,
@@ -130,6 +137,8 @@ def part_options() -> Iterator[str]:
     """A table per part that morl brings along."""
     registry = Registry(discover=False)
     for kind in REGISTERING_HOOKS:
+        if not registry.names(kind):
+            continue
         yield from ("", f"### {_plural(kind)}", "")
         for part in registry.names(kind):
             yield from _table(f"`{_SECTION_OF[kind]}.name: {part.name}`", part.load(), level=4)
@@ -160,6 +169,8 @@ def registering_hooks() -> Iterator[str]:
         yield from ("", f"### {_plural(kind)}", "")
         yield from _source(getattr(hookspecs, hook))
         yield from _source(_PROTOCOLS[kind])
+        if kind == "environment":
+            yield from _source(hookspecs.Episode)
 
 
 def observer_hooks() -> Iterator[str]:

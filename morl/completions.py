@@ -43,34 +43,30 @@ class Prompt:
 
 
 class CompletionStatus(StrEnum):
-    """How a completion ended.  The list is closed: nothing else occurs."""
+    """How a completion ended.  The list is closed: nothing else occurs.
+
+    Attributes:
+        COMPLETED: by itself, with an end-of-sequence token or a stop string; a conversation, because its environment
+            was done.
+        TRUNCATED: the last turn reached `sampling.max_tokens` before it ended.
+        CONTEXT_FULL: the model has no positions left for the environment's answer, or for the rest of the last turn.
+        TOKEN_LIMIT: the conversation reached its limit of tokens, those of the environment included.
+        TURN_LIMIT: the conversation reached its limit of turns.
+        TOOL_LIMIT: the conversation reached its limit of tool calls.
+        TEMPLATE_FAILED: the chat template cannot continue after the reply that was sampled.
+        ENVIRONMENT_FAILED: the environment raised, or gave an answer that breaks its contract.
+        ENVIRONMENT_TIMEOUT: the environment did not answer in time.
+    """
 
     COMPLETED = "completed"
-    """By itself: an end-of-sequence token or stop string; a conversation, because its environment was done."""
-
     TRUNCATED = "truncated"
-    """The last turn reached `sampling.max_tokens` before it ended."""
-
     CONTEXT_FULL = "context_full"
-    """The model has no positions left for the environment's answer, or for the rest of the last turn."""
-
     TOKEN_LIMIT = "token_limit"
-    """The conversation reached its limit of tokens, those of the environment included."""
-
     TURN_LIMIT = "turn_limit"
-    """The conversation reached its limit of turns."""
-
     TOOL_LIMIT = "tool_limit"
-    """The conversation reached its limit of tool calls."""
-
     TEMPLATE_FAILED = "template_failed"
-    """The chat template cannot continue after the reply that was sampled."""
-
     ENVIRONMENT_FAILED = "environment_failed"
-    """The environment raised, or gave an answer that breaks its contract."""
-
     ENVIRONMENT_TIMEOUT = "environment_timeout"
-    """The environment did not answer in time."""
 
 
 @frozen(eq=False)
