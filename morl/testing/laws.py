@@ -99,6 +99,24 @@ def _shards(estimator: Estimator, rewards: RewardMatrix, random: torch.Generator
     _same(estimator(rewards).values_B[rows], gathered, f"gathered from ranks as rows {rows.tolist()}")
 
 
+@_law(ALWAYS, "tokens")
+def _tokens(estimator: Estimator, rewards: RewardMatrix, random: torch.Generator) -> None:
+    """Advantages of tokens, where given, fit the sampled tokens, are finite there, and go with their completions."""
+    values_BT = estimator(rewards).values_BT
+    if values_BT is None:
+        return
+    sampled_BT = rewards.sampled_mask_BT
+    assert values_BT.shape == sampled_BT.shape, (
+        f"values_BT: expected {tuple(sampled_BT.shape)}, got {tuple(values_BT.shape)}"
+    )
+    assert values_BT[sampled_BT].isfinite().all(), f"values_BT: got {values_BT[sampled_BT].tolist()}"
+    rows = torch.randperm(len(sampled_BT), generator=random)
+    permuted_BT = estimator(take(rewards, rows)).values_BT
+    assert permuted_BT is not None, "values_BT: given, and not given for the same rows in another order"
+    mask_BT = sampled_BT[rows]
+    _same(values_BT[rows][mask_BT], permuted_BT[mask_BT], f"values_BT, rows taken as {rows.tolist()}")
+
+
 @_law(ALWAYS, "labels")
 def _labels(estimator: Estimator, rewards: RewardMatrix, random: torch.Generator) -> None:
     """Group ids are labels: other ids for the same groups give the same advantages."""

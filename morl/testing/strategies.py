@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from hypothesis import strategies as st
 
-from morl.types import RewardMatrix
+from morl.types import RewardMatrix, Spans
 
 Values = Literal["steps", "decimals", "extreme"]
 
@@ -99,4 +99,11 @@ def reward_matrices(
         {name: weight for name, weight in chosen.items() if weight is not None},
         valid_BK=valid_BK,
         lengths_B=torch.tensor(lengths),
+        spans=tuple(map(_turns, lengths)),
     )
+
+
+def _turns(length: int) -> Spans:
+    """One turn of so many tokens, or two with two tokens of an environment between."""
+    middle = length // 2
+    return ((0, length),) if length % 3 or not middle else ((0, middle), (middle + 2, length + 2))

@@ -105,6 +105,37 @@ def counter() -> Callable[[RewardMatrix], Advantages]:
     return estimator
 
 
+def token_advantages(rewards: RewardMatrix, values_BT: Tensor) -> Advantages:
+    answer = GRPONoStd()(rewards)
+    return Advantages(answer.values_B, answer.contributions_BK, values_BT)
+
+
+def later_turns_count(rewards: RewardMatrix) -> Advantages:
+    """A right one: the second turn of a completion bears twice its advantage, and elsewhere stands what is not read."""
+    values_BT = torch.full(rewards.sampled_mask_BT.shape, torch.nan, dtype=torch.float64)
+    for row, spans in enumerate(rewards.spans or ()):
+        for number, (start, end) in enumerate(spans, 1):
+            values_BT[row, start:end] = number * GRPONoStd()(rewards).values_B[row].double()
+    return token_advantages(rewards, values_BT)
+
+
+def tokens_of_another_shape(rewards: RewardMatrix) -> Advantages:
+    return token_advantages(rewards, torch.zeros(len(rewards.values_BK), 12))
+
+
+def tokens_without_number(rewards: RewardMatrix) -> Advantages:
+    return token_advantages(rewards, torch.full(rewards.sampled_mask_BT.shape, torch.nan))
+
+
+def tokens_by_row(rewards: RewardMatrix) -> Advantages:
+    B, T = rewards.sampled_mask_BT.shape
+    return token_advantages(rewards, torch.arange(B).double().unsqueeze(1).expand(B, T))
+
+
+def test_advantages_of_tokens_pass_where_they_are_right() -> None:
+    check_advantage_estimator(lambda: later_turns_count)
+
+
 @pytest.mark.parametrize(
     ("estimator", "laws"),
     [
@@ -121,6 +152,9 @@ def counter() -> Callable[[RewardMatrix], Advantages]:
         (contributions_do_not_add_up, {"contributions"}),
         (writes_to_its_input, {"pure"}),
         (raises_on_small_groups, {"form"}),
+        (tokens_of_another_shape, {"tokens"}),
+        (tokens_without_number, {"tokens"}),
+        (tokens_by_row, {"tokens"}),
     ],
 )
 def test_a_faulty_estimator_is_caught_by_name(estimator: Callable[[RewardMatrix], Advantages], laws: set[str]) -> None:
