@@ -25,13 +25,17 @@ define environment
 	@$(1)/bin/python -m pip uninstall --quiet --quiet --yes morl
 endef
 
-.PHONY: demo test test-vllm quick lint studies studies-vllm setup clean
+.PHONY: demo test test-load test-vllm quick lint studies studies-vllm setup clean
 
 demo: setup
 	$(BIN)/morl train examples/demo.yaml --output=$(DEMO_RUN)
 
 test: lint .venv/names
 	$(BIN)/python -m pytest $(PARALLEL)
+
+# Hours: the suite on a busy machine, and with other kernels.
+test-load: setup
+	.ci/load
 
 # The rollouts of vLLM, on its build for CPUs.  In an environment of its own: the engine is large, and brings along three
 # packages in a build of torch that breaks `import transformers`.

@@ -18,6 +18,9 @@ from transformers import PreTrainedModel
 
 from morl.policy.model import PolicyModel
 
+GRADIENT = 1e-4
+"""Of a gradient whose sums are shared out, relative to its length: float32 gives 1e-6, a lost share 0.1."""
+
 Batch = tuple[list[list[int]], Tensor, Tensor, Tensor]
 
 
@@ -68,4 +71,4 @@ def test_two_processes_give_the_gradients_of_one(
             got = torch.load(tmp_path / f"{packed}-{case}.pt")
             assert got.keys() == expected.keys()
             for name, grad in expected.items():
-                assert (got[name] - grad).norm() <= 1e-5 * grad.norm(), (packed, case, name)
+                assert (got[name] - grad).norm() <= GRADIENT * grad.norm(), (packed, case, name)

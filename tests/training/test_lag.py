@@ -17,8 +17,7 @@ from morl.rollout.transformers import TransformersBackend
 
 STEPS = 5
 LOGPROBS = 1e-4
-"""Between log-probabilities of the same weights by two ways through the model; float32 logits of a few units, summed in
-another order, differ by some 1e-6.  Those of weights of a step before differ by ten times this and more."""
+"""Of float32 log-probabilities by another way through the model; see "Limits for rounding" in CONTRIBUTING.md."""
 
 
 class Recorder(L.Callback):

@@ -190,7 +190,7 @@ def test_captured_and_recomputed_logprobs_agree(settings, difference, tmp_path, 
     captured = train(settings(DAMPED))
     recompute = {"output": str(tmp_path / "recomputed"), "training.recompute_logprobs": True}
     recomputed = train(settings({**DAMPED, **recompute}))
-    assert max(float(row["rollout/logprob_difference"]) for row in rows_of(captured)) < 1e-5
+    assert max(float(row["rollout/logprob_difference"]) for row in rows_of(captured)) < ROUNDING
     assert difference(captured.model, recomputed.model) < ROUNDING
 
 
