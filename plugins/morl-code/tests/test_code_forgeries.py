@@ -158,7 +158,7 @@ sys.modules["sandbox.codec"].encode = lambda *a, **k: {"D": "nonsense"}
 def f(x): return 1
 """,
     "an exception for a value": """
-sys.modules["sandbox.subject"]._answer = lambda *a: {"raised": "SystemExit", "text": "0"}
+sys.modules["sandbox.program_process"]._answer = lambda *a: {"raised": "SystemExit", "text": "0"}
 def f(x): return 1
 """,
     "frames": """
@@ -247,7 +247,7 @@ def f(x): return 7.5
 """,
     "other modules under their names": """
 import operator, sys
-math = sys.modules["sandbox.subject"]
+math = sys.modules["sandbox.program_process"]
 math.isclose = lambda *a, **k: True
 def f(x): return 7.5
 """,

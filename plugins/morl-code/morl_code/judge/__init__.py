@@ -5,6 +5,7 @@
 
 from morl_code.judge.pool import Judge
 from morl_code.judge.types import (
+    TOLERANCE,
     FunctionTest,
     Isolation,
     Program,
@@ -15,4 +16,15 @@ from morl_code.judge.types import (
 )
 from morl_code.sandbox.limits import Limits
 
-__all__ = ["FunctionTest", "Isolation", "Judge", "Limits", "Program", "StdioTest", "Test", "Verdict", "same_output"]
+__all__ = [
+    "TOLERANCE",
+    "FunctionTest",
+    "Isolation",
+    "Judge",
+    "Limits",
+    "Program",
+    "StdioTest",
+    "Test",
+    "Verdict",
+    "same_output",
+]

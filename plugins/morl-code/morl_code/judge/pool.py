@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import itertools
+import logging
 import os
 import queue
-import time
 import weakref
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 
+from attrs import evolve
+
 from morl.errors import ConfigError, RewardError
-from morl_code.judge.types import FunctionTest, Isolation, Program, StdioTest, Verdict, same_output
-from morl_code.sandbox.client import Outcome, Sandbox
+from morl_code.judge.types import FunctionTest, Isolation, Program, StdioTest, Test, Verdict, same_output
+from morl_code.sandbox import registry
+from morl_code.sandbox.interface import Outcome, Sandbox
 from morl_code.sandbox.limits import Limits
 from morl_code.sandbox.probe import choose
+
+_log = logging.getLogger(__name__)
 
 
 class Judge:
@@ -24,8 +30,8 @@ class Judge:
 
     Args:
         limits: what one program may use; `Limits()` by default.
-        isolation: "auto" takes the best level that holds on this machine, and refuses to run where none does; a level
-            by name is taken if it holds; "none" protects nothing.
+        isolation: "auto" takes the best level that holds on this machine, and refuses to run where none does; a sandbox
+            by name is taken if it holds; "none" protects nothing.  The log says which it is.
         workers: how many programs run at once; one per processor by default.
 
     Raises:
@@ -43,6 +49,9 @@ class Judge:
             raise ConfigError(f"workers must be a whole number of at least 1, got {workers!r}")
         self.limits = Limits() if limits is None else limits
         self.isolation = choose(isolation)
+        self._start = registry.factory(self.isolation)
+        level = logging.WARNING if self.isolation == "none" else logging.INFO
+        _log.log(level, "generated programs run at isolation %r%s", self.isolation, _SAYS.get(self.isolation, ""))
         self.workers = workers or len(os.sched_getaffinity(0))
         self._process = os.getpid()
         self._threads = ThreadPoolExecutor(self.workers, thread_name_prefix="judge")
@@ -89,7 +98,10 @@ class Judge:
         try:
             return self._idle.get_nowait()
         except queue.Empty:
-            return Sandbox(self.isolation, self.limits)
+            return self._start(self.limits)
+
+
+_SAYS = {"none": ": nothing keeps them from this machine's files, network and processes"}
 
 
 def _end(process: int, threads: ThreadPoolExecutor, idle: queue.SimpleQueue[Sandbox]) -> None:
@@ -100,23 +112,17 @@ def _end(process: int, threads: ThreadPoolExecutor, idle: queue.SimpleQueue[Sand
 
 
 def _judge(program: Program, sandbox: Sandbox, limits: Limits) -> Verdict:
-    end = time.monotonic() + limits.total
+    left = limits.total
     outcomes: list[Outcome] = []
     while len(outcomes) < len(program.tests):
-        left = end - time.monotonic()
         rest = program.tests[len(outcomes) :]
         if left <= 0:
             late = Outcome(False, f"not run: the {limits.total:.3g} s of all cases were over", ran=False)
             outcomes += [late] * len(rest)
-        elif isinstance(rest[0], StdioTest):
-            outcomes.append(_script(program.source, rest[0], sandbox, min(limits.wall, left)))
-        else:
-            codes = []
-            for test in rest:
-                if not isinstance(test, FunctionTest):
-                    break
-                codes.append(test.code)
-            outcomes += sandbox.run_tests(program.source, program.setup, codes, program.names, limits.wall, left)
+            break
+        found = _next(program, rest, sandbox, limits.wall, left)
+        left -= sum(outcome.seconds for outcome in found)
+        outcomes += found
     return Verdict(
         passed=tuple(outcome.passed for outcome in outcomes),
         ran=all(outcome.ran for outcome in outcomes),
@@ -124,13 +130,19 @@ def _judge(program: Program, sandbox: Sandbox, limits: Limits) -> Verdict:
     )
 
 
+def _next(program: Program, tests: Sequence[Test], sandbox: Sandbox, wall: float, left: float) -> list[Outcome]:
+    """The outcome of the first of these tests at least."""
+    if isinstance(tests[0], StdioTest):
+        outcome = sandbox.run_script(program.source, tests[0].stdin, min(wall, left), imports=program.imports)
+        if outcome.passed and not same_output(outcome.output, tests[0].stdout, program.tolerance):
+            return [evolve(outcome, passed=False, error=f"wrong answer: {outcome.output.strip()[:200]!r}")]
+        return [outcome]
+    codes = [test.code for test in itertools.takewhile(lambda test: isinstance(test, FunctionTest), tests)]
+    return sandbox.run_tests(
+        program.source, program.setup, codes, program.names, wall, left, imports=program.imports
+    )
+
+
 def _printable(text: str) -> str:
     """An error as one line of plain text: the program may have had a say in it, and terminals obey what they show."""
     return "".join(character if character.isprintable() else " " for character in text).strip()
-
-
-def _script(source: str, test: StdioTest, sandbox: Sandbox, wall: float) -> Outcome:
-    outcome = sandbox.run_script(source, test.stdin, wall)
-    if outcome.passed and not same_output(outcome.output, test.stdout):
-        return Outcome(False, f"wrong answer: {outcome.output.strip()[:200]!r}")
-    return outcome

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Iterable
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 from attrs import field, frozen
 from attrs.validators import instance_of
 
 from morl.errors import DataError
 
-Isolation: TypeAlias = Literal["auto", "namespaces", "landlock", "none"]
-"""What stands between a generated program and the machine; `ISOLATION.md` says what each level holds."""
+Isolation: TypeAlias = str
+"""What stands between a generated program and the machine: "auto", or a sandbox by name (`namespaces`, `landlock`,
+`bubblewrap`, `none`, or one that a plugin announces); `ISOLATION.md` says what each holds."""
+
+TOLERANCE = 1e-6
+"""By how much a floating-point number of an output may differ, absolutely or relatively: what contests permit."""
 
 
 @frozen
@@ -52,15 +58,48 @@ class StdioTest:
 Test: TypeAlias = FunctionTest | StdioTest
 
 
-def same_output(actual: str, expected: str) -> bool:
+def same_output(actual: str, expected: str, tolerance: float = TOLERANCE) -> bool:
     r"""Whether two outputs are equal, white space at line ends and empty lines before and after aside.
+
+    Where `expected` has a floating-point number, one with a point or an exponent, any number that differs by no more
+    than `tolerance`, absolutely or relatively, is equal.  Whole numbers compare exactly.
 
     >>> same_output("1 2 \r\n3\n\n", "1 2\n3"), same_output("\n1", "1")
     (True, True)
     >>> same_output("1  2", "1 2"), same_output("1\n\n2", "1\n2"), same_output(" 1", "1")
     (False, False, False)
+    >>> same_output("0.3333333\n", "0.33333333333"), same_output("0.3333333", "0.33333333333", tolerance=0)
+    (True, False)
+    >>> same_output("1450007", "1450000"), same_output("2", "2.0"), same_output("2.0", "2")
+    (False, True, False)
     """
-    return _lines(actual) == _lines(expected)
+    actual_lines, expected_lines = _lines(actual), _lines(expected)
+    if actual_lines == expected_lines:
+        return True
+    if tolerance == 0 or len(actual_lines) != len(expected_lines):
+        return False
+    return all(
+        ours == theirs or _close_lines(ours, theirs, tolerance)
+        for ours, theirs in zip(actual_lines, expected_lines, strict=True)
+    )
+
+
+_SPACE = re.compile(r"(\s+)")
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+
+
+def _close_lines(actual: str, expected: str, tolerance: float) -> bool:
+    ours, theirs = _SPACE.split(actual), _SPACE.split(expected)
+    return len(ours) == len(theirs) and all(
+        one == other or _close_words(one, other, tolerance) for one, other in zip(ours, theirs, strict=True)
+    )
+
+
+def _close_words(actual: str, expected: str, tolerance: float) -> bool:
+    one, other = _NUMBER.fullmatch(actual), _NUMBER.fullmatch(expected)
+    if one is None or other is None or expected.lstrip("+-").isdigit():
+        return False
+    return math.isclose(float(actual), float(expected), rel_tol=tolerance, abs_tol=tolerance)
 
 
 def _lines(text: str) -> list[str]:
@@ -91,15 +130,25 @@ class Program:
             program defines, except builtins and modules of the standard library: for `math` the tests get the true
             module even if the program defines one.  Name what the tests are meant to call where you know it: a helper
             that is looked up in the program (`isclose`) would be the program's to redefine.
+        imports: the program may use, unimported, what judges import for it: `List`, `defaultdict`, `heappush`, `math`,
+            `ListNode`, .. (`morl_code.sandbox.usual`).
+        tolerance: for floating-point numbers of outputs; 0 compares texts.
 
     Raises:
-        DataError: no tests.
+        DataError: no tests; a negative tolerance, or one of at least 1.
     """
 
     source: str = field(validator=instance_of(str))
     tests: tuple[Test, ...] = field(converter=_tests)
     setup: str = field(default="", validator=instance_of(str))
     names: tuple[str, ...] | None = field(default=None, converter=_names)
+    imports: bool = False
+    tolerance: float = field(default=TOLERANCE)
+
+    @tolerance.validator
+    def _in_range(self, _: object, tolerance: float) -> None:
+        if not 0 <= tolerance < 1:
+            raise DataError(f"expected a tolerance in [0, 1), got {tolerance!r}")
 
     @tests.validator
     def _some(self, _: object, tests: tuple[Test, ...]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import signal
@@ -13,10 +14,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from attrs import asdict, evolve, frozen
+from attrs import asdict, evolve
 
 from morl.errors import RewardError
+from morl_code.sandbox import bubblewrap
+from morl_code.sandbox.interface import Outcome, SandboxRefused
 from morl_code.sandbox.limits import Limits
+from morl_code.sandbox.timing import SHARE
 
 _START = "import sys; sys.path.insert(0, sys.argv[1]); from sandbox import zygote; del sys.path[0]; " + (
     "import json; zygote.main(int(sys.argv[2]), sys.argv[3], json.loads(sys.argv[4]))"
@@ -29,29 +33,12 @@ _ERROR_LENGTH = 500
 _NO_VERDICT = "the test ended without a verdict"
 
 
-class SandboxRefused(Exception):
-    """The machine does not offer a level of isolation."""
+class LocalSandbox:
+    """A sandbox that is a zygote on this machine.  Not thread-safe: one case at a time.
 
-
-@frozen
-class Outcome:
-    """What became of one case.
-
-    Attributes:
-        passed: of a test: it did; of a script: it ended by itself, with exit code 0.
-        error: what went wrong.
-        ran: false where that was no wrong answer.
-        output: of a script.
-    """
-
-    passed: bool
-    error: str | None = None
-    ran: bool = True
-    output: str = ""
-
-
-class Sandbox:
-    """One zygote.  Not thread-safe: one case at a time.
+    Args:
+        level: of `morl_code.sandbox.confine.LEVELS`.
+        limits: of each program.
 
     Raises:
         SandboxRefused: the level cannot be entered on this machine.
@@ -61,10 +48,13 @@ class Sandbox:
         self._limits = limits
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         package = str(Path(__file__).resolve().parent.parent)
+        python = [sys.executable]
         arguments = [package, str(theirs.fileno()), level, json.dumps(asdict(limits))]
         with theirs:
+            if level == "bubblewrap":
+                python = [*bubblewrap.command(package), bubblewrap.interpreter()]
             self._process = subprocess.Popen(
-                [sys.executable, "-s", "-S", "-P", "-X", "utf8", "-c", _START, *arguments],
+                [*python, "-s", "-S", "-P", "-X", "utf8", "-c", _START, *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
@@ -82,42 +72,47 @@ class Sandbox:
             self.close()
             raise
 
-    def run_script(self, source: str, stdin: str, wall: float) -> Outcome:
-        """Runs a program as `__main__` with this input.
-
-        Raises:
-            RewardError: the sandbox itself failed.
-        """
+    def run_script(self, source: str, stdin: str, wall: float, *, imports: bool = False) -> Outcome:
+        """See `Sandbox.run_script`."""
         with _Files(source, stdin, "", "") as files:
-            report = self._run("script", files.fds, wall, wall)
+            report = self._run("script", files.fds, wall, wall, imports)
+            seconds = sum(report["seconds"])
             if not report["timed_out"] and report["status"] == 0:
-                return Outcome(True, output=files.read(2))
+                return Outcome(True, output=files.read(2), seconds=seconds)
             last_lines = files.read(3).strip().splitlines()[-1:] or [""]
         error = self._ending(report, wall) or last_lines[0][:_ERROR_LENGTH] or f"exit code {report['status']}"
-        return Outcome(False, error, ran=False)
+        return Outcome(False, error, ran=False, seconds=seconds)
 
     def run_tests(
-        self, source: str, setup: str, tests: Sequence[str], names: Sequence[str] | None, wall: float, total: float
+        self,
+        source: str,
+        setup: str,
+        tests: Sequence[str],
+        names: Sequence[str] | None,
+        wall: float,
+        total: float,
+        *,
+        imports: bool = False,
     ) -> list[Outcome]:
-        """Runs a program as a module, and tests against it, one after the other, in another process.
-
-        Returns:
-            One outcome per test, up to and with the first that ended the program's process.
-
-        Raises:
-            RewardError: the sandbox itself failed.
-        """
+        """See `Sandbox.run_tests`."""
         with _Files(source, json.dumps({"setup": setup, "tests": tests, "names": names}), "") as files:
-            report = self._run("tests", files.fds, wall, total)
+            report = self._run("tests", files.fds, wall, total, imports)
             lines = [json.loads(line) for line in files.read(2).splitlines()]
-        ending = self._ending(report, min(wall, total))
+        outcomes = self._outcomes(report, lines, min(wall, total), len(tests))
+        seconds = report["seconds"]
+        # The clock saw the last case end twice where the tests' process ended by itself.
+        spent = [*seconds[: len(outcomes) - 1], sum(seconds[len(outcomes) - 1 :])]
+        return [evolve(outcome, seconds=used) for outcome, used in itertools.zip_longest(outcomes, spent, fillvalue=0.0)]
+
+    def _outcomes(self, report: dict[str, Any], lines: list[Any], wall: float, count: int) -> list[Outcome]:
+        ending = self._ending(report, wall)
         start, *verdicts = lines or [{"started": False, "error": None}]
         if not start["started"]:
-            return [Outcome(False, ending or start["error"] or _NO_VERDICT, ran=False)] * len(tests)
+            return [Outcome(False, ending or start["error"] or _NO_VERDICT, ran=False)] * count
         outcomes = [Outcome(**verdict) for verdict in verdicts]
-        if len(outcomes) < len(tests) and (report["timed_out"] or not outcomes or outcomes[-1].passed):
+        if len(outcomes) < count and (report["timed_out"] or not outcomes or outcomes[-1].passed):
             return [*outcomes, Outcome(False, ending or _NO_VERDICT, ran=False)]
-        if len(outcomes) < len(tests) and ending:
+        if len(outcomes) < count and ending:
             return [*outcomes[:-1], evolve(outcomes[-1], error=ending)]
         return outcomes
 
@@ -135,13 +130,13 @@ class Sandbox:
         if self._process.stderr:
             self._process.stderr.close()
 
-    def _run(self, kind: str, fds: list[int], wall: float, total: float) -> dict[str, Any]:
-        request = {"kind": kind, "wall": wall, "total": total}
+    def _run(self, kind: str, fds: list[int], wall: float, total: float, imports: bool) -> dict[str, Any]:
+        request = {"kind": kind, "wall": wall, "total": total, "imports": imports}
         try:
             socket.send_fds(self._control, [json.dumps(request).encode()], fds)
         except OSError as error:
             raise RewardError(f"the sandbox is gone: {error}") from error
-        report = self._receive(total + _GRACE_SECONDS)
+        report = self._receive(2 * total / SHARE + _GRACE_SECONDS)
         if report["broken"]:
             raise RewardError(f"the sandbox could not confine a process: {report['broken']}")
         return report

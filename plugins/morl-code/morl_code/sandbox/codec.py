@@ -2,7 +2,8 @@
 
 Only plain values travel: those of Python's own types, rebuilt on the other side from their contents.  An instance of a
 subclass travels as what it holds, so a class of the program's making never arrives, with its `==` or anything else.
-Whatever is not plain stays where it is, and a number that stands for it travels (`keep`, `find`).
+Whatever is not plain stays where it is, and a number that stands for it travels (`keep`, `find`).  Either side may treat
+values that are not exactly of a plain type in ways of its own (`special`).
 
 >>> encode({"a": (1, {2.5})}, keep=id)
 {'d': [['a', {'t': [1, {'s': [2.5]}]}]]}
@@ -23,6 +24,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any, TypeAlias
 
+_Inner: TypeAlias = Callable[[Any], Any]
 Encoded: TypeAlias = Any
 """What JSON can hold: an atom, a list for a list, and a dict of one entry, type -> contents, for everything else."""
 
@@ -31,49 +33,88 @@ _HEADER = 8
 _LARGE = 2**64  # whole numbers from here on travel in base 16, which has neither quadratic cost nor a limit
 
 
-def encode(value: object, keep: Callable[[object], int]) -> Encoded:
+def encode(
+    value: object, keep: Callable[[object], int], special: Callable[[object], Encoded | None] | None = None
+) -> Encoded:
     """The encoded form of a value.
 
     Args:
         value: any object.
         keep: gives a number to an object without a plain form.
+        special: the encoded form of an object that is not exactly of a plain type, or None to leave it to this function.
 
     Raises:
         RecursionError: a value that contains itself, or is nested too deeply.
     """
-    if value is None or isinstance(value, bool):
+    kind = type(value)
+    if value is None or kind is bool or kind is str or kind is float:
         return value
+    if kind is list:
+        return [encode(item, keep, special) for item in value]  # type: ignore[attr-defined]
+    if kind not in _ENCODERS and kind is not int and special is not None and (found := special(value)) is not None:
+        return found
+    return _contents(value, lambda item: encode(item, keep, special), keep)
+
+
+def contents(
+    value: object, keep: Callable[[object], int], special: Callable[[object], Encoded | None] | None = None
+) -> Encoded:
+    """The encoded form of what an instance of a subclass of a plain type holds."""
+    return _contents(value, lambda item: encode(item, keep, special), keep)
+
+
+def plain_base(value: object) -> type | None:
+    """The plain type that a value is an instance of, be it of a subclass; None if there is none.
+
+    >>> plain_base(True), plain_base(Counter()), plain_base(object())
+    (<class 'int'>, <class 'collections.Counter'>, None)
+    """
+    return next((known for known in (str, float, int, list, *_ENCODERS) if isinstance(value, known)), None)
+
+
+def _contents(value: object, inner: _Inner, keep: Callable[[object], int]) -> Encoded:
     if isinstance(value, str | float):
-        return str(value) if isinstance(value, str) else float(value)
+        # Not str(value) and float(value), which ask the class.
+        return str.__str__(value) if isinstance(value, str) else float.__float__(value)
     if isinstance(value, int):
-        number = int(value)
+        number = int.__int__(value)
         return number if -_LARGE < number < _LARGE else {"i": hex(number)}
     if isinstance(value, list):
-        return [encode(item, keep) for item in list.__iter__(value)]
+        return [inner(item) for item in list.__iter__(value)]
     for known, (tag, parts) in _ENCODERS.items():
         if isinstance(value, known):
-            return {tag: parts(value, lambda item: encode(item, keep))}
+            return {tag: parts(value, inner)}
     for name, builtin in _TYPES.items():
         if value is builtin:
             return {"y": name}
     return {"h": keep(value)}
 
 
-def decode(encoded: Encoded, find: Callable[[int], object]) -> Any:
-    """The value of an encoded form; `find` gives the object for a number.
+def decode(
+    encoded: Encoded, find: Callable[[int], object], special: Callable[[str, Any, _Inner], object] | None = None
+) -> Any:
+    """The value of an encoded form.
+
+    Args:
+        encoded: what `encode` gave on the other side.
+        find: gives the object for a number.
+        special: gives the value of a form that this module does not know, from its tag and its parts.
 
     Raises:
         ValueError: no encoded form.  Whoever sends it may send anything.
     """
     if isinstance(encoded, list):
-        return [decode(item, find) for item in encoded]
+        return [decode(item, find, special) for item in encoded]
     if not isinstance(encoded, dict):
         return encoded
     try:
         [(tag, parts)] = encoded.items()
         if tag == "h":
             return find(int(parts))
-        return _DECODERS[tag](parts, lambda item: decode(item, find))
+        inner: _Inner = lambda item: decode(item, find, special)  # noqa: E731
+        if tag not in _DECODERS and special is not None:
+            return special(tag, parts, inner)
+        return _DECODERS[tag](parts, inner)
     except (ValueError, TypeError, LookupError, ArithmeticError) as error:
         raise ValueError(f"no encoded value: {type(error).__name__}: {error}") from None
 
@@ -116,9 +157,6 @@ def _read(fd: int, size: int) -> bytes:
     return bytes(data)
 
 
-_Inner: TypeAlias = Callable[[Any], Any]
-
-
 def _pairs(items: Any, inner: _Inner) -> list[list[Encoded]]:
     return [[inner(key), inner(value)] for key, value in items]
 
@@ -147,6 +185,8 @@ _ENCODERS: dict[type, tuple[str, Callable[[Any, _Inner], Encoded]]] = {
     time: ("tt", lambda value, _: time.isoformat(value)),
     timedelta: ("td", lambda value, _: [value.days, value.seconds, value.microseconds]),
 }
+
+MUTABLE = (list, Counter, OrderedDict, defaultdict, dict, set, bytearray, deque)
 
 
 def _items(parts: Any, inner: _Inner) -> list[Any]:

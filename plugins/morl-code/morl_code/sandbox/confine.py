@@ -11,13 +11,14 @@ from typing import NamedTuple, Protocol
 
 from . import landlock, linux, namespaces, seccomp
 
-_LIBRARIES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/share/zoneinfo")
+LIBRARIES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/share/zoneinfo")
+_STACK = 100 * 2**20
 
 
 def visible() -> list[str]:
     """What programs may read: the modules of this Python, and the libraries that these load."""
     # A Python of its own prefix, conda's for one, has its libraries beside its modules.
-    return [*sys.path, os.path.realpath(os.path.join(sys.base_prefix, "lib")), *_LIBRARIES]
+    return [*sys.path, os.path.realpath(os.path.join(sys.base_prefix, "lib")), *LIBRARIES]
 
 
 class Limits(NamedTuple):
@@ -96,6 +97,28 @@ class Landlock:
         pass
 
 
+class Bubblewrap:
+    """The zygote starts in bubblewrap; what it forks has limits and the filter on top."""
+
+    def enter(self) -> None:
+        seccomp.instructions(linux.machine())
+        linux.forbid_capabilities()
+
+    def before_fork(self) -> None:
+        pass
+
+    def confine(self, limits: Limits) -> None:
+        os.chdir("/")
+        os.setsid()
+        _set_limits(limits)
+        linux.drop_capabilities()
+        _no_new_privileges()
+        seccomp.install()
+
+    def after_end(self) -> None:
+        pass
+
+
 class Unprotected:
     """Limits, and nothing else."""
 
@@ -118,7 +141,12 @@ class Unprotected:
         self._folder = ""
 
 
-LEVELS: dict[str, type[Level]] = {"namespaces": Namespaces, "landlock": Landlock, "none": Unprotected}
+LEVELS: dict[str, type[Level]] = {
+    "namespaces": Namespaces,
+    "landlock": Landlock,
+    "bubblewrap": Bubblewrap,
+    "none": Unprotected,
+}
 
 
 def _set_limits(limits: Limits) -> None:
@@ -129,12 +157,23 @@ def _set_limits(limits: Limits) -> None:
     _limit(resource.RLIMIT_CORE, 0)
     _limit(resource.RLIMIT_MEMLOCK, 0)
     _limit(resource.RLIMIT_MSGQUEUE, 0)
+    _raise_stack()
 
 
 def _limit(kind: int, value: int) -> None:
     _, hard = resource.getrlimit(kind)
     value = value if hard == resource.RLIM_INFINITY else min(value, hard)
     resource.setrlimit(kind, (value, value))
+
+
+def _raise_stack() -> None:
+    """Deep recursion through C code, such as `functools.cache`, needs a large stack, and judges give one.
+
+    The hard limit stays, for programs raise the soft one themselves.  The kernel keeps so much room below the stack.
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_STACK)
+    wanted = _STACK if hard == resource.RLIM_INFINITY else min(_STACK, hard)
+    resource.setrlimit(resource.RLIMIT_STACK, (wanted, hard))
 
 
 def _no_new_privileges() -> None:

@@ -22,10 +22,11 @@ class Limits:
     """What one program may use.
 
     Attributes:
-        wall: seconds that one case may last.
-        total: seconds that all cases of a program may last together; those left over fail.
-        cpu: seconds of processor time of one process.  Function tests of a program share a process, one after the
-            other, until one of them meets a limit.
+        wall: seconds that one case may compute, or wait without computing.  Time in which other work has the processors
+            counts for a twentieth (`timing`), so that a busy machine does not fail right programs.
+        total: seconds that all cases of a program may take together, counted in the same way; those left over fail.
+        cpu: seconds of processor time of one process, as the kernel's last resort.  Function tests of a program share a
+            process, one after the other, until one of them meets a limit.
         memory: MiB of address space of each process.
         output: MiB that a case may print, and the largest file that it may write.
         folder: MiB that fit into its temporary folder.

@@ -22,7 +22,7 @@ _ISOLATED = (
 )
 _NOBODY = 65534
 _OLD = "/.old"
-_DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom", "/dev/random")
+DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom", "/dev/random")
 TEMPORARY = "/tmp"
 
 
@@ -123,7 +123,7 @@ def _replace_root(visible: Iterable[str]) -> None:
     os.chdir("/")
     for path in sorted(visible, key=len):
         _show(path)
-    for device in _DEVICES:
+    for device in DEVICES:
         _show(device)
     os.makedirs(TEMPORARY, exist_ok=True)
     linux.unmount(_OLD)

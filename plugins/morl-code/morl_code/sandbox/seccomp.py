@@ -49,6 +49,21 @@ clock_adjtime=305/266  adjtimex=159/171  sethostname=170/161  setdomainname=171/
 modify_ldt=154/-  vhangup=153/58  personality=135/92
 """
 
+# Calls that are permitted with some arguments only: number on x86_64, on aarch64.
+_SENDTO = {"x86_64": 44, "aarch64": 206}
+_SOCKETPAIR = {"x86_64": 53, "aarch64": 199}
+_FCNTL = {"x86_64": 72, "aarch64": 25}
+_IOCTL = {"x86_64": 16, "aarch64": 29}
+
+_AF_UNIX, _SOCKET_TYPE = 1, 0xF
+_CONNECTED = (1, 5)  # STREAM, SEQPACKET: sockets that send to the other end of their pair only
+# The commands that have the kernel signal another process: SETOWN, SETSIG, SETOWN_EX, SETLEASE, NOTIFY.  Landlock looks
+# at the receiver from version 6 on only.
+_FCNTL_SIGNALS = (8, 10, 15, 1024, 1026)
+# What Python asks of files: FIOCLEX, FIONCLEX, FIONBIO, FIONREAD, TCGETS, TCGETS2, TIOCGWINSZ.  Not FIOSETOWN and
+# SIOCSPGRP, which set whom a file signals, nor what devices offer.
+_IOCTL_HARMLESS = (0x5451, 0x5450, 0x5421, 0x541B, 0x5401, 0x802C542A, 0x5413)
+
 _AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 _CLONE = {"x86_64": 56, "aarch64": 220}
 _CLONE3 = 435
@@ -67,8 +82,9 @@ _LOAD = 0x20
 _JUMP_EQUAL = 0x15
 _JUMP_GREATER_EQUAL = 0x35
 _JUMP_ANY_BIT = 0x45
+_AND = 0x54
 _RETURN = 0x06
-_NUMBER, _ARCH, _FIRST_ARGUMENT = 0, 4, 16
+_NUMBER, _ARCH = 0, 4
 
 
 class _Program(ctypes.Structure):
@@ -101,37 +117,71 @@ def install() -> None:
 @functools.cache  # a zygote builds it before it forks
 def instructions(machine: str) -> bytes:
     """The filter, in classic BPF."""
-    deny = _step(_RETURN, _RETURN_ERRNO | errno.EPERM)
     steps = [
         _step(_LOAD, _ARCH),
         _step(_JUMP_EQUAL, _AUDIT_ARCH[machine], 1, 0),
         _step(_RETURN, _RETURN_KILL_PROCESS),
         _step(_LOAD, _NUMBER),
         _step(_JUMP_GREATER_EQUAL, _X32_BIT, 0, 1),
-        deny,
+        _DENY,
     ]
     for number in forbidden(machine).values():
-        steps += [_step(_JUMP_EQUAL, number, 0, 1), deny]
+        steps += [_step(_JUMP_EQUAL, number, 0, 1), _DENY]
     # The flags of clone3 lie in memory, out of the filter's reach; without it the C library takes clone.
     steps += [_step(_JUMP_EQUAL, _CLONE3, 0, 1), _step(_RETURN, _RETURN_ERRNO | errno.ENOSYS)]
-    # Limits of the process itself may be read, and lowered; those of others may not be touched.
-    steps += [
-        _step(_JUMP_EQUAL, _PRLIMIT64[machine], 0, 4),
-        _step(_LOAD, _FIRST_ARGUMENT),
-        _step(_JUMP_EQUAL, 0, 1, 0),
-        deny,
-        _step(_RETURN, _RETURN_ALLOW),
-    ]
-    # Threads, but no processes.
-    steps += [
-        _step(_JUMP_EQUAL, _CLONE[machine], 0, 3),
-        _step(_LOAD, _FIRST_ARGUMENT),
-        _step(_JUMP_ANY_BIT, _CLONE_THREAD, 1, 0),
-        deny,
-        _step(_RETURN, _RETURN_ALLOW),
-    ]
+    for name, rule in (
+        # Limits of the process itself may be read, and lowered; those of others may not be touched.
+        (_PRLIMIT64, _only_if(_argument(0), 0)),
+        # Threads, but no processes.
+        (_CLONE, [_step(_LOAD, _argument(0)), _step(_JUMP_ANY_BIT, _CLONE_THREAD, 0, 1), *_ALLOW_DENY]),
+        # To the other end of a pair, but to no address: Landlock keeps no local socket apart, and a namespace none that
+        # has a path.
+        (_SENDTO, [*_unless(_argument(4), 0), *_only_if(_argument(4) + _HIGH, 0)]),
+        (_SOCKETPAIR, [*_unless(_argument(0), _AF_UNIX), *_one_of(_argument(1), _CONNECTED, _SOCKET_TYPE)]),
+        (_FCNTL, _none_of(_argument(1), _FCNTL_SIGNALS)),
+        (_IOCTL, _one_of(_argument(1), _IOCTL_HARMLESS)),
+    ):
+        steps += [_step(_JUMP_EQUAL, name[machine], 0, len(rule)), *rule]
+    steps.append(_ALLOW)
     return b"".join(steps)
 
 
 def _step(code: int, value: int, if_true: int = 0, if_false: int = 0) -> bytes:
     return struct.pack("=HBBI", code, if_true, if_false, value)
+
+
+_ALLOW = _step(_RETURN, _RETURN_ALLOW)
+_DENY = _step(_RETURN, _RETURN_ERRNO | errno.EPERM)
+_ALLOW_DENY = [_ALLOW, _DENY]
+_HIGH = 4  # the upper half of an argument, which has 64 bits; calls look at the lower half of whole numbers only
+
+
+def _argument(index: int) -> int:
+    """Where an argument of the call lies."""
+    return 16 + 8 * index
+
+
+# Parts of rules.  A rule ends the filter on every way through it.
+
+
+def _only_if(offset: int, value: int) -> list[bytes]:
+    return _one_of(offset, (value,))
+
+
+def _one_of(offset: int, values: tuple[int, ...], mask: int = 0xFFFF_FFFF) -> list[bytes]:
+    return [*_tests(offset, values, mask), _DENY, _ALLOW]
+
+
+def _none_of(offset: int, values: tuple[int, ...]) -> list[bytes]:
+    return [*_tests(offset, values, 0xFFFF_FFFF), _ALLOW, _DENY]
+
+
+def _tests(offset: int, values: tuple[int, ...], mask: int) -> list[bytes]:
+    """Goes on with the next instruction but one for an argument among `values`, and with the next for any other."""
+    tests = [_step(_JUMP_EQUAL, value, len(values) - index, 0) for index, value in enumerate(values)]
+    return [_step(_LOAD, offset), _step(_AND, mask), *tests]
+
+
+def _unless(offset: int, value: int) -> list[bytes]:
+    """Denies another value, and goes on with the next instruction."""
+    return [_step(_LOAD, offset), _step(_JUMP_EQUAL, value, 1, 0), _DENY]

@@ -18,12 +18,12 @@ import signal
 import site
 import socket
 import sys
-import time
 from collections.abc import Callable
 from typing import Any
 
-from . import examiner, subject
+from . import program_process, runner
 from .confine import LEVELS, Level, Limits
+from .timing import Clock
 
 _PRELOADED = (
     "abc array bisect cmath collections copy dataclasses datetime decimal enum fractions functools "
@@ -71,8 +71,9 @@ class _Zygote:
         request = json.loads(message)
         progress_read, progress_write = os.pipe()
         start = self._start_script if request["kind"] == "script" else self._start_tests
-        processes = start([*fds, progress_write])
-        timed_out = self._wait(processes[-1], progress_read, request["wall"], request["total"])
+        processes = start([*fds, progress_write], request["imports"])
+        clock = Clock([process.pid for process in processes], request["wall"], request["total"])
+        timed_out = self._wait(processes[-1], progress_read, clock)
         for fd in (*fds, progress_read, progress_write):
             os.close(fd)
         # The tests' process goes first, or it would take the end of the program's for a result.
@@ -80,21 +81,21 @@ class _Zygote:
         self._level.after_end()
         status, cpu, _ = ends[-1]
         broken = "; ".join(text for *_, text in ends if text)
-        report = {"timed_out": timed_out, "status": status, "cpu": cpu, "broken": broken}
+        report = {"timed_out": timed_out, "status": status, "cpu": cpu, "broken": broken, "seconds": clock.cases}
         self._control.send(json.dumps(report).encode())
         return True
 
-    def _start_script(self, fds: list[int]) -> list[_Process]:
+    def _start_script(self, fds: list[int], imports: bool) -> list[_Process]:
         source, stdin, stdout, stderr, _ = fds
-        return [self._fork(lambda: subject.run_script(_text(3)), [stdin, stdout, stderr, source])]
+        return [self._fork(lambda: program_process.run_script(_text(3), imports), [stdin, stdout, stderr, source])]
 
-    def _start_tests(self, fds: list[int]) -> list[_Process]:
+    def _start_tests(self, fds: list[int], imports: bool) -> list[_Process]:
         source, tests, verdicts, progress = fds
         ours, theirs = (end.detach() for end in socket.socketpair())
         nothing = [self._null] * 3
         processes = [
-            self._fork(lambda: subject.serve(_text(3), 4), [*nothing, source, ours]),
-            self._fork(_examine, [*nothing, tests, theirs, verdicts, progress]),
+            self._fork(lambda: program_process.serve(_text(3), 4, imports), [*nothing, source, ours]),
+            self._fork(_run_tests, [*nothing, tests, theirs, verdicts, progress]),
         ]
         os.close(ours)
         os.close(theirs)
@@ -122,29 +123,28 @@ class _Zygote:
             os._exit(1)
         os._exit(0)
 
-    def _wait(self, process: _Process, progress: int, wall: float, total: float) -> bool:
-        """Waits for a process to end; true if it did not.
+    def _wait(self, process: _Process, progress: int, clock: Clock) -> bool:
+        """Waits for a process to end; true if it did not within its limits.
 
-        It may take `wall` seconds for each case, of which `progress` tells the ends, and `total` for all.  If nobody
-        wants the result any more, that is the end of it, too.
+        `progress` tells the ends of cases.  If nobody wants the result any more, that is the end of it, too.
         """
         poll = select.poll()
         poll.register(process.fd, select.POLLIN)
         poll.register(progress, select.POLLIN)
         poll.register(self._control, select.POLLHUP)
-        end = time.monotonic() + total
         while True:
-            ready = dict(poll.poll(max(0.0, min(wall, end - time.monotonic())) * 1000))
-            if process.fd in ready:
-                return False
-            if not ready.get(progress, 0) & select.POLLIN:
-                return True
-            os.read(progress, 4096)
+            ready = dict(poll.poll(clock.patience() * 1000))
+            if ready.get(progress, 0) & select.POLLIN:
+                for _ in os.read(progress, 4096):
+                    clock.next_case()
+            elif process.fd in ready or self._control.fileno() in ready or clock.is_over():
+                clock.end()
+                return process.fd not in ready
 
 
 class _Process:
     def __init__(self, pid: int, broken: int) -> None:
-        self._pid = pid
+        self.pid = pid
         self._broken = broken
         self.fd = os.pidfd_open(pid)
 
@@ -155,10 +155,10 @@ class _Process:
             Its exit status, negative for a signal; its CPU time; why it could not be confined, if so.
         """
         try:
-            os.killpg(self._pid, signal.SIGKILL)
+            os.killpg(self.pid, signal.SIGKILL)
         except ProcessLookupError:  # no group of its own
-            os.kill(self._pid, signal.SIGKILL)
-        _, status, usage = os.wait4(self._pid, 0)
+            os.kill(self.pid, signal.SIGKILL)
+        _, status, usage = os.wait4(self.pid, 0)
         broken = os.read(self._broken, 2000).decode(errors="replace")
         os.close(self._broken)
         os.close(self.fd)
@@ -172,8 +172,8 @@ def _arrange(fds: list[int]) -> None:
     os.closerange(len(fds), resource.getrlimit(resource.RLIMIT_NOFILE)[0])
 
 
-def _examine() -> None:
-    for verdict in examiner.examine(4, **json.loads(_text(3))):
+def _run_tests() -> None:
+    for verdict in runner.run(4, **json.loads(_text(3))):
         os.write(5, json.dumps(verdict).encode() + b"\n")
         os.write(6, b".")
 

@@ -1,4 +1,6 @@
-"""The process that runs a test.  It never executes a line of the program: it asks the program's process for values."""
+"""The test runner: the process that runs tests.  It never executes a line of the program: it asks the program's process
+for values.
+"""
 
 from __future__ import annotations
 
@@ -12,19 +14,12 @@ from collections import deque
 from collections.abc import Container, Iterator, Sequence
 from typing import Any
 
-from . import codec
+from . import codec, stand_ins, stand_ins_plain
+from .own_objects import OwnObjects
 
 _GONE = "the program ended before the tests did"
 _NONSENSE = "the program's process sent what is no value"
 _ERROR_LENGTH = 500
-
-# What tests ask a result of these types for is a yes or no; an object of the program's making would say yes.
-_PREDICATES = {
-    name
-    for kind in (str, bytes, set, float)
-    for name in dir(kind)
-    if name.startswith("is") or name in ("startswith", "endswith")
-}
 
 
 class ProgramFailed(BaseException):
@@ -36,13 +31,17 @@ class Program:
 
     Attributes:
         alive: the last request was answered, so the next one can be.
+        guesses: numbers of objects that an operator made from a plain value of the tests', which the program so knows.
     """
 
     def __init__(self, link: int) -> None:
         self._link = link
-        self._defined: list[tuple[str, str, int]] = []
+        self._defined: list[tuple[str, str, int, str]] = []
         self._raised: list[tuple[BaseException, str]] = []
-        self._stand_ins: dict[int, StandIn] = {}
+        self._stand_ins: dict[int, stand_ins.StandIn] = {}
+        self._exceptions: dict[int, type[Exception]] = {}
+        self._own = OwnObjects()
+        self.guesses: set[int] = set()
         self.alive = False
 
     def start(self) -> None:
@@ -55,49 +54,91 @@ class Program:
         with _sense():
             if "failed" in greeting:
                 raise ProgramFailed(str(greeting["failed"]))
-            self._defined = [(str(name), str(module), int(number)) for name, module, number in greeting["defined"]]
+            self._defined = [
+                (str(name), str(module), int(number), str(base)) for name, module, number, base in greeting["defined"]
+            ]
 
     def definitions(self, used: Container[str], names: Sequence[str] | None) -> dict[str, Any]:
         """What the program defines of the names in `used`; `morl_code.judge.Program.names` says which of them count."""
-        found = {}
-        for name, module, number in self._defined:
+        found: dict[str, Any] = {}
+        for name, module, number, base in self._defined:
             if name not in used or (hasattr(builtins, name) if names is None else name not in names):
                 continue
             true_name = name if names is None and name in sys.stdlib_module_names else module
             if true_name.partition(".")[0] in sys.stdlib_module_names:
                 found[name] = importlib.import_module(true_name)
+            elif base:
+                found[name] = self._exception_class(name, number, base)
             elif not module:
                 found[name] = self.ask("value", number)
         return found
 
     def ask(self, operation: str, number: int, *operands: object) -> Any:
         """Has the program's process carry out an operation, and gives its value, or raises what it raised."""
-        self._send([operation, number, *(codec.encode(operand, _number) for operand in operands)])
+        encoded = [self._encode(operand) for operand in operands]
+        self._send({"do": [operation, number, *encoded], "objects": self._own.changes(self._encode)})
         reply = self._receive()
-        if "stop" in reply:
-            raise StopIteration
         if "raised" in reply:
             raise self._exception(reply)
         with _sense():
+            self._own.update(reply["objects"], self._decode)
+        if "stop" in reply:
+            # Anywhere else it would end a loop of the test's, which then compares nothing.
+            raise StopIteration if operation == "next" else RuntimeError("the program raised StopIteration")
+        with _sense():
             if reply.get("changed"):
-                _restore(operands[0], codec.decode(reply["changed"][0], self._stand_in))
-            return codec.decode(reply["value"], self._stand_in)
+                arguments, options = (self._decode(each) for each in reply["changed"])
+                _restore(operands[0], arguments)
+                _restore(list(operands[1].values()), list(options.values()))  # type: ignore[attr-defined]
+            return self._decode(reply["value"])
 
     def raised(self, error: BaseException) -> str | None:
         """What the program said of an exception; None if it is none of its own."""
         return next((text for own, text in self._raised if own is error), None)
 
-    def _stand_in(self, number: int) -> StandIn:
-        return self._stand_ins.setdefault(number, StandIn(self, number))
+    def _encode(self, value: object) -> codec.Encoded:
+        return codec.encode(value, _refuse, self._special)
+
+    def _special(self, value: object) -> codec.Encoded | None:
+        number = stand_ins.number_of(value)
+        return {"h": number} if number is not None else self._own.encoded(value)
+
+    def _decode(self, encoded: codec.Encoded) -> Any:
+        return codec.decode(encoded, self._stand_in, self._decode_special)
+
+    def _decode_special(self, tag: str, parts: Any, inner: Any) -> object:
+        if tag == "n":
+            return self._own.find(parts)
+        number, given, own = parts
+        overrides = frozenset(str(name) for name in own)
+        if tag == "k":
+            return stand_ins_plain.immutable(self, int(number), inner(given), overrides)
+        if tag == "m":
+            return self._stand_ins.setdefault(int(number), stand_ins_plain.mutable(self, int(number), str(given), overrides))
+        raise LookupError(tag)
+
+    def _stand_in(self, number: int) -> stand_ins.StandIn:
+        return self._stand_ins.setdefault(number, stand_ins.StandIn(self, number))
+
+    def _exception_class(self, name: str, number: int, base: str) -> type[Exception]:
+        """A class of this process for one of the program's, so that tests can expect it."""
+        if number not in self._exceptions:
+            with _sense():
+                parent = getattr(builtins, base)
+                self._exceptions[number] = type(name, (parent if issubclass(parent, Exception) else Exception,), {})
+        return self._exceptions[number]
 
     def _exception(self, reply: dict[str, Any]) -> BaseException:
         error: BaseException
         with _sense():
             text = str(reply["text"])
-            arguments = [codec.decode(argument, self._stand_in) for argument in reply["arguments"]]
+            arguments = [self._decode(argument) for argument in reply["arguments"]]
+            own = [int(number) for number in reply["own"]]
         try:
-            cls = getattr(builtins, str(reply["raised"]))
-            error = cls(*arguments) if issubclass(cls, Exception) else RuntimeError(text)
+            cls = next((self._exceptions[number] for number in own if number in self._exceptions), None)
+            cls = cls or getattr(builtins, str(reply["raised"]))
+            ordinary = issubclass(cls, Exception) and not issubclass(cls, StopIteration | StopAsyncIteration)
+            error = cls(*arguments) if ordinary else RuntimeError(text)
         except (AttributeError, TypeError):  # no exception, or not of these arguments
             error = RuntimeError(text)
         self._raised.append((error, text))
@@ -127,62 +168,11 @@ def _sense() -> Iterator[None]:
     """What cannot be understood is the program's doing, and no exception that a test may have been waiting for."""
     try:
         yield
-    except (ValueError, TypeError, LookupError, ArithmeticError, RecursionError, MemoryError) as error:
+    except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError, MemoryError) as error:
         raise ProgramFailed(f"{_NONSENSE} ({type(error).__name__}: {error!s:.100})".strip()) from None
 
 
-class StandIn:
-    """An object that stays in the program's process.
-
-    It can be called, indexed and iterated, its attributes read and set.  It equals itself only, and neither counts nor
-    compares: an operator would hand the expected value to the program, and believe what the program says of it.
-    """
-
-    __slots__ = ("_number", "_program")
-
-    def __init__(self, program: Program, number: int) -> None:
-        object.__setattr__(self, "_program", program)
-        object.__setattr__(self, "_number", number)
-
-    def __call__(self, *arguments: object, **options: object) -> Any:
-        return _ask(self, "call", list(arguments), options)
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") or name in _PREDICATES:
-            raise AttributeError(f"an object of the program's making has no {name!r} for tests")
-        return _ask(self, "get", name)
-
-    def __setattr__(self, name: str, value: object) -> None:
-        _ask(self, "set", name, value)
-
-    def __iter__(self) -> Iterator[Any]:
-        iterator = _ask(self, "iter")
-        # A plain value, where the object is its own plain form by now.
-        return iter(iterator) if not isinstance(iterator, StandIn) else iterator
-
-    def __next__(self) -> Any:
-        return _ask(self, "next")
-
-    def __bool__(self) -> bool:
-        return bool(_ask(self, "bool"))
-
-    def __len__(self) -> int:
-        return int(_ask(self, "len"))
-
-    def __getitem__(self, key: object) -> Any:
-        return _ask(self, "item", key)
-
-    def __setitem__(self, key: object, value: object) -> None:
-        _ask(self, "put", key, value)
-
-    def __str__(self) -> str:
-        return str(_ask(self, "str"))
-
-    def __repr__(self) -> str:
-        return str(_ask(self, "repr"))
-
-
-def examine(link: int, setup: str, tests: Sequence[str], names: Sequence[str] | None) -> Iterator[dict[str, Any]]:
+def run(link: int, setup: str, tests: Sequence[str], names: Sequence[str] | None) -> Iterator[dict[str, Any]]:
     """Runs tests, one after the other, against the program at the other end of `link`.
 
     Yields:
@@ -198,12 +188,12 @@ def examine(link: int, setup: str, tests: Sequence[str], names: Sequence[str] | 
         return
     yield {"started": True}
     for test in tests:
-        yield _examine(program, setup, test, names)
+        yield _run(program, setup, test, names)
         if not program.alive:
             return
 
 
-def _examine(program: Program, setup: str, test: str, names: Sequence[str] | None) -> dict[str, Any]:
+def _run(program: Program, setup: str, test: str, names: Sequence[str] | None) -> dict[str, Any]:
     try:
         codes = [
             compile(text, name, "exec", dont_inherit=True) for text, name in ((setup, "<setup>"), (test, "<test>"))
@@ -241,15 +231,8 @@ def _names(code: types.CodeType) -> Iterator[str]:
             yield from _names(constant)
 
 
-def _ask(stand_in: StandIn, operation: str, *operands: object) -> Any:
-    program = object.__getattribute__(stand_in, "_program")
-    return program.ask(operation, object.__getattribute__(stand_in, "_number"), *operands)
-
-
-def _number(value: object) -> int:
-    if not isinstance(value, StandIn):
-        raise TypeError(f"{type(value).__name__} objects cannot be handed to the program; plain values can")
-    return int(object.__getattribute__(value, "_number"))
+def _refuse(value: object) -> int:
+    raise TypeError(f"{type(value).__name__} objects cannot be handed to the program; plain values can")
 
 
 def _restore(arguments: Any, after: Any) -> None:
