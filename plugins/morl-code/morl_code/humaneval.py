@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, ClassVar
 
 from attrs import frozen
@@ -67,9 +67,10 @@ class HumanEval(Wording):
 def split_check(test: str, entry_point: str, where: str = "test") -> tuple[str, list[str]]:
     """What runs before the cases, and the cases, of a test that defines `check(candidate)`.
 
-    A `check` that is nothing but asserts is split into them, so that each counts.  Those that do not look at the
-    candidate (`assert True` stands in many rows) hold for every program and are no cases.  Any other `check`, with
-    loops or values of its own, stays one case.
+    A `check` that is nothing but asserts is split into them, so that each counts.  Those that hold whatever the
+    candidate returns are no cases: those that do not look at it (`assert True` stands in many rows), and those that
+    compare it with itself (`assert candidate(x) == candidate(y)`, or with the entry point by name).  Any other `check`,
+    with loops or values of its own, stays one case, without such asserts.
 
     Raises:
         DataError: no function `check` of one argument, or one that never looks at it: every program would pass.
@@ -85,14 +86,59 @@ def split_check(test: str, entry_point: str, where: str = "test") -> tuple[str, 
     if check is None or len(check.args.args) != 1:
         raise DataError(f"{where}: the test must define check(candidate); got {test.strip()!r:.80}")
     candidate = check.args.args[0].arg
-    if not any(_mentions(node, candidate) for node in check.body):
-        raise DataError(f"{where}: check({candidate}) never looks at {candidate!r}, so that every program would pass")
-    asserts = [node for node in check.body if isinstance(node, ast.Assert)]
-    cases = [ast.unparse(node) for node in asserts if _mentions(node, candidate)]
-    if not cases or not all(isinstance(node, ast.Assert) or _is_idle(node) for node in check.body):
-        return test, [f"check({entry_point})"]
+    names = {candidate, entry_point}
+    idle = _Idle(names)
+    idle.visit(check)
+    if not any(_mentions(node, names) for node in check.body):
+        fault = f"compares {candidate!r} with itself only" if idle.found else f"never looks at {candidate!r}"
+        raise DataError(f"{where}: check({candidate}) {fault}, so that every program would pass")
+    if not all(isinstance(node, ast.Assert) or _is_idle(node) for node in check.body):
+        return (ast.unparse(module) if idle.found else test), [f"check({entry_point})"]
+    cases = [ast.unparse(node) for node in check.body if isinstance(node, ast.Assert)]
     others = [ast.unparse(node) for node in module.body if node is not check]
     return "\n".join([*others, f"{candidate} = {entry_point}"]), cases
+
+
+class _Idle(ast.NodeTransformer):
+    """Drops asserts that hold for every program: those of constants, and of the program with itself.
+
+    Attributes:
+        found: there was one of the second kind.
+    """
+
+    def __init__(self, names: Collection[str]) -> None:
+        self._names = names
+        self.found = False
+
+    def visit_Assert(self, node: ast.Assert) -> ast.AST:
+        if isinstance(node.test, ast.Constant) and node.test.value:
+            return ast.Pass()
+        if self._is_of_itself(node.test):
+            self.found = True
+            return ast.Pass()
+        return node
+
+    def _is_of_itself(self, node: ast.expr) -> bool:
+        """Whether a condition is about values of the program's only."""
+        match node:
+            case ast.BoolOp(values=values):
+                return all(map(self._is_of_itself, values))
+            case ast.UnaryOp(op=ast.Not(), operand=operand):
+                return self._is_of_itself(operand)
+            case ast.Compare(
+                left=ast.Call(args=[ast.BinOp(left=first, op=ast.Sub(), right=second)]),
+                ops=[ast.Lt() | ast.LtE()],
+                comparators=[_],
+            ):
+                return self._all_call([first, second])
+            case ast.Compare(left=left, comparators=others):
+                return self._all_call([left, *others])
+            case ast.Call(args=[first, second, *_], func=ast.Name(id=name) | ast.Attribute(attr=name)):
+                return ("close" in name or "equal" in name.lower()) and self._all_call([first, second])
+        return False
+
+    def _all_call(self, nodes: Sequence[ast.expr]) -> bool:
+        return all(any(_is_call(each, self._names) for each in ast.walk(node)) for node in nodes)
 
 
 def _helpers(prefix: str, entry_point: str, where: str) -> str:
@@ -105,9 +151,17 @@ def _helpers(prefix: str, entry_point: str, where: str) -> str:
 
 
 def _is_idle(node: ast.stmt) -> bool:
-    """A text or a mere name, which does nothing."""
-    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant | ast.Name)
+    """A text or a mere name, which does nothing, or what was dropped."""
+    return isinstance(node, ast.Pass) or (
+        isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant | ast.Name)
+    )
 
 
-def _mentions(node: ast.AST, name: str) -> bool:
-    return any(isinstance(each, ast.Name) and each.id == name for each in ast.walk(node))
+def _is_call(node: ast.AST, names: Collection[str]) -> bool:
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in names
+
+
+def _mentions(node: ast.AST, names: Collection[str]) -> bool:
+    """Whether a statement looks at one of these; what an assert says when it fails does not count."""
+    looked_at = node.test if isinstance(node, ast.Assert) else node
+    return any(isinstance(each, ast.Name) and each.id in names for each in ast.walk(looked_at))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal, get_args
 
@@ -12,7 +13,11 @@ from morl.errors import ConfigError, DataError, suggest
 from morl.types import Completion
 from morl_code.cases import read_cases
 from morl_code.extract import Extract, behind, program_in
-from morl_code.judge import Judge, Limits, Program, Verdict
+from morl_code.judge import TOLERANCE, FunctionTest, Judge, Limits, Program, Verdict
+
+_IMPORTS = ("auto", "always", "never")
+_WORD = re.compile(r"[A-Za-z_]\w*")
+_SOLUTION = re.compile(r"^class Solution\b", re.MULTILINE)
 
 
 @frozen(eq=False)
@@ -23,21 +28,32 @@ class CodeReward:
     `bug`, 1 where no case met a compile or runtime error, a time limit or another limit, else 0.  A wrong answer is no
     bug.  A completion without a program scores 0 on both.
 
+    `bug` by itself rewards programs that do nothing: `return None` has no bug on nearly every task of HumanEval.  Let
+    it count only for programs that get some case right: `bug_needs_pass`, or a condition on `pass` in the estimator.
+
     It reads the columns `tests`, and, where a prompt has them, `setup`, `prefix` and `names`; see `morl_code.cases`.
 
     Args:
         extract: which part of a completion is the program: the `last-block` or `first-block` between fences, the whole
             `text`, or, with `auto`, the last block of a completion that has blocks and the whole of one that has none.
         opened_by_prompt: the prompt ends with `<think>`, so a completion without `</think>` has no program.
-        seconds: that one case may take.
-        total_seconds: that all cases of a program may take together; those left over fail.
+        seconds: that one case may compute, or wait without computing; waiting for a busy processor does not count.
+        total_seconds: that all cases of a program may take together, counted in the same way; those left over fail.
         memory: MiB that a program may use.
-        isolation: what keeps programs from the machine; `auto` takes the best that works here and refuses to run where
-            none does; see ISOLATION.md.
+        isolation: what keeps programs from the machine: `auto` takes the best of `namespaces` and `landlock` that works
+            here and refuses to run where none does; `bubblewrap`, `none`, or the sandbox of a plugin by name; see
+            ISOLATION.md.
         workers: programs that run at once in each training process; null takes one per processor.
+        tolerance: by how much floating-point numbers of an output may differ, absolutely or relatively; 0 compares
+            texts.
+        imports: whether a program may use the names that judges import for it, such as `List` and `defaultdict`,
+            without importing them: `auto` for answers in LeetCode's style, which have a class `Solution`, `always` or
+            `never`.
+        bug_needs_pass: `bug` is 0 for a program that passes no case.
 
     Raises:
-        ConfigError: an unknown `extract`, limits that are not positive, an isolation that this machine does not offer.
+        ConfigError: an unknown `extract` or `imports`, limits that are not positive, a tolerance out of range, an
+            isolation that this machine does not offer.
     """
 
     reward_names: ClassVar[tuple[str, ...]] = ("pass", "bug")
@@ -48,16 +64,17 @@ class CodeReward:
     seconds: float = 5.0
     total_seconds: float = 20.0
     memory: int = 1024
-    isolation: Literal["auto", "namespaces", "landlock", "none"] = "auto"
+    isolation: str = "auto"
     workers: int | None = None
+    tolerance: float = TOLERANCE
+    imports: Literal["auto", "always", "never"] = "auto"
+    bug_needs_pass: bool = False
     _judge: Judge = field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
-        ways = get_args(Extract)
-        if self.extract not in ways:
-            raise ConfigError(
-                f"unknown extract {self.extract!r}{suggest(self.extract, ways)}; choose from {', '.join(ways)}"
-            )
+        for name, ways in (("extract", get_args(Extract)), ("imports", _IMPORTS)):
+            if (given := getattr(self, name)) not in ways:
+                raise ConfigError(f"unknown {name} {given!r}{suggest(str(given), ways)}; choose from {', '.join(ways)}")
         for name in ("seconds", "total_seconds", "memory"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ConfigError(f"{name} must be positive; got {getattr(self, name)}")
@@ -67,7 +84,11 @@ class CodeReward:
             )
         if self.workers is not None and self.workers < 1:
             raise ConfigError(f"workers must be at least 1, or null for one per processor; got {self.workers}")
-        limits = Limits(wall=self.seconds, cpu=math.ceil(self.seconds), total=self.total_seconds, memory=self.memory)
+        if not 0 <= self.tolerance < 1:
+            raise ConfigError(f"tolerance must be in [0, 1); got {self.tolerance}")
+        # One process may run all cases of a program, and one that the kernel ends would fail whichever it is at.
+        cpu = math.ceil(self.total_seconds + self.seconds)
+        limits = Limits(wall=self.seconds, cpu=cpu, total=self.total_seconds, memory=self.memory)
         object.__setattr__(self, "_judge", Judge(limits=limits, isolation=self.isolation, workers=self.workers))
 
     def score(self, completions: Sequence[Completion]) -> dict[str, list[float | Exception]]:
@@ -81,34 +102,43 @@ class CodeReward:
         scores: dict[str, list[float | Exception]] = {name: [] for name in self.reward_names}
         for program in programs:
             verdict = None if program is None else next(verdicts)
-            for name, score in zip(self.reward_names, _scores(verdict), strict=True):
+            for name, score in zip(self.reward_names, self._scores(verdict), strict=True):
                 scores[name].append(score)
         return scores
 
     def _program(self, completion: Completion) -> Program | None:
         columns = completion.prompt.columns
         tests = read_cases(columns["tests"])
-        source = program_in(completion.text, self.extract, opened_by_prompt=self.opened_by_prompt)
+        names = columns.get("names")
+        wanted = names or {
+            word for test in tests if isinstance(test, FunctionTest) for word in _WORD.findall(test.code)
+        }
+        source = program_in(completion.text, self.extract, opened_by_prompt=self.opened_by_prompt, wanted=wanted)
         if source is None:
             return None
         prefix = _text(columns, "prefix")
-        names = columns.get("names")
         return Program(
             source=behind(prefix, source) if prefix else source,
             tests=tests,
             setup=_text(columns, "setup"),
             names=None if names is None else tuple(names),
+            imports=self.imports == "always" or (self.imports == "auto" and _is_leetcode(source, names)),
+            tolerance=self.tolerance,
         )
 
+    def _scores(self, verdict: Verdict | Exception | None) -> tuple[float | Exception, float | Exception]:
+        """`pass` and `bug`."""
+        match verdict:
+            case None:
+                return 0.0, 0.0
+            case Exception():
+                return verdict, verdict
+        free_of_bugs = verdict.ran and (any(verdict.passed) or not self.bug_needs_pass)
+        return verdict.share, float(free_of_bugs)
 
-def _scores(verdict: Verdict | Exception | None) -> tuple[float | Exception, float | Exception]:
-    """`pass` and `bug`."""
-    match verdict:
-        case None:
-            return 0.0, 0.0
-        case Exception():
-            return verdict, verdict
-    return verdict.share, float(verdict.ran)
+
+def _is_leetcode(source: str, names: Sequence[str] | None) -> bool:
+    return "Solution" in (names or ()) or _SOLUTION.search(source) is not None
 
 
 def _text(columns: Mapping[str, Any], name: str) -> str:

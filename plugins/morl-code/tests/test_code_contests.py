@@ -6,7 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow
 import pytest
+from pyarrow import parquet
 
 from morl.errors import ConfigError, DataError
 from morl_code.calls import call_cases
@@ -48,10 +50,8 @@ def taco(tests: Any, starter_code: str = "") -> dict[str, Any]:
 
 
 def write(folder: Path, *rows: dict[str, Any]) -> str:
-    from datasets import Dataset
-
     path = folder / "rows.parquet"
-    Dataset.from_list(list(rows)).to_parquet(path)
+    parquet.write_table(pyarrow.Table.from_pylist(list(rows)), path)
     return str(path)
 
 

@@ -7,7 +7,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow
 import pytest
+from pyarrow import parquet
 
 from morl.errors import ConfigError, DataError
 from morl_code.humaneval import HumanEval, split_check
@@ -54,9 +56,7 @@ def test_a_row_becomes_a_prompt_with_cases(tmp_path: Path, name: str) -> None:
 
 
 def test_the_layout_of_the_hub(tmp_path: Path) -> None:
-    from datasets import Dataset
-
-    Dataset.from_list([ROW, ROW]).to_parquet(tmp_path / "test.parquet")
+    parquet.write_table(pyarrow.Table.from_pylist([ROW, ROW]), tmp_path / "test.parquet")
     assert len(HumanEval(path=str(tmp_path), split="test").load()) == 2
     assert len(HumanEval(path=str(tmp_path / "test.parquet"), limit=1).load()) == 1
 

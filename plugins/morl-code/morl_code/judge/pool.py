@@ -137,10 +137,9 @@ def _next(program: Program, tests: Sequence[Test], sandbox: Sandbox, wall: float
         if outcome.passed and not same_output(outcome.output, tests[0].stdout, program.tolerance):
             return [evolve(outcome, passed=False, error=f"wrong answer: {outcome.output.strip()[:200]!r}")]
         return [outcome]
-    codes = [test.code for test in itertools.takewhile(lambda test: isinstance(test, FunctionTest), tests)]
-    return sandbox.run_tests(
-        program.source, program.setup, codes, program.names, wall, left, imports=program.imports
-    )
+    alike = itertools.takewhile(lambda test: isinstance(test, FunctionTest), tests)
+    codes = [test.code for test in alike if isinstance(test, FunctionTest)]
+    return sandbox.run_tests(program.source, program.setup, codes, program.names, wall, left, imports=program.imports)
 
 
 def _printable(text: str) -> str:

@@ -99,7 +99,8 @@ def _close_words(actual: str, expected: str, tolerance: float) -> bool:
     one, other = _NUMBER.fullmatch(actual), _NUMBER.fullmatch(expected)
     if one is None or other is None or expected.lstrip("+-").isdigit():
         return False
-    return math.isclose(float(actual), float(expected), rel_tol=tolerance, abs_tol=tolerance)
+    value = float(expected)
+    return math.isfinite(value) and math.isclose(float(actual), value, rel_tol=tolerance, abs_tol=tolerance)
 
 
 def _lines(text: str) -> list[str]:

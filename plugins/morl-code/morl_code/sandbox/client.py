@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import json
 import os
 import signal
@@ -102,7 +101,8 @@ class LocalSandbox:
         seconds = report["seconds"]
         # The clock saw the last case end twice where the tests' process ended by itself.
         spent = [*seconds[: len(outcomes) - 1], sum(seconds[len(outcomes) - 1 :])]
-        return [evolve(outcome, seconds=used) for outcome, used in itertools.zip_longest(outcomes, spent, fillvalue=0.0)]
+        spent += [0.0] * (len(outcomes) - len(spent))
+        return [evolve(outcome, seconds=used) for outcome, used in zip(outcomes, spent, strict=True)]
 
     def _outcomes(self, report: dict[str, Any], lines: list[Any], wall: float, count: int) -> list[Outcome]:
         ending = self._ending(report, wall)

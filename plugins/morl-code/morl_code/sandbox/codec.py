@@ -2,8 +2,8 @@
 
 Only plain values travel: those of Python's own types, rebuilt on the other side from their contents.  An instance of a
 subclass travels as what it holds, so a class of the program's making never arrives, with its `==` or anything else.
-Whatever is not plain stays where it is, and a number that stands for it travels (`keep`, `find`).  Either side may treat
-values that are not exactly of a plain type in ways of its own (`special`).
+Whatever is not plain stays where it is, and a number that stands for it travels (`keep`, `find`).  Either side may have
+ways of its own for values that are not exactly of a plain type (`special`).
 
 >>> encode({"a": (1, {2.5})}, keep=id)
 {'d': [['a', {'t': [1, {'s': [2.5]}]}]]}
@@ -41,7 +41,8 @@ def encode(
     Args:
         value: any object.
         keep: gives a number to an object without a plain form.
-        special: the encoded form of an object that is not exactly of a plain type, or None to leave it to this function.
+        special: the encoded form of an object that is not exactly of a plain type, or None to leave it to this
+            function.
 
     Raises:
         RecursionError: a value that contains itself, or is nested too deeply.

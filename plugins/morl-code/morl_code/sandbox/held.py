@@ -8,13 +8,13 @@ from . import codec
 from .mirrors import Mirrors
 
 # Of a class's own methods, those that Python calls by itself and the test runner has carried out here.
-_OPERATORS = (
-    "add sub mul truediv floordiv mod pow matmul and or xor lshift rshift "
-    "radd rsub rmul rtruediv rfloordiv rmod rpow rmatmul rand ror rxor rlshift rrshift "
-    "iadd isub imul itruediv ifloordiv imod ipow imatmul iand ior ixor ilshift irshift "
-    "eq ne lt le gt ge neg pos abs invert str repr len bool iter getitem hash"
-).split()
-_CALLED_BY_PYTHON = {f"__{name}__" for name in _OPERATORS}
+_OPERATORS = """
+add sub mul truediv floordiv mod pow matmul and or xor lshift rshift
+radd rsub rmul rtruediv rfloordiv rmod rpow rmatmul rand ror rxor rlshift rrshift
+iadd isub imul itruediv ifloordiv imod ipow imatmul iand ior ixor ilshift irshift
+eq ne lt le gt ge neg pos abs invert str repr len bool iter getitem hash
+"""
+_CALLED_BY_PYTHON = {f"__{name}__" for name in _OPERATORS.split()}
 _IMMUTABLE = (str, float, int, tuple, bytes, frozenset)
 
 

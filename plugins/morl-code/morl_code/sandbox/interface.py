@@ -36,9 +36,9 @@ class Outcome:
 class Sandbox(Protocol):
     """Runs programs, one at a time; a judge has one sandbox per worker.
 
-    It must not let a program reach the machine, the trainer, or another program, and not let it know or touch the tests:
-    a test runs in another process than the program, where the program's values arrive as plain ones.  `check_sandbox`
-    tries the first before a run; `morl_code.sandbox.runner` and `program_process` do the second for any sandbox
+    It must not let a program reach the machine, the trainer, or another program, and not let it know or touch the
+    tests: a test runs in another process than the program, where the program's values arrive as plain ones.
+    `probe.check_sandbox` tries the first before a run; `runner` and `program_process` do the second for any sandbox
     that can start two processes with a channel between them.
     """
 

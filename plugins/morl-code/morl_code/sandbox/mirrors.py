@@ -71,10 +71,7 @@ def attributes_of(value: object) -> dict[str, Any]:
     >>> pair = Pair(); pair.left = 1; attributes_of(pair)
     {'left': 1}
     """
-    slots = [
-        name
-        for kind in type(value).__mro__
-        for name in ([kind.__slots__] if isinstance(getattr(kind, "__slots__", ()), str) else getattr(kind, "__slots__", ()))
-    ]
+    declared = [vars(kind).get("__slots__", ()) for kind in type(value).__mro__]
+    slots = [name for names in declared for name in ([names] if isinstance(names, str) else names)]
     found = {name: getattr(value, name) for name in slots if hasattr(value, name) and not name.startswith("__")}
     return found | getattr(value, "__dict__", {})

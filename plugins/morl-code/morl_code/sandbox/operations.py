@@ -7,9 +7,9 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
-BINARY = "add sub mul truediv floordiv mod pow matmul and_ or_ xor lshift rshift".split()
-COMPARISONS = "eq ne lt le gt ge".split()
-UNARY = "neg pos abs invert".split()
+BINARY = ["add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul", "and_", "or_", "xor", "lshift", "rshift"]
+COMPARISONS = ["eq", "ne", "lt", "le", "gt", "ge"]
+UNARY = ["neg", "pos", "abs", "invert"]
 
 
 def _call(value: Callable[..., object], arguments: list[object], options: dict[str, object]) -> object:

@@ -114,7 +114,9 @@ class Program:
         if tag == "k":
             return stand_ins_plain.immutable(self, int(number), inner(given), overrides)
         if tag == "m":
-            return self._stand_ins.setdefault(int(number), stand_ins_plain.mutable(self, int(number), str(given), overrides))
+            return self._stand_ins.setdefault(
+                int(number), stand_ins_plain.mutable(self, int(number), str(given), overrides)
+            )
         raise LookupError(tag)
 
     def _stand_in(self, number: int) -> stand_ins.StandIn:

@@ -1,9 +1,9 @@
 """Objects of the program's, as a test sees them: a stand-in has each thing that is done with it done in the program.
 
-What a test compares with its own values is another matter, for the program must neither learn them nor be believed about
-them.  So a stand-in equals no plain value and has no order with one; an operator with a plain value may give another
-object of the program's, but no plain value.  Instances of subclasses of plain types keep the program's methods, but
-compare, and count, by the plain value that they hold (`stand_ins_plain`).
+What a test compares with its own values is another matter, for the program must neither learn them nor be believed
+about them.  So a stand-in equals no plain value and has no order with one; an operator with a plain value may give
+another object of the program's, but no plain value.  Instances of subclasses of plain types keep the program's methods,
+but compare, and count, by the plain value that they hold (`stand_ins_plain`).
 """
 
 from __future__ import annotations

@@ -21,10 +21,10 @@ _BASES: dict[str, type] = {
     kind.__name__: kind for kind in (list, dict, set, bytearray, deque, OrderedDict, Counter, defaultdict)
 }
 # Methods that change the object, and so have to be carried out where it is.
-_CHANGING = set(
-    "append appendleft extend extendleft insert pop popitem popleft remove discard add clear update setdefault sort "
-    "reverse rotate move_to_end subtract difference_update intersection_update symmetric_difference_update".split()
-)
+_CHANGING = """
+append appendleft extend extendleft insert pop popitem popleft remove discard add clear update setdefault sort reverse
+rotate move_to_end subtract difference_update intersection_update symmetric_difference_update
+""".split()  # noqa: SIM905 - a list of words
 
 
 def immutable(program: Program, number: int, value: Any, overrides: frozenset[str]) -> object:
@@ -75,7 +75,7 @@ class Container(StandIn):
         return super().__iter__() if "__iter__" in own else iter(contents(self))
 
     def __reversed__(self) -> Iterator[Any]:
-        return reversed(contents(self))
+        return iter(reversed(contents(self)))
 
     def __contains__(self, value: object) -> bool:
         return value in contents(self)

@@ -29,8 +29,8 @@ def attach() -> None:
         stream = open(fd, mode, encoding="utf-8", errors=errors, closefd=False)  # noqa: SIM115
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)
-    builtins.open = io.open = _open  # type: ignore[assignment]
-    os.open = _os_open  # type: ignore[assignment]
+    builtins.open = io.open = _open
+    os.open = _os_open
 
 
 def flush() -> None:

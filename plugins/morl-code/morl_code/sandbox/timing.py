@@ -31,6 +31,8 @@ class Clock:
         self._left = total
         self._computed: dict[int, float] = {}
         self.cases: list[float] = []
+        self._began = self._looked = self._at_start = self._before = self._watched = 0.0
+        self.waits = False
         self._begin()
 
     def next_case(self) -> None:
@@ -58,8 +60,8 @@ class Clock:
             return True
         if self._watched < self.limit:
             return False
-        self.waits = computed - self._computed_before < SHARE * self._watched
-        self._watched, self._computed_before = 0.0, computed
+        self.waits = computed - self._before < SHARE * self._watched
+        self._watched, self._before = 0.0, computed
         return self.waits
 
     @property
@@ -69,7 +71,7 @@ class Clock:
 
     def _begin(self) -> None:
         self._began = self._looked = time.monotonic()
-        self._at_start = self._computed_before = self._processor_time()
+        self._at_start = self._before = self._processor_time()
         self._watched = 0.0
         self.waits = False
 

@@ -12,17 +12,17 @@ import types
 from collections.abc import Iterator
 from typing import Any
 
-MODULES = (
-    "collections typing itertools functools heapq bisect math string operator copy random re sys os io json time "
-    "datetime statistics fractions decimal dataclasses enum abc queue array threading"
-).split()
+MODULES = """
+collections typing itertools functools heapq bisect math string operator copy random re sys os io json time datetime
+statistics fractions decimal dataclasses enum abc queue array threading
+""".split()  # noqa: SIM905 - a list of words
 """Judges import these modules, and the names in them; the first that has a name gives it."""
 
 
 class ListNode:
     """A node of a linked list, as LeetCode has it."""
 
-    def __init__(self, val: Any = 0, next: Any = None) -> None:  # noqa: A002 - the site's own name
+    def __init__(self, val: Any = 0, next: Any = None) -> None:
         self.val = val
         self.next = next
 
