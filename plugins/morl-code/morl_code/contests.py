@@ -40,10 +40,12 @@ class CodeContests(Wording):
         split: of a path that is not a single file.
         subset: of a hub data set that has several.
         other_abilities: rows whose `ability` is not code: `skip` them, or refuse them with an `error`.
+        tolerance: by how much floating-point results of calls may differ, absolutely or relatively; 0, the default,
+            compares exactly.  Those of standard output have the reward's own.
         unusable: rows without tests or with tests that cannot be read: refuse them with an `error`, or `skip` them.
 
     Raises:
-        ConfigError: another word for `other_abilities` or `unusable`.
+        ConfigError: another word for `other_abilities` or `unusable`, a tolerance out of range.
     """
 
     fields: ClassVar[tuple[str, ...]] = ("question", "function", "starter_code")
@@ -52,9 +54,12 @@ class CodeContests(Wording):
     subset: str | None = None
     other_abilities: Literal["skip", "error"] = "skip"
     unusable: Literal["error", "skip"] = "error"
+    tolerance: float = 0.0
 
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()
+        if not 0 <= self.tolerance < 1:
+            raise ConfigError(f"tolerance must be in [0, 1); got {self.tolerance}")
         for name in ("other_abilities", "unusable"):
             if getattr(self, name) not in ("skip", "error"):
                 raise ConfigError(f"{name} must be 'skip' or 'error'; got {getattr(self, name)!r}")
@@ -103,7 +108,7 @@ class CodeContests(Wording):
         tests = _tests(row, where)
         function = tests.get("fn_name") or ""
         if function:
-            setup, cases = call_cases(function, tests["inputs"], tests["outputs"], where)
+            setup, cases = call_cases(function, tests["inputs"], tests["outputs"], where, self.tolerance)
         else:
             setup, cases = "", _stdio_cases(tests["inputs"], tests["outputs"], where)
         system, question = _problem(row, where)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import builtins
+import gc
 import linecache
 import os
 import sys
@@ -38,6 +39,10 @@ def run_script(source: str, imports: bool) -> None:
         threading._shutdown()  # type: ignore[attr-defined]  # waits for the program's threads, as at a normal exit
         atexit._run_exitfuncs()
         standard_files.flush()
+        if "__del__" in source:  # as the interpreter does; it takes time, which few programs need
+            vars(sys.modules["__main__"]).clear()
+            gc.collect()
+            standard_files.flush()
     except BaseException as error:  # noqa: BLE001
         os.write(2, f"{type(error).__name__}: {error}\n".encode())
         code = 1

@@ -119,25 +119,12 @@ def _container_method(method: str, name: str, *, reflected: bool = False) -> Cal
     return apply
 
 
-def _comparison(method: str, name: str) -> Callable[[Container, Any], Any]:
-    """As above; left to the other value where the contents have no opinion."""
-
-    def compare(self: Container, other: object) -> Any:
-        own = object.__getattribute__(self, "_overrides")
-        if number_of(other) is not None and method in own:
-            return operate(self, name, other)
-        ours = contents(self)
-        return getattr(type(ours), method)(ours, _plain(other))
-
-    return compare
-
-
 for _name in BINARY:
     _method = _name.rstrip("_")
     setattr(Container, f"__{_method}__", _container_method(f"__{_method}__", _name))
     setattr(Container, f"__r{_method}__", _container_method(f"__r{_method}__", _name, reflected=True))
 for _name in COMPARISONS:
-    setattr(Container, f"__{_name}__", _comparison(f"__{_name}__", _name))
+    setattr(Container, f"__{_name}__", _container_method(f"__{_name}__", _name))
 
 
 def _kept_class(base: Any) -> Any:

@@ -27,7 +27,7 @@ from .timing import Clock
 
 _PRELOADED = (
     "abc array bisect cmath collections copy dataclasses datetime decimal enum fractions functools "
-    "hashlib heapq io itertools json math numbers operator os random re statistics "
+    "hashlib heapq io itertools json math numbers operator os queue random re statistics "
     "string struct sys textwrap threading time traceback typing unicodedata "
 )
 
@@ -40,7 +40,8 @@ def main(control_fd: int, level_name: str, limits: dict[str, Any]) -> None:
     sys.path[:] = [os.path.realpath(path) for path in sys.path if os.path.exists(path)]
     for name in _PRELOADED.split():
         importlib.import_module(name)
-    site.setquit()  # `exit`, which programs call, comes with the site module
+    for offer in (site.setquit, site.setcopyright, site.sethelper):  # `exit`, which programs call, comes with site
+        offer()
     sys.set_int_max_str_digits(0)
     null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
     try:
