@@ -19,7 +19,7 @@ from morl.errors import RewardError
 from morl_code.sandbox import bubblewrap
 from morl_code.sandbox.interface import Outcome, SandboxRefused
 from morl_code.sandbox.limits import Limits
-from morl_code.sandbox.timing import SHARE
+from morl_code.sandbox.timing import PATIENCE
 
 _START = "import sys; sys.path.insert(0, sys.argv[1]); from sandbox import zygote; del sys.path[0]; " + (
     "import json; zygote.main(int(sys.argv[2]), sys.argv[3], json.loads(sys.argv[4]))"
@@ -136,7 +136,7 @@ class LocalSandbox:
             socket.send_fds(self._control, [json.dumps(request).encode()], fds)
         except OSError as error:
             raise RewardError(f"the sandbox is gone: {error}") from error
-        report = self._receive(2 * total / SHARE + _GRACE_SECONDS)
+        report = self._receive(2 * PATIENCE * total + _GRACE_SECONDS)
         if report["broken"]:
             raise RewardError(f"the sandbox could not confine a process: {report['broken']}")
         return report

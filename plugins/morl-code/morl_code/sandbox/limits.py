@@ -23,7 +23,7 @@ class Limits:
 
     Attributes:
         wall: seconds that one case may compute, or wait without computing.  Time in which other work has the processors
-            counts for a twentieth (`timing`), so that a busy machine does not fail right programs.
+            counts for a twentieth (`timing.PATIENCE`), so that a busy machine does not fail right programs.
         total: seconds that all cases of a program may take together, counted in the same way; those left over fail.
         cpu: seconds of processor time of one process, as the kernel's last resort.  Function tests of a program share a
             process, one after the other, until one of them meets a limit.

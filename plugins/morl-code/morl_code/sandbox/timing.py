@@ -6,9 +6,10 @@ import contextlib
 import time
 from collections.abc import Sequence
 
-SHARE = 1 / 20
-"""What a process must have had of one processor not to count as waiting; a busy machine gives a runnable one more."""
+PATIENCE = 20
+"""How many times its limit a case may last by the wall clock while others have the processors."""
 
+_SHARE = 1 / 40  # of one processor: what has less of it waits, for a busy machine gives more to what could run
 _LOOKS = 10  # during a limit
 
 
@@ -17,7 +18,7 @@ class Clock:
 
     A case is over its limit when it has computed for so many seconds, or when it has done next to nothing for as long:
     then it waits for something that does not come.  Time in which it waits for a processor that others have does not
-    count, so that a right program does not fail where much runs at once; `SHARE` bounds how long that may last.
+    count, so that a right program does not fail where much runs at once; `PATIENCE` bounds how long that may last.
 
     Args:
         pids: of the processes.
@@ -56,11 +57,11 @@ class Clock:
         # A machine that stood still as a whole is no program that waits.
         self._watched += min(now - self._looked, 2 * self.limit / _LOOKS)
         self._looked = now
-        if self._used() >= self.limit:
+        if self._used() >= self.limit or now - self._began >= PATIENCE * self.limit:
             return True
         if self._watched < self.limit:
             return False
-        self.waits = computed - self._before < SHARE * self._watched
+        self.waits = computed - self._before < _SHARE * self._watched
         self._watched, self._before = 0.0, computed
         return self.waits
 
@@ -80,7 +81,7 @@ class Clock:
 
     def _charge(self) -> float:
         lasted = time.monotonic() - self._began
-        return lasted if self.waits else min(lasted, max(self._used(), SHARE * lasted))
+        return lasted if self.waits else min(lasted, max(self._used(), lasted / PATIENCE))
 
     def _processor_time(self) -> float:
         for pid in self._pids:
