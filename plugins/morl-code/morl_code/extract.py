@@ -19,7 +19,7 @@ _BINDING = re.compile(
 )
 _IMPORT = re.compile(r"^(?:from[ \t]+\S+[ \t]+)?import[ \t]+(.+)$", re.MULTILINE)
 _INPUT = re.compile(r"\binput[ \t]*\(|\bstdin\b|\bopen\(0|\bfileinput\b")
-_SHOWS = re.compile(r"test|example|demo|main|usage|check", re.IGNORECASE)
+_SHOWS = re.compile(r"(?:test|demo|example|usage)s?(?:_\w+)?|run_\w*(?:test|example|demo)\w*|Test\w*|main")
 _STUB = re.compile(r"^(?:@|(?:async[ \t]+)?def\b)", re.MULTILINE)
 
 
@@ -118,10 +118,10 @@ def _main(programs: Sequence[str], wanted: Collection[str]) -> int:
     asked = [at for at, names in enumerate(makes) if not names.isdisjoint(wanted)]
     if asked:
         return asked[-1]
-    first = {name: at for at in reversed(range(len(programs))) for name in defined[at]}
+    first = {name: at for at in reversed(range(len(programs))) for name in defined[at] if not _SHOWS.fullmatch(name)}
     for at in reversed(range(len(programs))):
         known = {word for word in _WORD.findall(programs[at]) if first.get(word, at) < at}
-        shows = known and known.isdisjoint(makes[at]) and all(_SHOWS.search(name) for name in defined[at])
+        shows = known and known.isdisjoint(makes[at]) and all(map(_SHOWS.fullmatch, defined[at]))
         if not shows or _INPUT.search(programs[at]):
             return at
     return len(programs) - 1

@@ -186,6 +186,44 @@ def test_results_compare_as_json(body: str, given: Any, expected: Any, right: bo
     assert holds(f"def f(x): return {body}", "f", given, expected) is right
 
 
+def close(body: str, expected: Any, tolerance: float) -> bool:
+    setup, (case,) = call_cases("f", [[]], [expected], "row 0", tolerance)
+    names: dict[str, Any] = {}
+    exec(f"def f(): return {body}\n{setup}", names)
+    try:
+        exec(case["code"], names)
+    except AssertionError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize(
+    ("body", "expected", "right"),
+    [
+        ("0.1 + 0.2", 0.3, True),
+        ("[0.1 + 0.2, (1.0, 'a')]", [0.3, [2, "a"]], False),
+        ("[0.1 + 0.2, (1, 'a')]", [0.3, [1, "a"]], True),
+        ("0.1 + 0.2", [0.3], True),
+        ("{1: [0.1 + 0.2]}", {"1": [0.3]}, True),
+        ("{2: [0.1 + 0.2]}", {"1": [0.3]}, False),
+        ("3", 3.0, True),
+        ("0.31", 0.3, False),
+        ("[0.3]", [0.3, 0.3], False),
+        ("'0.3'", 0.3, False),
+        ("1_000_001", 1_000_000, False),
+        ("None", 0.3, False),
+    ],
+)
+def test_floating_point_results_within_a_tolerance(body: str, expected: Any, right: bool) -> None:
+    assert close(body, expected, 1e-5) is right
+    assert not close("0.1 + 0.2", 0.3, 0.0)
+
+
+def test_a_tolerance_out_of_range_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"tolerance must be in \[0, 1\); got 1.0"):
+        CodeContests(tolerance=1.0)
+
+
 def test_a_method_of_a_solution_is_found() -> None:
     assert holds("class Solution:\n    def f(self, x): return x + 1", "f", [1], 2)
 

@@ -95,6 +95,38 @@ def test_a_check_that_never_looks_at_the_program_is_refused(body: str) -> None:
         split_check(f"def check(f):\n    {body}\n", "same", "row 7")
 
 
+@pytest.mark.parametrize(
+    "idle",
+    [
+        "assert f(1) == f(2)",
+        "assert same(1) == f(1)",
+        "assert not f(1) != f(2)",
+        "assert f(1) is f(1) and f(2) == f(2)",
+        "assert abs(f(1) - f(2)) < 1e-6",
+        "assert math.isclose(f(1), f(2))",
+        "assert tuple(f(1)) == tuple(same(1)), 'the same'",
+        "assert True, f(1)",
+    ],
+)
+def test_what_compares_the_program_with_itself_is_no_case(idle: str) -> None:
+    assert split_check(f"def check(f):\n    {idle}\n    assert f(3) == 4", "same") == ("f = same", ["assert f(3) == 4"])
+    with pytest.raises(DataError, match="so that every program would pass"):
+        split_check(f"def check(f):\n    {idle}\n", "same")
+    loop = f"def check(f):\n    for n in range(3):\n        {idle}\n        assert f(n) == n + 1"
+    setup, cases = split_check(loop, "same")
+    assert cases == ["check(same)"]
+    assert "f(n) == n + 1" in setup
+    assert idle[7:] not in setup or idle.startswith("assert True")
+
+
+@pytest.mark.parametrize(
+    "real",
+    ["f(f(1)) == 3", "f(1) + f(2) == 5", "max(f(1), f(2)) == 3", "f(1) == f(2) == 5", "f(1) == 2 or f(1) == f(2)"],
+)
+def test_what_has_a_value_of_its_own_is_a_case(real: str) -> None:
+    assert split_check(f"def check(f):\n    assert {real}", "same") == ("f = same", [f"assert {real}"])
+
+
 def test_a_check_that_looks_outside_of_its_asserts_is_one_case() -> None:
     test = "def check(f):\n    found = f(1)\n    assert found == 2\n"
     assert split_check(test, "same") == (test, ["check(same)"])

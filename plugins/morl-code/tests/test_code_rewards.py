@@ -128,6 +128,48 @@ def test_a_program_goes_on_where_the_prompt_ended(reward: CodeReward) -> None:
         assert reward.score([completion(text, columns)]) == {"pass": [1.0], "bug": [1.0]}
 
 
+def test_a_function_of_another_name_is_a_bug(reward: CodeReward) -> None:
+    columns = DOUBLE | {"prefix": "def double(x):\n    '''Twice x.'''\n", "names": ["double"]}
+    scores = reward.score([completion(block("def twice(x):\n    return 2 * x"), columns)])
+    assert scores == {"pass": [0.0], "bug": [0.0]}
+
+
+def test_the_use_of_a_program_is_not_the_program(reward: CodeReward) -> None:
+    text = block("def double(x): return 2 * x") + block("print(double(input()))") + "```python\nassert double(1) == 2"
+    assert reward.score([completion(text, DOUBLE)]) == {"pass": [1.0], "bug": [1.0]}
+
+
+def test_bug_can_ask_for_some_pass(make: Callable[..., CodeReward]) -> None:
+    nothing, half = block("def double(x): return None"), block("def double(x): return x + 1")
+    batch = [completion(nothing, DOUBLE), completion(half, DOUBLE)]
+    assert make().score(batch) == {"pass": [0.0, 0.5], "bug": [1.0, 1.0]}
+    assert make(bug_needs_pass=True).score(batch) == {"pass": [0.0, 0.5], "bug": [0.0, 1.0]}
+
+
+def test_floating_point_numbers_of_an_output_may_differ_a_little(make: Callable[..., CodeReward]) -> None:
+    third = {"tests": [{"stdin": "", "stdout": "0.333333333\n"}, {"stdin": "", "stdout": "1 3333333\n"}]}
+    batch = [completion(block(f"print({text!r})"), third) for text in ("0.3333333", "0.33", "1 3333334")]
+    assert make().score(batch)["pass"] == [0.5, 0.0, 0.0]
+    assert make(tolerance=0.0).score(batch)["pass"] == [0.0, 0.0, 0.0]
+    assert make(tolerance=0.05).score(batch)["pass"] == [0.5, 0.5, 0.0]
+
+
+def test_answers_in_leetcodes_style_need_no_imports(make: Callable[..., CodeReward]) -> None:
+    columns = {"tests": [{"code": "assert Solution().f([1, 1, 2]) == 1"}]}
+    text = block("class Solution:\n    def f(self, x: List[int]) -> int: return Counter(x).most_common(1)[0][0]")
+    free = {"tests": [{"code": "assert f([1, 1, 2]) == 1"}]}
+    bare = block("def f(x: List[int]): return x[0]")
+    for imports, scores in (("auto", [1.0, 0.0]), ("always", [1.0, 1.0]), ("never", [0.0, 0.0])):
+        assert make(imports=imports).score([completion(text, columns), completion(bare, free)])["pass"] == scores
+
+
+def test_equal_shares_are_equal_floats(reward: CodeReward) -> None:
+    """1 of 3 cases, and 3 of 9."""
+    for cases in (3, 9):
+        tests = {"tests": [{"code": f"assert double({n}) == {2 * n if n % 3 == 0 else -1}"} for n in range(cases)]}
+        assert reward.score([completion(block("def double(x): return 2 * x"), tests)])["pass"] == [1 / 3]
+
+
 def test_what_is_the_program_can_be_chosen(make: Callable[..., CodeReward]) -> None:
     text = block("def double(x): return 2 * x") + block("def double(x): return x")
     thinking = f"{text}</think>{block('def double(x): return x + 1')}"
@@ -229,6 +271,9 @@ def test_a_failure_of_the_sandbox_is_no_score(reward: CodeReward, isolation: Any
         ({"total_seconds": -1.0}, "total_seconds must be positive; got -1"),
         ({"seconds": 9.0, "total_seconds": 8.0}, "total_seconds must be at least seconds; got 8 and 9"),
         ({"memory": 0}, "memory must be positive; got 0"),
+        ({"imports": "allways"}, "unknown imports 'allways'; did you mean 'always'.* choose from auto, always, never"),
+        ({"tolerance": 1.0}, r"tolerance must be in \[0, 1\); got 1"),
+        ({"tolerance": -0.1}, r"tolerance must be in \[0, 1\); got -0.1"),
         ({"workers": 0}, "workers must be at least 1, or null for one per processor; got 0"),
     ],
 )

@@ -32,7 +32,7 @@ class Clock:
         self._left = total
         self._computed: dict[int, float] = {}
         self.cases: list[float] = []
-        self._began = self._looked = self._at_start = self._before = self._watched = 0.0
+        self._looked = self._at_start = self._before = self._watched = self._lasted = 0.0
         self.waits = False
         self._begin()
 
@@ -46,7 +46,7 @@ class Clock:
         """The last case is over."""
         self.cases.append(self._charge())
 
-    def patience(self) -> float:
+    def interval(self) -> float:
         """Seconds after which to look again."""
         step = self.limit / _LOOKS
         return max(0.005, min(step, self.limit - self._used()))
@@ -55,9 +55,11 @@ class Clock:
         """Whether the case is over its limit."""
         now, computed = time.monotonic(), self._processor_time()
         # A machine that stood still as a whole is no program that waits.
-        self._watched += min(now - self._looked, 2 * self.limit / _LOOKS)
+        passed = min(now - self._looked, 2 * self.limit / _LOOKS)
         self._looked = now
-        if self._used() >= self.limit or now - self._began >= PATIENCE * self.limit:
+        self._watched += passed
+        self._lasted += passed
+        if self._used() >= self.limit or self._lasted >= PATIENCE * self.limit:
             return True
         if self._watched < self.limit:
             return False
@@ -71,17 +73,17 @@ class Clock:
         return min(self._limit, self._left)
 
     def _begin(self) -> None:
-        self._began = self._looked = time.monotonic()
+        self._looked = time.monotonic()
         self._at_start = self._before = self._processor_time()
-        self._watched = 0.0
+        self._watched = self._lasted = 0.0
         self.waits = False
 
     def _used(self) -> float:
         return self._processor_time() - self._at_start
 
     def _charge(self) -> float:
-        lasted = time.monotonic() - self._began
-        return lasted if self.waits else min(lasted, max(self._used(), lasted / PATIENCE))
+        lasted = self._lasted + time.monotonic() - self._looked
+        return lasted if self.waits else max(self._used(), lasted / PATIENCE)
 
     def _processor_time(self) -> float:
         for pid in self._pids:

@@ -134,7 +134,7 @@ class _Zygote:
         poll.register(progress, select.POLLIN)
         poll.register(self._control, select.POLLHUP)
         while True:
-            ready = dict(poll.poll(clock.patience() * 1000))
+            ready = dict(poll.poll(clock.interval() * 1000))
             if ready.get(progress, 0) & select.POLLIN:
                 for _ in os.read(progress, 4096):
                     clock.next_case()
