@@ -13,7 +13,7 @@ from attrs import evolve
 from morl_code.judge import FunctionTest, Judge, Limits, Program, StdioTest, Verdict
 from morl_code.sandbox import probe
 
-LIMITS = Limits(wall=1, total=15, cpu=15, memory=256, output=4, folder=8)
+LIMITS = Limits(wall=0.5, total=15, cpu=15, memory=256, output=4, folder=8)
 EXPECTED = "expected-8731-a"
 
 

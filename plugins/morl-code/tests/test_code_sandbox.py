@@ -8,14 +8,17 @@ import ctypes
 import datetime
 import decimal
 import enum
+import errno
 import fractions
 import math
 import os
+import shutil
 import socket
 import subprocess
 import sys
-import textwrap
 from collections import Counter, OrderedDict, defaultdict, deque, namedtuple
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +28,9 @@ from hypothesis import strategies as st
 
 from morl.errors import ConfigError, RewardError
 from morl_code.judge import Judge, Limits
-from morl_code.sandbox import codec, probe, seccomp
-from morl_code.sandbox.client import LocalSandbox as Sandbox
+from morl_code.sandbox import client, codec, probe, seccomp
+from morl_code.sandbox.client import LocalSandbox
+from morl_code.sandbox.interface import SandboxRefused
 
 FOUND = [level for level in probe.LEVELS if not probe.missing(level)]
 
@@ -60,31 +64,39 @@ def test_the_probe_sees_what_an_unprotected_program_can_do() -> None:
 
 
 @pytest.fixture
-def bare_machine(tmp_path: Path) -> list[str]:
-    """A Python on a machine without namespaces and Landlock: a real filter refuses these system calls."""
-    script = tmp_path / "bare.py"
-    unshare = {"x86_64": 272, "aarch64": 97}[os.uname().machine]
-    script.write_text(
-        textwrap.dedent(
-            f"""
-            import ctypes, sys
-            from morl_code.sandbox import linux, seccomp
-            seccomp.forbidden = lambda machine: {{"unshare": {unshare}, "landlock_create_ruleset": 444}}
-            seccomp._CLONE[linux.machine()] = seccomp._CLONE3 = seccomp._PRLIMIT64[linux.machine()] = 100_000
-            linux.prctl("", linux.PR_SET_NO_NEW_PRIVS, 1)
-            seccomp.install()
-            from morl_code.judge import FunctionTest, Judge, Program
-            try:
-                judge = Judge(isolation=sys.argv[1])
-            except Exception as error:
-                print(type(error).__name__, error)
-            else:
-                print(judge.run([Program("def f(): return 1", [FunctionTest("assert f() == 1")])]))
-                judge.close()
-            """
-        )
-    )
-    return [sys.executable, str(script)]
+def without(tmp_path: Path) -> Callable[..., list[str]]:
+    """A Python on a machine where a real filter refuses these system calls."""
+
+    def make(**calls: int) -> list[str]:
+        script = tmp_path / "bare.py"
+        script.write_text(_BARE.format(calls=calls))
+        return [sys.executable, str(script)]
+
+    return make
+
+
+@pytest.fixture
+def bare_machine(without: Callable[..., list[str]]) -> list[str]:
+    """A Python on a machine without namespaces and Landlock."""
+    return without(unshare={"x86_64": 272, "aarch64": 97}[os.uname().machine], landlock_create_ruleset=444)
+
+
+_BARE = """
+import ctypes, sys
+from morl_code.sandbox import linux, seccomp
+seccomp.forbidden = lambda machine: {calls}
+seccomp._CLONE[linux.machine()] = seccomp._CLONE3 = seccomp._PRLIMIT64[linux.machine()] = 100_000
+linux.prctl("", linux.PR_SET_NO_NEW_PRIVS, 1)
+seccomp.install()
+from morl_code.judge import FunctionTest, Judge, Program
+try:
+    judge = Judge(isolation=sys.argv[1])
+except Exception as error:
+    print(type(error).__name__, error)
+else:
+    print(judge.run([Program("def f(): return 1", [FunctionTest("assert f() == 1")])]))
+    judge.close()
+"""
 
 
 def test_a_machine_without_isolation_is_refused_by_one_clear_error(bare_machine: list[str]) -> None:
@@ -106,9 +118,49 @@ def test_no_isolation_has_to_be_asked_for_and_still_judges(bare_machine: list[st
     assert answer == "[Verdict(passed=(True,), ran=True, errors=(None,))]\n"
 
 
+@pytest.mark.parametrize("isolation", ["auto", "landlock", "none"])
+def test_a_machine_without_files_in_memory_is_refused(without: Callable[..., list[str]], isolation: str) -> None:
+    command = without(memfd_create={"x86_64": 319, "aarch64": 279}[os.uname().machine])
+    answer = subprocess.run([*command, isolation], capture_output=True, text=True, check=True).stdout
+    assert answer.startswith("ConfigError programs travel to their sandbox in anonymous files in memory")
+    assert "(memfd_create: Operation not permitted); permit the call" in answer
+
+
+def test_no_isolation_that_cannot_run_programs_is_refused(without: Callable[..., list[str]]) -> None:
+    answer = subprocess.run([*without(pidfd_open=434), "none"], capture_output=True, text=True, check=True).stdout
+    assert answer.startswith("ConfigError generated programs cannot be isolated on this machine: none: ")
+    assert "Operation not permitted" in answer
+
+
+def test_bubblewrap_that_is_not_installed_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(SandboxRefused, match="the command bwrap is not installed"):
+        LocalSandbox("bubblewrap", Limits())
+
+
+@pytest.mark.skipif("landlock" not in FOUND, reason="needs a kernel with Landlock; other levels have no network at all")
+def test_the_check_notices_a_filter_with_holes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The level `landlock`, from files of the sandbox in which the rules for arguments are left out."""
+    shutil.copytree(Path(client.__file__).parent, tmp_path / "sandbox")
+    source = (tmp_path / "sandbox" / "seccomp.py").read_text()
+    for name in ("_SENDTO", "_SOCKETPAIR", "_FCNTL", "_IOCTL"):
+        assert source.count(f"({name}, ") == 1
+        source = source.replace(f"({name}, ", "({machine: 99_999}, ")
+    (tmp_path / "sandbox" / "seccomp.py").write_text(source)
+    monkeypatch.setattr(client, "__file__", str(tmp_path / "sandbox" / "client.py"))
+    abilities = probe.check_sandbox(partial(LocalSandbox, "landlock"))
+    for ability in (
+        "send to local sockets through a pair",
+        "have the kernel signal others",
+        "choose the signal",
+        "have the kernel signal others through ioctl",
+    ):
+        assert ability in abilities
+
+
 def test_an_unconfined_process_runs_nothing() -> None:
     """A limit that the kernel refuses after the zygote is ready."""
-    sandbox = Sandbox("none", Limits(memory=2**50))
+    sandbox = LocalSandbox("none", Limits(memory=2**50))
     try:
         with pytest.raises(RewardError, match=r"the sandbox could not confine a process: (OverflowError|ValueError)"):
             sandbox.run_script("print(1)", "", 5)
@@ -118,13 +170,13 @@ def test_an_unconfined_process_runs_nothing() -> None:
 
 def test_what_cannot_be_entered_is_refused() -> None:
     with pytest.raises(RewardError, match=r"(?s)the sandbox ended: .*KeyError: 'cellar'"):
-        Sandbox("cellar", Limits())
+        LocalSandbox("cellar", Limits())
 
 
 @pytest.mark.parametrize("level", FOUND)
 def test_what_a_program_sees(level: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LD_LIBRARY_PATH", "/nowhere")
-    sandbox = Sandbox(level, Limits())
+    sandbox = LocalSandbox(level, Limits())
     try:
         seen = sandbox.run_script(
             "import os, sys\n"
@@ -149,7 +201,7 @@ def test_what_a_program_sees(level: str, monkeypatch: pytest.MonkeyPatch) -> Non
 def test_the_temporary_folder_is_private_and_small() -> None:
     if "namespaces" not in FOUND:
         pytest.fail(f"only namespaces give a temporary folder: {probe.missing('namespaces')}")
-    sandbox = Sandbox("namespaces", Limits(folder=1))
+    sandbox = LocalSandbox("namespaces", Limits(folder=1))
     try:
         first = sandbox.run_script("open('left', 'w').write('x'); print(open('/tmp/left').read())", "", 5)
         second = sandbox.run_script("import os; print(os.getcwd(), os.listdir('.'))", "", 5)
@@ -161,7 +213,7 @@ def test_the_temporary_folder_is_private_and_small() -> None:
 
 
 def test_the_zygote_ends_with_its_client() -> None:
-    sandbox = Sandbox("none", Limits())
+    sandbox = LocalSandbox("none", Limits())
     assert sandbox.run_script("print(1)", "", 5).output == "1\n"
     process = sandbox._process
     sandbox.close()
@@ -187,6 +239,27 @@ def test_the_numbers_are_those_of_this_machines_headers() -> None:
     assert libc.syscall(calls["socket"], 255, 1, 0) == -1
     assert ctypes.get_errno() == getattr(socket, "EAFNOSUPPORT", 97)
     assert libc.syscall(calls["kill"], os.getpid(), 0) == 0
+
+
+@pytest.mark.parametrize("level", FOUND)
+def test_pairs_of_sockets_work_but_send_to_no_address(level: str) -> None:
+    sandbox = LocalSandbox(level, Limits())
+    try:
+        seen = sandbox.run_script(
+            "import fcntl, os, socket\n"
+            "a, b = socket.socketpair()\n"
+            "a.send(b'x'); print(b.recv(1), os.isatty(0), fcntl.fcntl(0, fcntl.F_GETFD))\n"
+            "os.set_inheritable(0, True); a.setblocking(False)\n"
+            "for kind in (socket.SOCK_STREAM, socket.SOCK_SEQPACKET):\n"
+            "    try: socket.socketpair(socket.AF_UNIX, kind)[0].sendto(b'x', '/tmp/x')\n"
+            "    except OSError as error: print(error.errno)",
+            "",
+            5,
+        )
+    finally:
+        sandbox.close()
+    assert seen.output.split("\n")[0].startswith("b'x' False"), seen
+    assert seen.output.split("\n")[1:3] == [str(errno.EPERM)] * 2
 
 
 # Values --------------------------------------------------------------------------------------------------------------
