@@ -132,12 +132,15 @@ def _with_needs(programs: Sequence[str], main: int) -> str:
     needed = [programs[main]]
     if _is_body(programs[main]):
         return programs[main]
-    used, has = {*_WORD.findall(programs[main])}, _bound(programs[main]) | _imported(programs[main])
+    has = _bound(programs[main]) | _imported(programs[main])
+    lacks = {*_WORD.findall(programs[main])} - has
     for code in reversed(programs[:main]):
-        if not (used - has).isdisjoint({*_DEFINITION.findall(code)} | _imported(code)) and not _INPUT.search(code):
+        if not lacks.isdisjoint({*_DEFINITION.findall(code)} | _imported(code)) and not _INPUT.search(code):
             needed.append(f"{code.rstrip()}\n\n")
-            used.update(_WORD.findall(code))
-            has |= _bound(code) | _imported(code)
+            new = _bound(code) | _imported(code)
+            has |= new
+            lacks |= {word for word in _WORD.findall(code) if word not in has}
+            lacks -= new
     return "".join(reversed(needed))
 
 

@@ -28,7 +28,9 @@ class FunctionTest:
     stand-ins there, whose calls are carried out in the program's process and whose results come back as plain values.
     So `assert f(2) == 4` compares two plain integers, and no object of the program's making takes part.  What has no
     plain form (instances, generators, functions) comes back as a stand-in, too: it can be passed on, called, indexed
-    and iterated, its attributes read and set, and it equals only itself.
+    and iterated, its attributes read and set, and it compares and computes with other objects of the program's.  An
+    instance of a class derived from a plain type keeps its methods and compares as the plain value that it holds.
+    Objects of classes that the test defines can be handed to the program, which may change their data.
 
     The case passes when the code ends without an exception.
 
