@@ -7,8 +7,12 @@ The grading functions are plain text in, number out, and need no morl run:
 >>> answer = '<tool_call>\\n{"name": "buy", "parameters": {"count": 8, "item": "pears"}}\\n</tool_call>'
 >>> format_score(answer, gold, think=False), correctness(answer, gold)
 (1.0, 1.5)
+>>> correctness(answer + answer, gold), correctness(answer + answer, gold, variant="paper")
+(-0.75, 1.5)
+>>> surplus(answer + answer, gold)
+1
 """
 
-from morl_toolcall.paper import correctness, format_score
+from morl_toolcall.grading import correctness, format_score, surplus
 
-__all__ = ["correctness", "format_score"]
+__all__ = ["correctness", "format_score", "surplus"]

@@ -1,23 +1,43 @@
-"""A tool call: how one is read from JSON, and when two values are equal."""
+"""A tool call, and the forms in which one may be written."""
 
 from __future__ import annotations
 
-import json
-import unicodedata
-from collections.abc import Mapping
-from typing import Any, NoReturn
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal, TypeAlias, get_args
 
 from attrs import frozen
+
+from morl.errors import ConfigError, suggest
+from morl_toolcall.json_text import decode, decode_any, scan
+from morl_toolcall.values import Untyped, composed, composed_keys
+
+CallForm: TypeAlias = Literal["arguments", "json-text", "function-tags"]
+"""Forms besides `{"name": .., "parameters": {..}}`, see `ToolCall`."""
+
+Forms: TypeAlias = frozenset[CallForm]
+
+PLAIN: Forms = frozenset()
+
+_FUNCTION = re.compile(r"<function=([^<>\s]+)>\s*")
+_MARK = re.compile(r"<(?:parameter|function)=([^<>\s]+)>|</(parameter|function)>")
 
 
 @frozen(eq=False)
 class ToolCall:
     """One call.
 
+    It is written as `{"name": .., "parameters": {..}}`, and if the config says so
+
+    - with `arguments` in place of `parameters`, as Hermes and Qwen do;
+    - with parameters that are the `json-text` of an object, as OpenAI does;
+    - in `function-tags`: `<function=name><parameter=key>value</parameter></function>`, as Qwen3-Coder does, or with a
+      JSON object between the tags of the function, as Llama does.
+
     Attributes:
         name: of the tool, in Unicode normal form C.
         parameters: value by parameter name, the names in normal form C.
-        exact: the object held `name` and `parameters`, an object, and nothing else.
+        exact: name and parameters, an object, were there, and nothing else.
     """
 
     name: str
@@ -25,75 +45,84 @@ class ToolCall:
     exact: bool
 
 
-def decode_call(text: str, start: int) -> tuple[ToolCall, int] | None:
-    """The call whose JSON object begins at `text[start]`, and where that object ends.
+def call_forms(names: Iterable[str]) -> Forms:
+    """The forms of these names.
 
-    None if no JSON object begins there, or one without a `name` that is a non-empty string.  `parameters` that are
-    absent or no object count as no parameters.
+    Raises:
+        ConfigError: an unknown name.
+    """
+    known = get_args(CallForm)
+    for name in names:
+        if name not in known:
+            raise ConfigError(
+                f"call_forms has the unknown name {name!r}{suggest(str(name), known)}; choose from {', '.join(known)}"
+            )
+    return frozenset(names)  # type: ignore[arg-type]
+
+
+def as_call(value: Any, forms: Forms) -> ToolCall | None:
+    """The call that a JSON value is; None for all but an object whose `name` is a non-empty text.
+
+    `parameters` that are absent or no object count as no parameters.
+    """
+    if not isinstance(value, dict) or not isinstance(value.get("name"), str) or not value["name"]:
+        return None
+    key = "arguments" if "arguments" in forms and "parameters" not in value else "parameters"
+    parameters = value.get(key)
+    if "json-text" in forms and isinstance(parameters, str):
+        parameters = decode_any(parameters)
+    exact = isinstance(parameters, dict) and len(value) == 2
+    if not isinstance(parameters, dict):
+        parameters = {}
+    return ToolCall(composed(value["name"]), composed_keys(parameters), exact)
+
+
+def decode_call(text: str, start: int, forms: Forms = PLAIN) -> tuple[ToolCall, int] | None:
+    """The call whose JSON object begins at `text[start]`, and where that object ends; None if none does.
 
     >>> call, end = decode_call('{"name": "add", "parameters": {"a": 1}} and more', 0)
     >>> call.name, dict(call.parameters), end
     ('add', {'a': 1}, 39)
     """
-    try:
-        value, end = _DECODER.raw_decode(text, start)
-    except (ValueError, RecursionError):  # not JSON, a number of too many digits, or nested beyond all sense
+    if not text.startswith("{", start):
         return None
-    if not isinstance(value, dict) or not isinstance(value.get("name"), str) or not value["name"]:
-        return None
-    parameters = value.get("parameters")
-    exact = isinstance(parameters, dict) and len(value) == 2
-    if not isinstance(parameters, dict):
-        parameters = {}
-    return ToolCall(_composed(value["name"]), _composed_keys(parameters), exact), end
+    found = scan(text, start)
+    call = as_call(decode(text[start : found.resume]), forms) if found.whole else None
+    return None if call is None else (call, found.resume)
 
 
-def same_value(left: object, right: object) -> bool:
-    """Whether two JSON values are equal: as JSON means it, and not as Python does.
+def tagged_call(text: str, start: int) -> tuple[ToolCall | None, int]:
+    """The call that begins with the tag `<function=..>` at `text[start]`, and where it ends or ceases to be one.
 
-    Numbers compare by value (5 is 5.0), booleans equal booleans only (1 is not true), text equals text only (5 is not
-    "5") and compares in Unicode normal form C; the order counts in lists and does not in objects.
+    Values are texts that hold none of these tags; a line break right behind the opening and before the closing tag
+    does not belong to them.
 
-    >>> same_value({"n": 5, "on": True}, {"on": True, "n": 5.0}), same_value(1, True), same_value(5, "5")
-    (True, False, False)
+    >>> text = "<function=add><parameter=a>1</parameter><parameter=b>two</parameter></function> and more"
+    >>> call, end = tagged_call(text, 0)
+    >>> call.name, [value.text for value in call.parameters.values()], text[end:]
+    ('add', ['1', 'two'], ' and more')
     """
-    pending = [(left, right)]
-    while pending:  # not recursive: values come from a model, which may nest them deeper than Python's stack
-        a, b = pending.pop()
-        if isinstance(a, dict) and isinstance(b, dict):
-            a, b = _composed_keys(a), _composed_keys(b)
-            if a.keys() != b.keys():
-                return False
-            pending.extend((a[key], b[key]) for key in a)
-        elif isinstance(a, list) and isinstance(b, list):
-            if len(a) != len(b):
-                return False
-            pending.extend(zip(a, b, strict=True))
-        elif not _same_scalar(a, b):
-            return False
-    return True
-
-
-def _same_scalar(a: object, b: object) -> bool:
-    if isinstance(a, str) and isinstance(b, str):
-        return _composed(a) == _composed(b)
-    if isinstance(a, bool) or isinstance(b, bool):
-        return a is b
-    if isinstance(a, int | float) and isinstance(b, int | float):
-        return a == b
-    return a is None and b is None
-
-
-def _composed(text: str) -> str:
-    return unicodedata.normalize("NFC", text)
-
-
-def _composed_keys(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {_composed(key): value for key, value in values.items()}
-
-
-def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is not JSON")
-
-
-_DECODER = json.JSONDecoder(parse_constant=_refuse)
+    opening = _FUNCTION.match(text, start)
+    if opening is None:
+        return None, start + 1
+    parameters: dict[str, Any] = {}
+    position = opening.end()
+    if text.startswith("{", position):
+        found = scan(text, position)
+        if not found.whole:
+            return None, found.resume
+        parameters, position = decode(text[position : found.resume]), found.resume
+    rest, key = position, None
+    while mark := _MARK.search(text, position):
+        between, position = text[position : mark.start()], mark.end()
+        match mark.group(2), mark.group(0)[:11]:
+            case "parameter", _ if key is not None:
+                parameters[key] = Untyped(between.removeprefix("\n").removesuffix("\n"))
+                key = None
+            case None, "<parameter=" if key is None and not between.strip():
+                key = mark.group(1)
+            case "function", _ if key is None and not between.strip():
+                return ToolCall(composed(opening.group(1)), composed_keys(parameters), exact=True), position
+            case _:
+                return None, mark.start()
+    return None, rest

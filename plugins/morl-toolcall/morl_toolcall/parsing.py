@@ -1,4 +1,4 @@
-"""Reads completions: strictly, for the format reward and the reference answers, and leniently, for correctness.
+"""Reads completions strictly, for the format reward and the reference answers.
 
 The form, with the thinking first and at least one of the other two fields:
 
@@ -16,14 +16,13 @@ import re
 
 from attrs import frozen
 
-from morl_toolcall.calls import ToolCall, decode_call
+from morl_toolcall.calls import PLAIN, Forms, ToolCall, decode_call, tagged_call
 
 _THINK = re.compile(r"\s*<think>(?:(?!</?think>).)*</think>", re.DOTALL)
 _OPEN = re.compile(r"\s*<tool_call>\s*")
 _NEXT_LINE = re.compile(r"[ \t\r]*\n\s*")
 _CLOSE = re.compile(r"\s*</tool_call>")
 _RESPONSE = re.compile(r"\s*<response>(?:(?!</?(?:think|tool_call|response)>).)*</response>", re.DOTALL)
-_LANDMARK = re.compile(r"<think>|</think>|<response>|\{")
 
 
 @frozen(eq=False)
@@ -41,11 +40,11 @@ class Fields:
     response: bool
 
 
-def parse(text: str) -> Fields | None:
+def parse(text: str, forms: Forms = PLAIN) -> Fields | None:
     """The fields of `text`, or None if it is not in the form.
 
-    White space between fields and around calls is free, but each call stands on one line of its own.  The thinking may
-    mention any tag but its own; the response, none.
+    White space between fields and around calls is free, but each call stands on one line of its own; one in function
+    tags may take several.  The thinking may mention any tag but its own; the response, none.
 
     >>> parse('<think> I need <tool_call> </think> <response> Hello. </response>')
     Fields(think=True, calls=None, response=True)
@@ -58,7 +57,7 @@ def parse(text: str) -> Fields | None:
         position = thinking.end()
     calls = None
     if block := _OPEN.match(text, position):
-        read = _block(text, block.end())
+        read = _block(text, block.end(), forms)
         if read is None:
             return None
         calls, position = read
@@ -80,47 +79,25 @@ def replace_thinking(text: str, thinking: str) -> str:
     return f"<think> {thinking} </think>\n{text[own.end() if own else 0 :].lstrip()}"
 
 
-def _block(text: str, position: int) -> tuple[tuple[ToolCall, ...], int] | None:
+def _block(text: str, position: int, forms: Forms) -> tuple[tuple[ToolCall, ...], int] | None:
     """Calls from behind `<tool_call>`, and the position behind `</tool_call>`."""
     calls: list[ToolCall] = []
     while True:
-        decoded = decode_call(text, position)
-        if decoded is None or not decoded[0].exact or "\n" in text[position : decoded[1]]:
+        call, end = _call(text, position, forms)
+        if call is None or not call.exact:
             return None
-        calls.append(decoded[0])
-        if close := _CLOSE.match(text, decoded[1]):
+        calls.append(call)
+        if close := _CLOSE.match(text, end):
             return tuple(calls), close.end()
-        line_end = _NEXT_LINE.match(text, decoded[1])
+        line_end = _NEXT_LINE.match(text, end)
         if line_end is None:
             return None
         position = line_end.end()
 
 
-def find_calls(text: str) -> tuple[ToolCall, ...]:
-    """Every call in `text`, tagged, half-tagged or bare; those within the thinking or the response do not count.
-
-    Thinking lasts from `<think>` to the next `</think>`; one that never closes lasts to the end, and a `</think>` that
-    nothing opened (as when the prompt ended with `<think>`) makes thinking of all before it.  JSON objects without a
-    `name` are looked into, so calls in a list or a wrapper are found.
-
-    >>> [call.name for call in find_calls('<think> {"name": "no"} </think> so: [{"name": "a"}, {"name": "b"}')]
-    ['a', 'b']
-    """
-    calls: list[ToolCall] = []
-    position = 0
-    while landmark := _LANDMARK.search(text, position):
-        position = landmark.end()
-        match landmark.group():
-            case "{":
-                if decoded := decode_call(text, landmark.start()):
-                    calls.append(decoded[0])
-                    position = decoded[1]
-            case "</think>":
-                calls.clear()
-            case opening:
-                closing = opening.replace("<", "</")
-                end = text.find(closing, position)
-                if end < 0:
-                    break
-                position = end + len(closing)
-    return tuple(calls)
+def _call(text: str, position: int, forms: Forms) -> tuple[ToolCall | None, int]:
+    """The call that begins at `position`, and where it ends."""
+    if "function-tags" in forms and text.startswith("<function=", position):
+        return tagged_call(text, position)
+    call, end = decode_call(text, position, forms) or (None, position)
+    return (None if "\n" in text[position:end] else call), end

@@ -13,6 +13,7 @@ def morl_register_reward_providers() -> Mapping[str, Factory]:
         "toolcall": "morl_toolcall.rewards:ToolCallReward",
         "toolcall-format": "morl_toolcall.rewards:FormatReward",
         "toolcall-correctness": "morl_toolcall.rewards:CorrectnessReward",
+        "toolcall-surplus": "morl_toolcall.rewards:SurplusReward",
     }
 
 

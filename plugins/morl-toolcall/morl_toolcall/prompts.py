@@ -10,8 +10,8 @@ from attrs import frozen
 from morl.errors import ConfigError, DataError
 from morl.prompts import is_single_file, read_data_set
 from morl.types import Message, Prompt
+from morl_toolcall.grading import read_gold
 from morl_toolcall.layouts import conversation
-from morl_toolcall.paper import read_gold
 from morl_toolcall.parsing import replace_thinking
 from morl_toolcall.system import PACKAGED, system_message
 

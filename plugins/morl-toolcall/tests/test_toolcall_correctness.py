@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from morl.errors import DataError
-from morl_toolcall import correctness
+from morl_toolcall.paper import correctness
 
 
 def line(name: str, **parameters: Any) -> str:

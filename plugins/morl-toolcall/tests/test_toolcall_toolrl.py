@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from morl.errors import DataError
-from morl_toolcall import paper, toolrl
+from morl_toolcall import grading, paper, toolrl
 
 
 def line(name: str, **parameters: Any) -> str:
@@ -162,3 +163,54 @@ def test_the_released_code_never_scores_above_the_paper(predicted: list[str], go
 def test_no_text_is_an_error(text: str) -> None:
     assert toolrl.format_score(text, GOLD) in (0.0, 1.0)
     assert -3.0 <= toolrl.correctness(text, GOLD) <= 3.0
+
+
+# Chat markers, and calls where none should be -------------------------------------------------------------------------
+
+
+def chat(answer: str) -> str:
+    return f"<|im_start|>user\n<tool_call> what? <|im_end|>\n<|im_start|>assistant\n{answer}<|im_end|>\n<tool_call>"
+
+
+def test_the_answer_is_cut_out_of_qwens_chat() -> None:
+    assert toolrl.correctness(chat(GOLD), GOLD) == 3.0
+    assert toolrl.format_score(chat(GOLD), GOLD) == 1.0
+    assert toolrl.correctness(chat(GOLD), GOLD, chat_markers="keep") == -3.0
+    assert toolrl.format_score(chat(GOLD), GOLD, chat_markers="llama") == 0.0
+
+
+def test_the_answer_is_cut_out_of_llamas_chat() -> None:
+    text = f"<|start_header_id|>assistant<|end_header_id|>\n\n{GOLD}<|eot_id|>more"
+    assert (
+        toolrl.correctness(text, GOLD, chat_markers="llama")
+        == toolrl.format_score(text, GOLD, chat_markers="llama") * 3
+    )
+    assert toolrl.format_score(text, GOLD) == 0.0
+
+
+def test_only_the_last_turn_counts_and_what_follows_its_end_does_not() -> None:
+    assert toolrl.correctness(f"{GOLD}<|im_start|>assistant\nnothing", GOLD) == -3.0
+    assert toolrl.correctness(f"nothing<|im_end|>{GOLD}", GOLD) == -3.0
+    assert toolrl.correctness(f"<|im_end|><|im_start|>assistant{GOLD}", GOLD) == 3.0
+
+
+@pytest.mark.parametrize("tag", ["think", "response"])
+def test_a_call_in_the_thinking_or_the_response_counts_as_it_does_in_the_released_code(tag: str) -> None:
+    hidden = f"<{tag}> {GOLD.removeprefix('<think> hm </think>')} </{tag}>"
+    assert toolrl.correctness(hidden, GOLD) == 3.0
+    assert paper.correctness(hidden, GOLD) == grading.correctness(hidden, GOLD) == -3.0
+    assert toolrl.format_score(hidden, GOLD) == 0.0
+
+
+def test_surplus_calls_of_the_first_block() -> None:
+    assert toolrl.surplus(block(line("f"), line("f"), line("g")), GOLD) == 2
+    assert toolrl.surplus(GOLD, NO_CALL) == 1
+    for unreadable in ("", block("nonsense"), block('{"name": []}'), GOLD.removesuffix("</tool_call>")):
+        assert toolrl.surplus(unreadable, GOLD) == 0
+
+
+def test_scores_are_rounded_once() -> None:
+    five = block(*(line("f", a=n, b=n, c=n) for n in range(3)))
+    scored = toolrl.correctness(block(line("f", a=0, d=1, e=2)), five)
+    exact = 6 * (Fraction(1, 3) + Fraction(1, 5) + 1) / 13 - 3
+    assert scored == float(exact)
