@@ -9,15 +9,8 @@ import regex  # type: ignore[import-untyped]
 from attrs import field, frozen
 
 from morl.errors import ConfigError
+from morl.reward.patterns import compile_pattern, within
 from morl.types import Completion
-
-
-def _pattern(option: str, pattern: str) -> Any:
-    """Compiled by `regex`, which, unlike `re`, lets other threads run while it matches and obeys a time limit."""
-    try:
-        return regex.compile(pattern)
-    except regex.error as error:
-        raise ConfigError(f"{option} is not a regular expression: {error}; got {pattern!r}") from error
 
 
 @frozen(eq=False)
@@ -29,7 +22,7 @@ class RegexReward:
     Attributes:
         pattern: in the syntax of Python's `re`; flags go in front, e.g. `(?is)`.
         full_match: whether the pattern must cover the whole completion or may match anywhere in it.
-        time_limit: seconds per completion.
+        time_limit: seconds of processor time per completion, about; what other threads use does not count.
 
     Raises:
         ConfigError: a pattern that does not compile.
@@ -46,15 +39,16 @@ class RegexReward:
     _compiled: Any = field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
-        object.__setattr__(self, "_compiled", _pattern("pattern", self.pattern))
+        object.__setattr__(self, "_compiled", compile_pattern("pattern", self.pattern))
 
     def score(self, completions: Sequence[Completion]) -> list[float | Exception | None]:
         """1 or 0 each."""
         match = self._compiled.fullmatch if self.full_match else self._compiled.search
         scores: list[float | Exception | None] = []
-        for completion in completions:
+        for text in (completion.text for completion in completions):
             try:
-                scores.append(float(match(completion.text, timeout=self.time_limit) is not None))
+                found = within(self.time_limit, lambda timeout: match(text, timeout=timeout))  # noqa: B023
+                scores.append(float(found is not None))
             except TimeoutError as error:
                 scores.append(error)
         return scores
@@ -70,6 +64,7 @@ class TagsReward:
         tags: names of the blocks.
         text_outside: whether other text may stand before, between and after the blocks.
         opened_by_prompt: the prompt ends with the first block's opening tag, so the completion starts inside it.
+        non_empty: whether every block must hold more than white space.
 
     Raises:
         ConfigError: no tag, a tag named twice, or a name with white space or angle brackets.
@@ -84,6 +79,7 @@ class TagsReward:
     tags: Sequence[str]
     text_outside: bool = False
     opened_by_prompt: bool = False
+    non_empty: bool = False
 
     def __attrs_post_init__(self) -> None:
         names = [] if isinstance(self.tags, str) else list(self.tags)
@@ -100,14 +96,18 @@ class TagsReward:
         return f"<{self.tags[0]}>{text}" if self.opened_by_prompt else text
 
     def _score(self, parts: list[str], expected: list[str]) -> float:
-        """`parts`: text, tag, text, tag, .., text; so every fourth from 0 lies outside of any block."""
+        """`parts`: text, tag, text, tag, .., text; so every fourth lies outside of any block from 0, inside from 2."""
         blank = self.text_outside or not any(outside.strip() for outside in parts[::4])
-        return float(parts[1::2] == expected and blank)
+        filled = not self.non_empty or all(inside.strip() for inside in parts[2::4])
+        return float(parts[1::2] == expected and blank and filled)
 
 
 @frozen(eq=False)
 class LengthReward:
     """1 if the completion has at most `limit` tokens, else 0 (the length reward of arXiv 2601.05242, section 4.2).
+
+    An empty completion has full marks, so let it count only where another reward is reached: `estimator: {name:
+    conditioned-gdpo, conditions: {brief: {on: correct}}}`.
 
     Attributes:
         limit: tokens, the end-of-sequence token included.
@@ -151,7 +151,8 @@ class ExactMatchReward:
         extract_reference: the same for the column.  A column without a match is a failure: the row is at fault.
         ignore_case: compare without regard to case.
         strip: leave white space around both out of the comparison.
-        time_limit: seconds per completion for the two patterns; exceeding it is a failure.
+        time_limit: seconds of processor time, about, for each of the two patterns on one completion; exceeding it is a
+            failure.  What other threads use does not count.
 
     Raises:
         ConfigError: a pattern that does not compile.
@@ -175,7 +176,7 @@ class ExactMatchReward:
     def __attrs_post_init__(self) -> None:
         for option, private in (("extract", "_completion_pattern"), ("extract_reference", "_reference_pattern")):
             pattern = getattr(self, option)
-            object.__setattr__(self, private, None if pattern is None else _pattern(option, pattern))
+            object.__setattr__(self, private, None if pattern is None else compile_pattern(option, pattern))
 
     @property
     def required_columns(self) -> tuple[str, ...]:
@@ -205,11 +206,16 @@ class ExactMatchReward:
 
     def _part(self, pattern: Any, text: str) -> str | None:
         if pattern is not None:
-            last: Any = None
-            for last in pattern.finditer(text, timeout=self.time_limit):  # noqa: B007 - the last one is wanted
-                pass
+            last = within(self.time_limit, lambda timeout: _last_match(pattern, text, timeout))
             if last is None:
                 return None
             text = (last[1] if pattern.groups else last[0]) or ""  # None: an optional group that took no part
         text = text.strip() if self.strip else text
         return text.casefold() if self.ignore_case else text
+
+
+def _last_match(pattern: Any, text: str, timeout: float) -> Any:
+    last = None
+    for last in pattern.finditer(text, timeout=timeout):  # noqa: B007 - the last one is wanted
+        pass
+    return last

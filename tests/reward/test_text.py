@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 import time
 
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from morl.errors import ConfigError
 from morl.reward import ExactMatchReward, LengthReward, RegexReward, RewardEntry, RewardScorer, TagsReward
+from morl.reward.patterns import within
 from morl.types import Completion, Prompt
 
 
@@ -56,6 +58,70 @@ def test_other_threads_run_while_a_pattern_backtracks():
     thread.join()
 
 
+def keep_busy(stop):
+    block = bytes(1 << 20)
+    while not stop.is_set():
+        hashlib.sha256(block).digest()  # releases the interpreter, so that every core is used
+
+
+@pytest.fixture
+def busy_process():
+    """Other threads of the process that use all the processor time they get."""
+    stop = threading.Event()
+    threads = [threading.Thread(target=keep_busy, args=(stop,), daemon=True) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    yield
+    stop.set()
+    for thread in threads:
+        thread.join()
+
+
+@pytest.mark.usefixtures("busy_process")
+def test_the_limit_counts_the_match_and_not_the_other_threads():
+    before = time.thread_time()
+    slow = "(a|aa)+$", "a" * 25 + "!"
+    assert RegexReward(slow[0], time_limit=60).score(texts(slow[1])) == [0]
+    needed = time.thread_time() - before
+    process = time.process_time()
+    assert RegexReward(slow[0], time_limit=3 * needed).score(texts(slow[1] + " ")) == [0]
+    assert ExactMatchReward("answer", extract=slow[0], time_limit=3 * needed).score(texts(slow[1], answer="a")) == [0]
+    # The process has used more than the limit for each of the two, or this would have shown nothing.
+    assert time.process_time() - process > 2 * 3 * needed
+
+
+@pytest.mark.usefixtures("busy_process")
+def test_the_limit_ends_a_match_in_a_busy_process():
+    before = time.thread_time()
+    (score,) = RegexReward(CATASTROPHIC, time_limit=0.05).score(texts("a" * 60 + "!"))
+    assert isinstance(score, TimeoutError)
+    assert "no match within 0.05 s of processor time" in str(score)
+    assert time.thread_time() - before >= 0.05
+
+
+def test_a_match_that_was_cut_short_starts_again_with_more(monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr("morl.reward.patterns.time.thread_time", lambda: clock[0])
+    timeouts = []
+
+    def match(timeout, share, needed):
+        timeouts.append(timeout)
+        if timeout * share < needed:
+            clock[0] += timeout * share
+            raise TimeoutError
+        clock[0] += needed
+        return "found"
+
+    assert within(1.0, lambda timeout: match(timeout, share=0.1, needed=0.9)) == "found"
+    assert timeouts == pytest.approx([1.25, 12.5])
+    with pytest.raises(TimeoutError, match="no match within 1 s of processor time"):
+        within(1.0, lambda timeout: match(timeout, share=0.1, needed=10.0))
+    assert timeouts[2:] == pytest.approx([1.25, 12.5])
+    # No progress at all: the limit of the process still grows, a hundredfold at most.
+    assert within(1.0, lambda timeout: match(timeout, share=1e-12, needed=1e-10)) == "found"
+    assert timeouts[4:] == pytest.approx([1.25, 125])
+
+
 # Tags ----------------------------------------------------------------------------------------------------------------
 
 GOOD = "<think>a</think>\n<answer>b</answer>"
@@ -94,6 +160,16 @@ def test_text_outside_may_be_allowed():
 def test_the_prompt_may_have_opened_the_first_block():
     reward = TagsReward(["think", "answer"], opened_by_prompt=True)
     assert reward.score(texts("a</think><answer>b</answer>", GOOD)) == [1, 0]
+
+
+def test_blocks_may_have_to_hold_something():
+    reward = TagsReward(["think", "answer"], non_empty=True)
+    empty = ["<think></think><answer>b</answer>", "<think>a</think><answer> \n</answer>", "<think/>", ""]
+    assert reward.score(texts(GOOD, *empty)) == [1, 0, 0, 0, 0]
+    opened = TagsReward(["think", "answer"], non_empty=True, opened_by_prompt=True)
+    assert opened.score(texts("a</think><answer>b</answer>", "</think><answer>b</answer>")) == [1, 0]
+    outside = TagsReward(["answer"], non_empty=True, text_outside=True)
+    assert outside.score(texts("so <answer>b</answer> it is", "so <answer></answer> it is")) == [1, 0]
 
 
 @given(st.lists(st.text(st.characters(exclude_characters="<>"), max_size=5), min_size=3, max_size=3))
