@@ -185,9 +185,7 @@ class Judge:
             )
         key = os.environ.get(self.key_variable)
         if not key:
-            raise ConfigError(
-                f"the environment variable {self.key_variable} is not set; key_variable names it as the key"
-            )
+            raise ConfigError(f"key_variable names {self.key_variable}, an environment variable that is not set")
         return key
 
 

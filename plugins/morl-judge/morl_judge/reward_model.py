@@ -128,13 +128,7 @@ class RewardModel:
         if not self._loaded:
             device = self.device if self.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
             tokenizer = AutoTokenizer.from_pretrained(self.path)
-            # The score of a decoder stands at the last token that is no padding, which it finds by the padding's id.
-            tokenizer.padding_side = "right"
-            if tokenizer.pad_token is None:
-                tokenizer.pad_token = tokenizer.eos_token
             model = AutoModelForSequenceClassification.from_pretrained(self.path, dtype=getattr(torch, self.dtype))
-            if model.config.pad_token_id is None:
-                model.config.pad_token_id = tokenizer.pad_token_id
             readable = getattr(model.config, "max_position_embeddings", None) or tokenizer.model_max_length
             limit = min(readable, tokenizer.model_max_length, self.max_tokens or readable)
             self._loaded.append((tokenizer, model.to(device).eval(), limit))
@@ -145,7 +139,8 @@ class RewardModel:
         if self._template is None and tokenizer.chat_template is None:
             if not isinstance(content, str):
                 raise DataError(
-                    f"the reward model at {self.path!r} has no chat template, and the prompts are chats; set chat_template"
+                    f"the reward model at {self.path!r} has no chat template, and the prompts are chats; set"
+                    " chat_template"
                 )
             return content + completion.text
         messages = [{"role": "user", "content": content}] if isinstance(content, str) else list(content)
@@ -164,11 +159,30 @@ class RewardModel:
         fitting = sorted((i for i, text in enumerate(texts) if text not in rows), key=lambda i: len(encoded[i]))
         for start in range(0, len(fitting), self.batch_size):
             chosen = fitting[start : start + self.batch_size]
-            batch = tokenizer.pad({"input_ids": [encoded[i] for i in chosen]}, return_tensors="pt").to(model.device)
             with torch.inference_mode():
-                logits_BL = model(**batch).logits.double().cpu()
+                logits_BL = _forward(model, [encoded[i] for i in chosen]).double().cpu()
             rows |= zip((texts[i] for i in chosen), _activated(logits_BL, self.activation), strict=True)
         return rows
+
+
+def _forward(model: Any, encoded: Sequence[Sequence[int]]) -> Tensor:
+    """The model's outputs, (B, L)."""
+    longest = max(map(len, encoded))
+    # A decoder's score stands at its last token that is not the padding of its config.  A config without padding means
+    # the very last token, also where that one ends the text, so the padding must be a token that does not occur.
+    configured = padding = model.config.pad_token_id
+    if padding is None and len(encoded) > 1:
+        padding = min({*range(model.config.vocab_size)}.difference(*encoded), default=None)
+        if padding is None:
+            return torch.cat([_forward(model, [ids]) for ids in encoded])
+    ids_BT = torch.tensor([[*ids, *[padding] * (longest - len(ids))] for ids in encoded])
+    mask_BT = torch.tensor([[1] * len(ids) + [0] * (longest - len(ids)) for ids in encoded])
+    model.config.pad_token_id = padding
+    try:
+        logits_BL: Tensor = model(input_ids=ids_BT.to(model.device), attention_mask=mask_BT.to(model.device)).logits
+    finally:
+        model.config.pad_token_id = configured
+    return logits_BL
 
 
 def _activated(logits_BL: Tensor, activation: Activation) -> Tensor:
