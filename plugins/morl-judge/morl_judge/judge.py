@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any, TypeAlias, TypeGuard
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -26,6 +26,9 @@ from morl_judge.prompt import JudgePrompt
 _log = logging.getLogger(__name__)
 
 _Graded = list[float | Exception]
+
+# No `Any`, for which the config's parser would read a text such as 'Grade: 1' as YAML once more.
+_Setting: TypeAlias = str | bool | int | float | dict | list | None  # type: ignore[type-arg]
 
 
 @frozen(eq=False)
@@ -62,10 +65,10 @@ class Judge:
     url: str
     model: str
     template: str
-    grade: Mapping[str, Any] | None = None
-    criteria: Mapping[str, Mapping[str, Any]] | None = None
+    grade: Mapping[str, _Setting] | None = None
+    criteria: Mapping[str, Mapping[str, _Setting]] | None = None
     system: str | None = None
-    parameters: Mapping[str, Any] = field(factory=lambda: {"temperature": 0})
+    parameters: Mapping[str, _Setting] = field(factory=lambda: {"temperature": 0})
     key_variable: str | None = None
     concurrency: int = 16
     request_timeout: float = 30.0

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from morl.config.load import parse, to_mapping
 from morl.errors import ConfigError, DataError, RewardError
 from morl.hookspecs import RewardProvider
 from morl.plugins import Registry
@@ -409,3 +410,17 @@ def test_templates_see_the_chat_and_the_row_and_nothing_else(server: Any, make: 
     assert unknown.required_columns == ("gold",)
     with pytest.raises(DataError, match="UndefinedError: 'gold' is undefined"):
         score(unknown, "a")
+
+
+def test_texts_of_the_config_stay_texts() -> None:
+    settings = {
+        "template": "Asked: {{ completion }}",
+        "parameters": {"stop": ["a: b", "5"], "user": "5", "temperature": 0, "top_p": 0.5, "logprobs": True},
+        "criteria": {"a": {"regex": "Grade: ([0-9]+)", "low": 0}, "b": {"choice": {"yes": 1}}, "c": {"json": "score"}},
+    }
+    entry = {"name": "judge", "url": "http://localhost/v1", "model": "m", **settings}
+    tree = {"policy": {"path": "p"}, "prompts": {"path": "p.jsonl"}, "rewards": {"judged": entry}}
+    registry = Registry()
+    config = parse(tree, registry)
+    assert {name: config.rewards["judged"].options[name] for name in settings} == settings
+    assert parse(to_mapping(config), registry).rewards["judged"].options == config.rewards["judged"].options
