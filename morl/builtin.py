@@ -48,3 +48,22 @@ def morl_register_advantage_estimators() -> Mapping[str, Factory]:
 @hookimpl
 def morl_register_policy_losses() -> Mapping[str, Factory]:
     return {"clipped": "morl.loss:ClippedLoss"}
+
+
+@hookimpl
+def morl_register_weightings() -> Mapping[str, Factory]:
+    return {"constant": "morl.advantage:ConstantWeighting"}
+
+
+@hookimpl
+def morl_register_optimizers() -> Mapping[str, Factory]:
+    return {"adamw": "morl.training.optimizer:AdamW"}
+
+
+@hookimpl
+def morl_register_schedules() -> Mapping[str, Factory]:
+    return {
+        "constant": "morl.training.schedule:Constant",
+        "linear": "morl.training.schedule:Linear",
+        "cosine": "morl.training.schedule:Cosine",
+    }

@@ -35,6 +35,7 @@ import pluggy
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+    from torch.optim import Optimizer
 
     from morl.types import (
         Advantages,
@@ -99,6 +100,8 @@ class RewardProvider(Protocol):
         reward_names: names of the rewards it returns, for a provider of several; a provider without it returns one
             reward, which bears the name of its entry in the config.
         required_columns: columns that every prompt must have; checked before training.
+        reward_bounds: `(low, high)` that scores lie in, or such pairs by reward name for a provider of several; the
+            `bounds` of the config entry take their place.  A score outside is a failure of that completion.
     """
 
     def score(
@@ -120,15 +123,44 @@ class RewardProvider(Protocol):
 class AdvantageEstimator(Protocol):
     """Turns the reward matrix of a whole rollout batch into advantages.  Pure; see `morl.advantage`.
 
-    `morl.testing.check_advantage_estimator` runs the laws that every estimator has to obey.
+    `morl.testing.check_advantage_estimator` runs the laws that every estimator has to obey.  What changes over the
+    steps of a run is a `Weighting`.
 
     What an estimator may define besides `__call__`:
         min_group_size: smallest number of completions per prompt that gives it signal; a run with fewer is refused.
         check_rewards: `(names: Sequence[str]) -> None`, called before training with the names of all rewards; raises
             `ConfigError` for options that name a reward which is not there.
+        weighting: where a factory has a parameter of the type `Weighting`, the config's `weighting` (a name, or
+            `{name: .., ..}`) is made into one; the estimator keeps it in an attribute of this name, by which morl
+            tells it when a step is over and finds its state.
     """
 
     def __call__(self, rewards: RewardMatrix) -> Advantages: ...
+
+
+@runtime_checkable
+class Weighting(Protocol):
+    """Weights of the rewards, which an estimator applies between normalising the rewards and adding them up.
+
+    The answer takes the place of the weights of the config, which are `rewards.weights_K`: a weighting that scales them
+    multiplies by them.  It is a tensor (K,), or (B, K) where groups or completions have weights of their own.  Rewards
+    with weight 0 for every completion are left out, as if they were not there.
+
+    A call is a question and changes nothing: morl asks as often as it likes, about the batch of a step, about a part of
+    it, or again.  What adapts over steps adapts in `update`, and only there.
+
+    What a weighting may define besides `__call__`:
+        update: `(rewards: RewardMatrix, advantages: Advantages) -> None`, called once per step, after its optimizer
+            steps, on every rank with the whole batch as the estimator saw it and with what it answered.  The weights of
+            a step thus follow from the steps before it, and from its own rewards as far as the call looks at them.
+        state_dict, load_state_dict: see `Stateful`; a weighting with `update` needs them to resume exactly.
+        requires_bounds: True refuses a run in which a reward with weight declares no bounds.
+        check_rewards: as of an estimator.
+
+    `morl.testing.check_weighting` holds a weighting to this.
+    """
+
+    def __call__(self, rewards: RewardMatrix) -> Tensor: ...
 
 
 @runtime_checkable
@@ -244,6 +276,51 @@ class PolicyLoss(Protocol):
     def __call__(self, batch: TokenBatch) -> TokenLosses: ...
 
 
+@runtime_checkable
+class OptimizerBuilder(Protocol):
+    """Makes the optimizer of a run, once the policy is loaded and, where it is sharded, has been."""
+
+    def __call__(self, parameters: Sequence[tuple[str, nn.Parameter]], lr: float) -> Optimizer:
+        """An optimizer of all these parameters.
+
+        Args:
+            parameters: names and trainable parameters, in the order of the policy.
+            lr: `optimizer.lr`; morl multiplies the `lr` that every group of parameters begins with by the warm-up and
+                the schedule.
+        """
+        ...
+
+
+@runtime_checkable
+class Schedule(Protocol):
+    """The learning rate over the steps of a run, as a factor on `optimizer.lr`."""
+
+    def __call__(self, step: int, steps: int) -> float:
+        """The factor, 0 or more.  Pure.
+
+        Args:
+            step: rollout batches that are finished, counted from the end of the warm-up; `steps` at the end of the run.
+            steps: rollout batches between warm-up and end, 0 or more.
+        """
+        ...
+
+
+@runtime_checkable
+class Stateful(Protocol):
+    """What a part defines that remembers something from step to step: an estimator, a weighting, a loss, a prompt
+    source or a reward provider.
+
+    The state is written into every checkpoint and handed back when a run is resumed, after prompts were loaded and
+    before anything is sampled.  It consists of dicts, lists, tuples, tensors, numbers, texts and None, so that it can
+    be read without running foreign code.  State of estimators and weightings must be the same on all ranks, which see
+    the same batch; that of other parts, which see their rank's share, is kept for each rank.
+    """
+
+    def state_dict(self) -> Mapping[str, Any]: ...
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
+
+
 # Registering hooks ---------------------------------------------------------------------------------------------------
 
 
@@ -267,7 +344,7 @@ def morl_register_reward_providers() -> Mapping[str, Factory]:  # type: ignore[e
     """Name -> factory of a `RewardProvider`.  Used by `rewards.<entry>.name`.
 
     The options `name`, `weight`, `timeout` and `on_failure` belong to morl; a factory must not have parameters of
-    these names.
+    these names.  `bounds` does, too, unless the factory has a parameter of this name.
     """
 
 
@@ -290,6 +367,24 @@ def morl_register_environments() -> Mapping[str, Factory]:  # type: ignore[empty
     """Name -> factory of an `Environment`.  Listed by `morl plugins`; no config key names an environment yet."""
 
 
+@hookspec
+def morl_register_weightings() -> Mapping[str, Factory]:  # type: ignore[empty-body]
+    """Name -> factory of a `Weighting`.  Used by `estimator.weighting`, a name or `{name: .., ..}` with its options."""
+
+
+@hookspec
+def morl_register_optimizers() -> Mapping[str, Factory]:  # type: ignore[empty-body]
+    """Name -> factory of an `OptimizerBuilder`.  Used by `optimizer.name`.
+
+    The options `name`, `lr`, `max_grad_norm`, `schedule` and `warmup_steps` belong to morl.
+    """
+
+
+@hookspec
+def morl_register_schedules() -> Mapping[str, Factory]:  # type: ignore[empty-body]
+    """Name -> factory of a `Schedule`.  Used by `optimizer.schedule`, a name or `{name: .., ..}` with its options."""
+
+
 # Observers -----------------------------------------------------------------------------------------------------------
 
 
@@ -308,6 +403,11 @@ def morl_advantages_ready(step: int, rewards: RewardMatrix, advantages: Advantag
     """After the estimator saw the whole batch, gathered from all ranks, before the update."""
 
 
+@hookspec
+def morl_step_finished(step: int, metrics: Mapping[str, float]) -> None:
+    """After the update, and after weightings adapted; `metrics` is what is logged of this step, by name."""
+
+
 REGISTERING_HOOKS: Mapping[str, str] = {
     "prompt source": "morl_register_prompt_sources",
     "policy source": "morl_register_policy_sources",
@@ -316,10 +416,13 @@ REGISTERING_HOOKS: Mapping[str, str] = {
     "advantage estimator": "morl_register_advantage_estimators",
     "policy loss": "morl_register_policy_losses",
     "environment": "morl_register_environments",
+    "weighting": "morl_register_weightings",
+    "optimizer": "morl_register_optimizers",
+    "schedule": "morl_register_schedules",
 }
 """Kind of part, as errors and `morl plugins` name it -> the hook that registers it."""
 
 
 def observers() -> Iterable[str]:
     """Names of the observer hooks."""
-    return ("morl_rollouts_ready", "morl_rewards_ready", "morl_advantages_ready")
+    return ("morl_rollouts_ready", "morl_rewards_ready", "morl_advantages_ready", "morl_step_finished")

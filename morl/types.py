@@ -84,11 +84,15 @@ class RewardMatrix:
         lengths_B: sampled tokens of each completion, for estimators that want them.
         spans: where the turns of each completion lie on the token axis, for estimators that give an advantage to every
             token or turn: `(start, end)` of each turn, in columns of `Advantages.values_BT`.
+        bounds: (floor, ceiling) by reward name, as the config or the provider declares them; a name that is absent has
+            none.
+        step: finished rollout batches of the run, for what changes over steps.
 
     Raises:
-        ValueError: shapes that do not fit together.
+        ValueError: shapes that do not fit together, a negative step.
         RewardError: an infinite reward, by name.
-        ConfigError: a weight for a name that is not among `names`, or one that is not finite.
+        ConfigError: a weight or bounds for a name that is not among `names`, a weight that is not finite, bounds that
+            are not two finite numbers, the lower first.
     """
 
     values_BK: Tensor
@@ -98,6 +102,8 @@ class RewardMatrix:
     valid_BK: Tensor = field(kw_only=True)
     lengths_B: Tensor | None = field(default=None, kw_only=True)
     spans: tuple[Spans, ...] | None = field(default=None, kw_only=True)
+    bounds: Mapping[str, tuple[float, float]] = field(factory=dict, kw_only=True)
+    step: int = field(default=0, kw_only=True)
 
     @valid_BK.default
     def _not_nan(self) -> Tensor:
@@ -118,11 +124,17 @@ class RewardMatrix:
             raise ValueError(f"spans must have one entry for each of {B} completions; got {len(self.spans)}")
         if len(names) != K or len(set(names)) != K:
             raise ValueError(f"expected {K} distinct reward names, one per column; got {list(names)}")
+        for what, by_name in (("weight", self.weights), ("bounds", self.bounds)):
+            for name in by_name:
+                if name not in names:
+                    raise ConfigError(
+                        f"{what} for unknown reward {name!r}{suggest(name, names)}; rewards: {', '.join(names)}"
+                    )
+        for name, pair in self.bounds.items():
+            check_bounds(f"the bounds of reward {name!r}", pair)
+        if self.step < 0:
+            raise ValueError(f"step counts finished rollout batches; got {self.step}")
         for name, weight in self.weights.items():
-            if name not in names:
-                raise ConfigError(
-                    f"weight for unknown reward {name!r}{suggest(name, names)}; rewards: {', '.join(names)}"
-                )
             if not math.isfinite(weight):
                 raise ConfigError(f"the weight of reward {name!r} must be finite; got {weight}")
         infinite = torch.isinf(values) & valid
@@ -176,6 +188,25 @@ class RewardMatrix:
             for start, end in spans:
                 mask_BT[row, start:end] = True
         return mask_BT
+
+    @property
+    def bounds_K2(self) -> Tensor:
+        """Floor and ceiling of each reward in the order of `names`, float64; NaN where none are declared."""
+        pairs = [self.bounds.get(name, (math.nan, math.nan)) for name in self.names]
+        return torch.tensor(pairs, dtype=torch.float64, device=self.values_BK.device)
+
+
+def check_bounds(what: str, bounds: object) -> tuple[float, float]:
+    """Floor and ceiling as numbers.
+
+    Raises:
+        ConfigError: anything but two finite numbers, the lower first; the message begins with `what`.
+    """
+    numbers = tuple(bounds) if isinstance(bounds, Sequence) and not isinstance(bounds, str) else ()
+    usable = [n for n in numbers if isinstance(n, int | float) and not isinstance(n, bool) and math.isfinite(n)]
+    if not len(numbers) == len(usable) == 2 or not usable[0] < usable[1]:
+        raise ConfigError(f"{what} must be [low, high], two finite numbers with low < high; got {bounds!r}")
+    return float(usable[0]), float(usable[1])
 
 
 @frozen(eq=False)

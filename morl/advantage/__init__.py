@@ -11,12 +11,14 @@ from morl.advantage.counting import count_distinct_groups
 from morl.advantage.functional import gdpo, grpo, grpo_no_std
 from morl.advantage.gdpo import GDPO
 from morl.advantage.grpo import GRPO, GRPONoStd
+from morl.advantage.weighting import ConstantWeighting
 
 __all__ = [
     "GDPO",
     "GRPO",
     "Condition",
     "Conditioned",
+    "ConstantWeighting",
     "GRPONoStd",
     "count_distinct_groups",
     "gdpo",

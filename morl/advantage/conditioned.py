@@ -155,7 +155,12 @@ class Conditioned:
                 counts[name] &= counts[condition.on]
             values_BK[:, k] = torch.where(counts[name], values_BK[:, k], 0.0)
             valid_BK[:, k] &= valid_BK[:, on]
-        return evolve(rewards, values_BK=values_BK, valid_BK=valid_BK)
+        bounds = {name: self._with_zero(name, *pair) for name, pair in rewards.bounds.items()}
+        return evolve(rewards, values_BK=values_BK, valid_BK=valid_BK, bounds=bounds)
+
+    def _with_zero(self, name: str, low: float, high: float) -> tuple[float, float]:
+        """Bounds of a conditioned reward hold the 0 that stands where it does not count."""
+        return (min(low, 0.0), max(high, 0.0)) if name in self.conditions else (low, high)
 
     def _order(self) -> list[str]:
         """Conditioned rewards, each after the one it depends on."""

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from morl.advantage.groups import Groups, deviations, divisor, finite, snapped, unit_weights
 from morl.advantage.options import DEFAULT_EPS, check_ddof, check_eps, check_flag
+from morl.advantage.weighting import ConstantWeighting, Weights, centred, check_weighting, vary_within, weights_of
 from morl.errors import ConfigError
 from morl.types import Advantages, RewardMatrix
 
@@ -30,7 +31,8 @@ class GDPO:
 
     The batch is every completion of the rollout batch that has at least one reward.  `mean_batch S` is 0 by
     construction, because every group's S has mean 0; it is not subtracted, so that rounding cannot become signal.
-    The batch step is therefore one positive factor, which changes neither order nor distinctness.
+    The batch step is therefore one positive factor, which changes neither order nor distinctness.  Only where a
+    weighting gives completions of one group different weights S has another mean, and then it is subtracted.
 
     A reward without spread in a group adds exactly 0 there, so the group step needs no eps.  A missing reward is left
     out of its own mean and deviation and adds 0; a completion without any reward has advantage 0.
@@ -39,6 +41,7 @@ class GDPO:
         eps: added to the batch deviation.
         ddof: 1 divides sums of squares by n - 1, in the group step and in the batch step; 0 by n.
         batch_norm: False leaves the batch step out (the paper's ablation, appendix A): the result is S.
+        weighting: where the weights w_k come from.
 
     Raises:
         ConfigError: an option out of its range, or an eps without the batch step, where it would do nothing.
@@ -58,6 +61,7 @@ class GDPO:
     eps: float = field(default=DEFAULT_EPS, validator=check_eps)
     ddof: int = field(default=1, validator=check_ddof)
     batch_norm: bool = field(default=True, validator=check_flag)
+    weighting: Weights = field(factory=ConstantWeighting, validator=check_weighting)
 
     def __attrs_post_init__(self) -> None:
         if not self.batch_norm and self.eps not in (0, DEFAULT_EPS):
@@ -66,19 +70,21 @@ class GDPO:
     def __call__(self, rewards: RewardMatrix) -> Advantages:
         """Advantages of a whole rollout batch, values (B,) and contributions (B, K) in the dtype of the rewards."""
         groups = Groups.of(rewards.group_ids_B)
-        parts = deviations(rewards, groups)
+        weights, largest_weight = unit_weights(weights_of(self.weighting, rewards))
+        parts = deviations(rewards, groups, weights)
         std_PK = parts.std(groups, self.ddof)
-        weights_K, largest_weight = unit_weights(rewards)
         scores_BK = parts.units_BK.div_(groups.rows(std_PK))
         # A deviation off by e moves a score z by e/std, and through the deviation in its denominator by up to
         # sqrt(n/(n-1)) |z| e/std more.
-        error_PK = parts.error_PK / std_PK * weights_K.abs()
-        bound_B = scores_BK.abs().mul_(1.5).add_(1.0).mul_(groups.rows(error_PK)).sum(1)
-        terms_BK = scores_BK.mul_(weights_K)
+        error_BK = groups.rows(parts.error_PK / std_PK).mul_(weights.abs())
+        bound_B = scores_BK.abs().mul_(1.5).add_(1.0).mul_(error_BK).sum(1)
+        terms_BK = scores_BK.mul_(weights)
         totals_B = snapped(terms_BK.sum(1), bound_B)
 
         if self.batch_norm:
             batch = Groups.whole(totals_B)
+            if vary_within(weights, groups):
+                totals_B, terms_BK = centred(totals_B, terms_BK, batch, parts.valid_BK, bound_B)
             std_1 = batch.deviation(totals_B, batch.number(parts.counts_B), self.ddof)
             scale = divisor(std_1, self.eps / largest_weight)
             totals_B, terms_BK = totals_B / scale, terms_BK.div_(scale)

@@ -96,7 +96,7 @@ class Deviations:
         range_PK: range times `shrink`; 0 where there is no spread.
         shrink: 1, or 1/2 where a range of the batch exceeds the largest float64.
         error_PK: bound on the rounding error of `units_BK`; see `deviations`.
-        counts_B: completions that have at least one reward.
+        valid_BK: rewards that are there and have weight.
     """
 
     units_BK: Tensor
@@ -104,7 +104,12 @@ class Deviations:
     range_PK: Tensor
     shrink: float
     error_PK: Tensor
-    counts_B: Tensor
+    valid_BK: Tensor
+
+    @property
+    def counts_B(self) -> Tensor:
+        """Completions that have at least one reward."""
+        return self.valid_BK.any(1)
 
     def std(self, groups: Groups, ddof: int) -> Tensor:
         """Standard deviation (P, K) of `units_BK` over the valid entries; 1 where there is no spread."""
@@ -112,10 +117,11 @@ class Deviations:
         return torch.where(self.number_PK > 0, (squares_PK / (self.number_PK - ddof).clamp(min=1)).sqrt(), 1.0)
 
 
-def deviations(rewards: RewardMatrix, groups: Groups) -> Deviations:
+def deviations(rewards: RewardMatrix, groups: Groups, weights: Tensor | None = None) -> Deviations:
     """Deviations of every reward within every group.
 
-    A reward of weight 0 is treated as missing everywhere, that is, as if it were not there.
+    A reward whose weights, (K,) or (B, K), are 0 for every completion is treated as if it were not there; by default
+    the weights are those of the matrix.
 
     The error bound, in units of the range, is the sum of two parts.  Arithmetic: fewer than a dozen roundings of
     numbers up to 1, and those of a sum over K terms, give (12 + K) eps(float64), to which comes the resolution of the
@@ -123,7 +129,8 @@ def deviations(rewards: RewardMatrix, groups: Groups) -> Deviations:
     that; this part is left out where a single reward has spread, because nothing can cancel against it, and is never
     taken coarser than float32, because differences that are meant are as small as the ulps of half precision.
     """
-    valid_BK = rewards.valid_BK & (rewards.weights_K != 0)
+    weights = rewards.weights_K if weights is None else weights
+    valid_BK = rewards.valid_BK & (weights.reshape(-1, len(rewards.names)) != 0).any(0)
     # In place from here on, in this copy: at this size a fresh tensor costs as much as the arithmetic.
     units_BK = rewards.values_BK.to(torch.float64, copy=True)
     high_PK = groups.max(units_BK.masked_fill_(~valid_BK, -math.inf))
@@ -150,15 +157,15 @@ def deviations(rewards: RewardMatrix, groups: Groups) -> Deviations:
         range_PK=torch.where(spread_PK, range_PK, 0.0),
         shrink=shrink,
         error_PK=torch.where(spread_PK, arithmetic + torch.where(can_cancel_P1, representation_PK, 0.0), 0.0),
-        counts_B=valid_BK.any(1),
+        valid_BK=valid_BK,
     )
 
 
-def unit_weights(rewards: RewardMatrix) -> tuple[Tensor, float]:
-    """Weights (K,) divided by the largest absolute one, and that one (1 if all are 0), so that no product overflows."""
-    largest = float(rewards.weights_K.abs().max())
+def unit_weights(weights: Tensor) -> tuple[Tensor, float]:
+    """Weights divided by the largest absolute one, and that one (1 if all are 0), so that no product overflows."""
+    largest = float(weights.abs().max()) if weights.numel() else 0.0
     largest = largest if largest > 0 else 1.0
-    return rewards.weights_K / largest, largest
+    return weights / largest, largest
 
 
 def snapped(totals_B: Tensor, bound_B: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from morl.advantage.groups import Groups, deviations, divisor, finite, snapped, unit_weights
 from morl.advantage.options import DEFAULT_EPS, check_ddof, check_eps
+from morl.advantage.weighting import ConstantWeighting, Weights, centred, check_weighting, vary_within, weights_of
 from morl.types import Advantages, RewardMatrix
 
 
@@ -33,11 +34,13 @@ class GRPO:
 
     Source: arXiv 2402.03300 for one reward; arXiv 2601.05242 for the sum.  A missing reward is left out of its own
     mean and adds nothing to the sum; a completion without any reward has advantage 0 and does not enter `std_G`.
+    Weights are applied to r - mean_G r, which is the same unless a weighting tells completions of one group apart.
 
     Args:
         eps: added to the group's deviation, in units of the weighted reward.  0 divides by the deviation itself; a
             group whose sums are all equal has advantage 0 either way.
         ddof: 1 divides the sum of squares by G - 1, the sample deviation of the paper; 0 by G.
+        weighting: where the weights w_k come from.
 
     Raises:
         ConfigError: an option out of its range.
@@ -54,11 +57,12 @@ class GRPO:
 
     eps: float = field(default=DEFAULT_EPS, validator=check_eps)
     ddof: int = field(default=1, validator=check_ddof)
+    weighting: Weights = field(factory=ConstantWeighting, validator=check_weighting)
 
     def __call__(self, rewards: RewardMatrix) -> Advantages:
         """Advantages of a whole rollout batch, values (B,) and contributions (B, K) in the dtype of the rewards."""
         groups = Groups.of(rewards.group_ids_B)
-        sums = _sums(rewards, groups)
+        sums = _sums(rewards, groups, weights_of(self.weighting, rewards))
         std_P = groups.deviation(sums.totals_B, groups.number(sums.counts_B), self.ddof)
         # eps in the units of the totals.  Not as a number divided by a tensor: torch multiplies that by the reciprocal,
         # which overflows for a subnormal scale.
@@ -77,6 +81,9 @@ class GRPONoStd:
     Missing rewards are treated as by `GRPO`.  The advantages bear the units of the weighted reward; those that the
     dtype cannot hold become its largest number.
 
+    Args:
+        weighting: where the weights w_k come from.
+
     >>> import torch
     >>> rewards = RewardMatrix.from_groups(torch.tensor([[[0.0, 0.0], [1.0, 0.0]], [[0.0, 0.0], [1.0, 1.0]]]))
     >>> GRPONoStd()(rewards).values_B
@@ -85,10 +92,12 @@ class GRPONoStd:
 
     min_group_size: ClassVar[int] = 2
 
+    weighting: Weights = field(factory=ConstantWeighting, validator=check_weighting)
+
     def __call__(self, rewards: RewardMatrix) -> Advantages:
         """Advantages of a whole rollout batch, values (B,) and contributions (B, K) in the dtype of the rewards."""
         groups = Groups.of(rewards.group_ids_B)
-        sums = _sums(rewards, groups)
+        sums = _sums(rewards, groups, weights_of(self.weighting, rewards))
         scale_P = finite(sums.scale_P * sums.largest_weight, torch.float64)
         scale_B, shrink = groups.rows(scale_P), sums.shrink
         values_B = sums.totals_B * scale_B / shrink
@@ -118,14 +127,16 @@ class _Sums:
     counts_B: Tensor
 
 
-def _sums(rewards: RewardMatrix, groups: Groups) -> _Sums:
-    parts = deviations(rewards, groups)
-    weights_K, largest_weight = unit_weights(rewards)
-    ranges_PK = parts.range_PK * weights_K
-    scale_P = ranges_PK.abs().amax(1)
+def _sums(rewards: RewardMatrix, groups: Groups, weights: Tensor) -> _Sums:
+    parts = deviations(rewards, groups, weights)
+    weights, largest_weight = unit_weights(weights)
+    ranges_BK = groups.rows(parts.range_PK).mul_(weights)
+    scale_P = groups.max(ranges_BK.abs().amax(1))
     scale_P = torch.where(scale_P > 0, scale_P, 1.0)
-    ranges_PK = ranges_PK / scale_P[:, None]
-    terms_BK = parts.units_BK.mul_(groups.rows(ranges_PK))
-    bound_P = (ranges_PK.abs() * parts.error_PK).sum(1)
-    totals_B = snapped(terms_BK.sum(1), groups.rows(bound_P))
+    ranges_BK.div_(groups.rows(scale_P)[:, None])
+    terms_BK = parts.units_BK.mul_(ranges_BK)
+    bound_B = ranges_BK.abs_().mul_(groups.rows(parts.error_PK)).sum(1)
+    totals_B = snapped(terms_BK.sum(1), bound_B)
+    if vary_within(weights, groups):
+        totals_B, terms_BK = centred(totals_B, terms_BK, groups, parts.valid_BK, bound_B)
     return _Sums(terms_BK, totals_B, scale_P, largest_weight, parts.shrink, parts.counts_B)

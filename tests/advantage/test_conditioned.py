@@ -174,7 +174,7 @@ def scaled(factor: float = 2.0, **extra: Any) -> Scaled:
 
 def test_the_factory_has_the_options_of_both() -> None:
     parameters = inspect.signature(conditioned_factory(GDPO)).parameters
-    assert list(parameters) == ["conditions", "eps", "ddof", "batch_norm"]
+    assert list(parameters) == ["conditions", "eps", "ddof", "batch_norm", "weighting"]
     assert parameters["conditions"].annotation == Mapping[str, Condition]
     assert parameters["conditions"].default is inspect.Parameter.empty
     assert parameters["eps"].annotation is float
@@ -212,7 +212,7 @@ def test_an_inner_estimator_with_conditions_of_its_own_is_refused() -> None:
 def test_jsonargparse_reads_the_options_of_both(inner: Any, arguments: list[str], expected: Any) -> None:
     factory = conditioned_factory(inner)
     parser = ArgumentParser(exit_on_error=False)
-    parser.add_function_arguments(factory, "estimator")
+    parser.add_function_arguments(factory, "estimator", skip={"weighting"})
     conditions = [
         "--estimator.conditions", '{"short": {"on": "correct", "at_least": 0.5}}',
         "--estimator.conditions.short.at_least", "0.25",
@@ -224,7 +224,7 @@ def test_jsonargparse_reads_the_options_of_both(inner: Any, arguments: list[str]
 def test_help_describes_the_options_of_both(capsys: pytest.CaptureFixture[str]) -> None:
     for inner, words in ((GDPO, "added to the batch deviation"), (Scaled, "what the advantages are multiplied by")):
         parser = ArgumentParser(exit_on_error=False)
-        parser.add_function_arguments(conditioned_factory(inner), "estimator")
+        parser.add_function_arguments(conditioned_factory(inner), "estimator", skip={"weighting"})
         text = " ".join(parser.format_help().split())
         assert "condition `{on: <reward>, at_least: <number>}`" in text
         assert words in text

@@ -196,5 +196,7 @@ def test_statistics_are_taken_in_float64(estimator: Any, rewards: RewardMatrix) 
     wide = estimator(evolve(rewards, values_BK=rewards.values_BK.double()))
     got = estimator(rewards).values_B
     assert got.dtype == dtype
-    rounding = torch.finfo(dtype).eps
-    torch.testing.assert_close(got.double(), wide.values_B, rtol=rounding, atol=rounding)
+    # A narrower dtype knows the rewards less well: a sum that is within their rounding is 0 there, and not in float64.
+    rounding = 4 * torch.finfo(dtype).eps
+    scale = float(wide.values_B.abs().max().clamp(min=1))
+    torch.testing.assert_close(got.double(), wide.values_B, rtol=rounding, atol=rounding * scale)
