@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from morl.errors import PluginError
+from morl.errors import ConfigError, PluginError
 from morl.hookspecs import REGISTERING_HOOKS, hookimpl
-from morl.plugins import DuplicateNameError, Registry
+from morl.plugins import DuplicateNameError, Registry, disabled
 
 _COUNTER = itertools.count()
 
@@ -135,17 +135,104 @@ def test_a_broken_plugin_is_set_aside_and_shown(install, code, error):
         registry.find("reward provider", "absent")
 
 
-def test_two_plugins_with_one_name_are_refused_by_both_names(install):
+def test_of_two_plugins_with_one_name_the_second_is_set_aside_and_the_name_is_nobodys(install):
     install("morl-one", reward_plugin("same"))
     install("morl-two", reward_plugin("same"), version="0.5")
-    with pytest.raises(DuplicateNameError, match=r"'same' is registered twice: by morl-one 1\.0 and by morl-two 0\.5"):
-        Registry()
+    install("morl-nice", reward_plugin("nice"))
+    registry = Registry()
+    assert "'same' is registered twice: by morl-one 1.0 and by morl-two 0.5" in info(registry, "morl-two").error
+    assert info(registry, "morl-one").error is None
+    assert registry.find("reward provider", "nice"), "a run that needs another name is not stopped"
+    with pytest.raises(DuplicateNameError, match=r"by morl-one 1\.0 and by morl-two 0\.5; .*disable=\[morl-two\]"):
+        registry.find("reward provider", "same")
+    for off, owner in (("morl-two", "morl-one"), ("morl-one", "morl-two")):
+        registry = Registry(disable=[off])
+        assert registry.find("reward provider", "same").plugin.name == owner
+        assert info(registry, off).disabled
 
 
-def test_a_plugin_cannot_take_a_name_of_morl(install):
+def test_a_third_claim_is_named_as_well(install):
+    for name in ("morl-one", "morl-three", "morl-two"):
+        install(name, reward_plugin("same"))
+    with pytest.raises(DuplicateNameError, match=r"by morl-one 1\.0 and by morl-three 1\.0 and by morl-two 1\.0"):
+        Registry().find("reward provider", "same")
+
+
+def test_what_a_plugin_with_a_taken_name_offers_besides_is_set_aside_with_it(install):
+    install("morl-one", reward_plugin("same"))
+    code = "@hookimpl\ndef morl_register_reward_providers():\n    return {'other': int, 'same': int}\n"
+    install("morl-two", code + "@hookimpl\ndef morl_rollouts_ready(step):\n    raise AssertionError\n")
+    registry = Registry()
+    with pytest.raises(PluginError, match=r"unknown reward provider 'other'.*\n.*\n.*failed to load: morl-two 1\.0"):
+        registry.find("reward provider", "other")
+    registry.observe("morl_rollouts_ready", step=0, rollouts=None)
+
+
+def test_a_plugin_that_takes_a_name_of_morl_stops_the_runs_that_need_it(install):
     install("morl-thief", "@hookimpl\ndef morl_register_advantage_estimators():\n    return {'gdpo': int}\n")
-    with pytest.raises(DuplicateNameError, match=r"by morl-llm .* and by morl-thief"):
-        Registry()
+    registry = Registry()
+    assert registry.find("advantage estimator", "grpo")
+    for name in ("gdpo", "conditioned-gdpo"):
+        with pytest.raises(DuplicateNameError, match=r"'gdpo' is registered twice: by morl-llm .* and by morl-thief 1"):
+            registry.find("advantage estimator", name)
+    assert Registry(disable=["morl-thief"]).find("advantage estimator", "gdpo").plugin.name == "morl"
+
+
+def test_an_object_with_a_taken_name_is_an_error_at_once():
+    class Thief:
+        @hookimpl
+        def morl_register_advantage_estimators(self):
+            return {"gdpo": int}
+
+    with pytest.raises(DuplicateNameError, match=r"by morl-llm .* and by Thief \(passed in\)"):
+        Registry([Thief()], discover=False)
+
+
+def test_a_plugin_that_is_switched_off_is_not_even_imported(install):
+    install("morl-costly", "raise SystemExit('imported')")
+    observer = "@hookimpl\ndef morl_rollouts_ready(step):\n    raise AssertionError\n"
+    install("morl-loud", reward_plugin("loud") + textwrap.indent(observer, "    "))
+    registry = Registry(disable=["morl-costly", "morl-loud"])
+    assert [plugin.name for plugin in registry.plugins if plugin.disabled] == ["morl-costly", "morl-loud"]
+    registry.observe("morl_rollouts_ready", step=0, rollouts=None)
+    with pytest.raises(PluginError, match="unknown reward provider 'loud'"):
+        registry.find("reward provider", "loud")
+    assert not {"morl-costly", "morl-loud"} & {*registry.versions()}
+
+
+def test_disabling_can_be_changed_and_knows_what_there_is(install):
+    install("morl-nice", reward_plugin("nice"))
+    registry = Registry()
+    registry.disable(["morl-nice"])
+    with pytest.raises(PluginError):
+        registry.find("reward provider", "nice")
+    registry.disable([])
+    assert registry.find("reward provider", "nice")
+    with pytest.raises(ConfigError, match=r"disable: no plugin 'morl-nicer'; did you mean 'morl-nice'\?\n  plugins: "):
+        registry.disable(["morl-nicer"])
+    with pytest.raises(ConfigError, match="morl's own parts cannot be switched off"):
+        Registry(disable=["morl"])
+
+
+@pytest.mark.parametrize("section", [3, {"disable": 3}, {"disable": [1]}, ["a", 2]])
+def test_a_section_plugins_of_another_form_is_refused(section):
+    with pytest.raises(ConfigError, match=r"plugins must be \{disable: \[NAME, \.\.\]\}"):
+        disabled({"plugins": section})
+
+
+@pytest.mark.parametrize("mark", ["wrapper", "hookwrapper", "tryfirst", "trylast"])
+def test_marks_that_mean_nothing_to_a_registering_hook_are_refused(install, mark):
+    body = "return {}" if mark.startswith("try") else "yield"
+    install("morl-marked", f"@hookimpl({mark}=True)\ndef morl_register_reward_providers():\n    {body}\n")
+    assert f"morl_register_reward_providers: {mark}=True is for observers" in info(Registry(), "morl-marked").error
+
+
+def test_an_optional_hook_of_another_version_is_passed_over(install):
+    hook = "@hookimpl(optionalhook=True)\n    def morl_register_something_new():\n        return {}\n"
+    install("morl-nice", reward_plugin("nice") + "\n    " + hook)
+    assert Registry().find("reward provider", "nice")
+    install("morl-renamed", "@hookimpl(specname='morl_register_reward_providers')\ndef mine():\n    return {'x': int}")
+    assert Registry().find("reward provider", "x")
 
 
 def test_the_same_name_may_stand_for_parts_of_two_kinds(install):
@@ -180,10 +267,87 @@ def test_an_object_can_be_passed_as_a_plugin_and_observes():
 
 
 def test_an_observer_that_raises_is_named():
-    with pytest.raises(PluginError, match=r"morl_rollouts_ready of plugin .*Observer failed: ValueError: nothing"):
+    with pytest.raises(PluginError, match=r"morl_rollouts_ready of plugin Observer .*failed: ValueError: nothing"):
         Registry([Observer()], discover=False).observe("morl_rollouts_ready", step=0, rollouts=None)
 
 
 def test_a_broken_object_that_is_passed_in_is_an_error_at_once():
     with pytest.raises(PluginError, match="offers nothing"):
         Registry([object()], discover=False)
+
+
+def observer(name, calls, **marks):
+    """An observer that notes when it was called, in the form that its marks ask for."""
+    if marks.get("wrapper") or marks.get("hookwrapper"):
+
+        def function(self, step):
+            calls.append(f"{name} before")
+            outcome = yield
+            calls.append(f"{name} after")
+            return None if marks.get("hookwrapper") else outcome
+
+    else:
+
+        def function(self, step):
+            calls.append(name)
+
+    return type(name, (), {"morl_rollouts_ready": hookimpl(**marks)(function)})()
+
+
+def test_observers_come_in_the_order_that_pluggy_gives_them():
+    calls = []
+    observers = [
+        observer("last", calls, trylast=True),
+        observer("one", calls),
+        observer("first", calls, tryfirst=True),
+        observer("two", calls),
+        observer("new", calls, wrapper=True),
+        observer("old", calls, hookwrapper=True),
+    ]
+    Registry(observers, discover=False).observe("morl_rollouts_ready", step=3, rollouts=None)
+    middle = ["first", "two", "one", "last"]
+    assert calls == ["old before", "new before", *middle, "new after", "old after"]
+
+
+@pytest.mark.parametrize("mark", ["wrapper", "hookwrapper"])
+def test_an_error_in_a_wrapped_observer_bears_the_name_of_the_one_that_raised(mark):
+    class Fails:
+        @hookimpl
+        def morl_rollouts_ready(self, step):
+            raise OSError("disk full")
+
+    calls = []
+    registry = Registry([Fails(), observer("around", calls, **{mark: True})], discover=False)
+    with pytest.raises(PluginError, match=r"^morl_rollouts_ready of plugin Fails .*failed: OSError: disk full$"):
+        registry.observe("morl_rollouts_ready", step=0, rollouts=None)
+    assert calls[0] == "around before"
+
+
+def test_a_wrapper_that_raises_is_named():
+    class Around:
+        @hookimpl(wrapper=True)
+        def morl_rollouts_ready(self, step):
+            yield
+            raise ValueError("afterwards")
+
+    with pytest.raises(PluginError, match=r"plugin Around \(passed in\) failed: ValueError: afterwards"):
+        Registry([Around()], discover=False).observe("morl_rollouts_ready", step=0, rollouts=None)
+
+
+def test_an_observer_cannot_change_what_others_see():
+    class Scribbles:
+        @hookimpl(tryfirst=True)
+        def morl_step_finished(self, step, metrics):
+            metrics.clear()
+
+    seen = []
+
+    class Reads:
+        @hookimpl
+        def morl_step_finished(self, metrics):
+            seen.append(metrics)
+
+    metrics = {"loss": 1.0}
+    Registry([Reads(), Scribbles()], discover=False).observe("morl_step_finished", step=0, metrics=metrics)
+    assert seen == [metrics] == [{"loss": 1.0}]
+    assert seen[0] is not metrics

@@ -87,8 +87,9 @@ ADVANTAGE_MAX_ABS = Metric(
     "advantage/max_abs", "the largest in size: a batch with few informative groups has large ones under `gdpo`"
 )
 GROUPS_WITH_SIGNAL = Metric(
-    "groups/with_signal", "share of groups in which some weighted, normalised reward tells completions apart"
+    "groups/with_signal", "share of groups in which some weighted reward varies, as the estimator sees the rewards"
 )
+GROUPS_CANCELLED = Metric("groups/cancelled", "share of groups in which rewards vary and cancel: every advantage is 0")
 GROUPS_KEPT = Metric("groups/kept", "share of the sampled groups that dynamic sampling kept; 1 when it is off")
 
 LENGTH_MEAN = Metric("completions/length_mean", "mean tokens of a completion, the end-of-sequence token included")
@@ -156,7 +157,14 @@ FAMILIES: dict[str, tuple[Metric, ...]] = {
         *(REWARD_MEAN, REWARD_STD, REWARD_DEAD_GROUPS, REWARD_ADVANTAGE_SHARE, REWARD_FAILED, REWARD_MISSING),
         *(DISTINCT_COMBINATIONS, REWARD_CORRELATION),
     ),
-    "Advantages and groups": (ADVANTAGE_DISTINCT, ADVANTAGE_STD, ADVANTAGE_MAX_ABS, GROUPS_WITH_SIGNAL, GROUPS_KEPT),
+    "Advantages and groups": (
+        ADVANTAGE_DISTINCT,
+        ADVANTAGE_STD,
+        ADVANTAGE_MAX_ABS,
+        GROUPS_WITH_SIGNAL,
+        GROUPS_CANCELLED,
+        GROUPS_KEPT,
+    ),
     "Completions": (LENGTH_MEAN, LENGTH_MAX, TRUNCATED, DROPPED),
     "Update": (
         *(LOSS, ENTROPY, RATIO, KL_OLD, CLIP_FRACTION, KL_REFERENCE, LOGPROB_DIFFERENCE, LOGPROB_DIFFERENCE_MAX, LAG),

@@ -51,7 +51,7 @@ class Study:
             MorlError: a cell that cannot be run, a folder that holds something else, or no matplotlib for the report.
         """
         require_matplotlib()
-        folder, registry = StudyFolder(base["output"]), Registry()
+        folder, registry = StudyFolder(base["output"]), Registry.for_config(base)
         folder.check()
         return cls(folder, base, grid, check_cells(base, cells, registry, folder.cells), registry, command)
 

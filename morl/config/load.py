@@ -13,9 +13,9 @@ from jsonargparse import Namespace
 
 from morl.config import schema, yaml12
 from morl.config.parser import build_parser, readable, refuse_unknown
-from morl.config.sections import Tree, node_at, sections
+from morl.config.sections import NESTED, Tree, node_at, not_own, sections, spelt_out
 from morl.errors import ConfigError, MorlError, suggest
-from morl.plugins import Registry
+from morl.plugins import Registry, disabled
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
@@ -84,6 +84,9 @@ def merge(tree: Tree, overrides: Sequence[str]) -> dict[str, Any]:
         for parent in parents:
             if node.get(parent) is None:
                 node[parent] = {}
+            inside = NESTED.get(next(iter(parents)))
+            if isinstance(node[parent], str) and inside is not None and inside.path == ".".join(parents):
+                node[parent] = {"name": node[parent]}  # a nested part by its mere name
             node = node[parent]
             if not isinstance(node, dict):
                 raise ConfigError(f"--{key}: {parent!r} has no keys, its value is {node!r}")
@@ -107,6 +110,10 @@ def parse(tree: Tree, registry: Registry, given: frozenset[str] = frozenset()) -
         PluginError: a name that no plugin offers.
     """
     tree = without_nulls(tree)
+    if off := disabled(tree):
+        tree["plugins"] = {**tree["plugins"], "disable": [*off]}
+    registry.disable(off)
+    tree = spelt_out(tree, registry, given)
     parser = build_parser(tree, registry, given)
     refuse_unknown(tree, parser)
     try:
@@ -114,7 +121,7 @@ def parse(tree: Tree, registry: Registry, given: frozenset[str] = frozenset()) -
     except (ArgumentError, TypeError, ValueError) as error:
         raise ConfigError(readable(error)) from error
     try:
-        return _config(namespace, tree)
+        return _config(namespace, tree, registry, given)
     except MorlError:
         raise
     except (TypeError, ValueError) as error:
@@ -151,14 +158,16 @@ def _over(below: Tree, above: Tree) -> dict[str, Any]:
     return joined
 
 
-def _config(namespace: Namespace, tree: Tree) -> schema.Config:
+def _config(namespace: Namespace, tree: Tree, registry: Registry, given: frozenset[str]) -> schema.Config:
     built: dict[str, Any] = {"seed": namespace["seed"], "output": namespace["output"]}
     rewards: dict[str, Any] = {}
     for section in sections(tree):
         values = dict(vars(namespace[section.path]))
-        own = {key: _rebuild(values.pop(key), key) for key in fields_dict(section.own) if key in values}
+        taken_over = {*section.yields} & not_own(section, tree, registry, given)
+        fields = [key for key in fields_dict(section.own) if key in values and key not in taken_over]
+        own = {key: _rebuild(values.pop(key), key) for key in fields}
         if section.kind is not None:
-            own["options"] = {key: _plain(value) for key, value in values.items()}
+            own["options"] = {key: _rebuild(value, key) for key, value in values.items()}
         if section.path == "evaluation":
             continue
         if section.path == "evaluation.prompts":
@@ -174,6 +183,9 @@ def _config(namespace: Namespace, tree: Tree) -> schema.Config:
 def _rebuild(value: Any, key: str) -> Any:
     if key == "lora" and isinstance(value, Namespace):
         return schema.LoRA(**vars(value))
+    if key in ("schedule", "weighting") and isinstance(value, Namespace):
+        part = _plain(value)
+        return part["name"] if {*part} == {"name"} else part  # as briefly as a user would write it
     return _plain(value)
 
 

@@ -17,7 +17,19 @@ from jsonargparse import ArgumentParser
 from jsonargparse.typing import NonNegativeInt
 
 from morl.config import schema
-from morl.config.sections import Section, Tree, leaf_at, name_of, node_at, part_of, sections
+from morl.config.sections import (
+    NESTED,
+    Section,
+    Tree,
+    leaf_at,
+    name_of,
+    nested_section,
+    node_at,
+    not_own,
+    part_of,
+    sections,
+    spelt_out,
+)
 from morl.errors import ConfigError, suggest
 from morl.plugins import Registered, Registry
 
@@ -49,31 +61,38 @@ def build_parser(tree: Tree, registry: Registry, given: frozenset[str] = frozens
         if not isinstance(node_at(tree, section.path), Mapping):
             what = "a `name` and its options" if section.kind else "its settings"
             raise ConfigError(f"{section.path} must be a mapping with {what}; got {node_at(tree, section.path)!r}")
-        parser.add_class_arguments(section.own, section.path, skip={"options", *section.nested})
+        parser.add_class_arguments(section.own, section.path, skip=not_own(section, tree, registry, given))
         if section.kind is not None and section.path not in given:
-            _add_options(parser, section, part_of(section, tree, registry))
+            part = part_of(section, tree, registry)
+            inner = nested_section(section, part.load())
+            _add_options(parser, section, part, inner)
+            if inner is not None:
+                parser.add_class_arguments(inner.own, inner.path, skip={"options"})
+                _add_options(parser, inner, part_of(inner, tree, registry))
     return parser
 
 
-def _add_options(parser: ArgumentParser, section: Section, part: Registered) -> None:
+def _add_options(parser: ArgumentParser, section: Section, part: Registered, inner: Section | None = None) -> None:
     factory = part.load()
-    clash = set(fields_dict(section.own)) & set(inspect.signature(factory).parameters)
+    clash = (set(fields_dict(section.own)) - {*section.yields}) & set(inspect.signature(factory).parameters)
     if clash:
         raise ConfigError(
             f"{section.kind} {part.name!r} of {part.plugin.label} has options that morl itself uses in"
             f" {section.path}: {', '.join(sorted(clash))}; its author has to rename them"
         )
     group = parser.add_argument_group(f"Options of {section.kind} {part.name} ({part.plugin.label})")
+    skip: set[str | int] = set() if inner is None else {inner.path.rpartition(".")[2]}
     if inspect.isclass(factory):
-        group.add_class_arguments(factory, section.path, as_group=False)
+        group.add_class_arguments(factory, section.path, as_group=False, skip=skip)
     else:
-        group.add_function_arguments(factory, section.path, as_group=False)
+        group.add_function_arguments(factory, section.path, as_group=False, skip=skip)
 
 
 def help_text(tree: Tree, registry: Registry, given: frozenset[str] = frozenset()) -> str:
     """Every setting, with the values of `tree` as defaults."""
+    tree = spelt_out(tree, registry, given)
     parser = build_parser(tree, registry, given)
-    paths = {section.path for section in sections(tree)}
+    paths = {section.path for section in (*sections(tree), *NESTED.values())}
     for action in parser._actions:
         # What jsonargparse offers beyond morl's own way of merging: sections from files, appending to lists.
         if action.dest in paths or action.dest.endswith(".help"):
@@ -92,7 +111,7 @@ def refuse_unknown(tree: Tree, parser: ArgumentParser) -> None:
     """
     known = {action.dest for action in parser._actions if not action.dest.endswith(".help")}
     prefixes = {".".join(dest.split(".")[:depth]) for dest in known for depth in range(1, dest.count(".") + 1)}
-    paths = {section.path: section for section in sections(tree)}
+    paths = {section.path: section for section in (*sections(tree), *NESTED.values())}
 
     def walk(node: Tree, at: str) -> None:
         for key, value in node.items():

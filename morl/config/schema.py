@@ -84,6 +84,8 @@ class RewardConfig:
         timeout: seconds that one call may take; null waits for ever.
         on_failure: what an exception or time-out does: `abstain` (the reward is missing), `zero`, `drop` (the
             completion leaves the update) or `raise` (the run ends).
+        bounds: `[low, high]`, the lowest and the highest score; for a provider of several one pair for all, or a
+            mapping by reward name; null takes those that the provider declares.  A score outside counts as a failure.
     """
 
     name: str
@@ -91,6 +93,7 @@ class RewardConfig:
     weight: float | dict[str, float] = 1.0
     timeout: float | None = 60.0
     on_failure: Literal["abstain", "zero", "drop", "raise"] = "abstain"
+    bounds: list[float] | dict[str, list[float]] | None = None
 
 
 @frozen
@@ -161,26 +164,67 @@ class ImportanceConfig:
 
 
 @frozen
-class OptimizerConfig:
-    """AdamW and its learning-rate schedule.
+class ScheduleConfig:
+    """The learning rate over the steps of a run: the name of a schedule, or a mapping of its name and options.
 
     Args:
+        name: schedule; see `morl plugins`.
+        options: of the named schedule.
+    """
+
+    name: str = "constant"
+    options: Options = field(factory=dict)
+
+
+@frozen
+class WeightingConfig:
+    """Where the weights of the rewards come from: the name of a weighting, or a mapping of its name and options.
+
+    Args:
+        name: weighting; `constant` takes those of the config.
+        options: of the named weighting.
+    """
+
+    name: str = "constant"
+    options: Options = field(factory=dict)
+
+
+@frozen(init=False)
+class OptimizerConfig:
+    """The optimizer and its learning rate.
+
+    Args:
+        name: optimizer; see `morl plugins`.
+        options: of the named optimizer.
         lr: learning rate after warm-up.
-        betas: decay of the two moments.
-        eps: added to the denominator.
-        weight_decay: decoupled weight decay.
         max_grad_norm: gradients are scaled down to this norm; 0 leaves them alone.
-        schedule: of the learning rate after warm-up, over the steps of the run.
+        schedule: of the learning rate after warm-up, over the steps of the run: a name, or `{name: .., ..}`.
         warmup_steps: steps over which the learning rate rises from 0.
     """
 
+    name: str = "adamw"
+    options: Options = field(factory=dict)
     lr: NonNegativeFloat = 1e-6
-    betas: tuple[float, float] = (0.9, 0.999)
-    eps: NonNegativeFloat = 1e-8
-    weight_decay: NonNegativeFloat = 0.0
     max_grad_norm: NonNegativeFloat = 1.0
-    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    schedule: str | Options = "constant"
     warmup_steps: NonNegativeInt = 0
+
+    def __init__(
+        self,
+        lr: NonNegativeFloat = 1e-6,
+        betas: tuple[float, float] | None = None,
+        eps: NonNegativeFloat | None = None,
+        weight_decay: NonNegativeFloat | None = None,
+        max_grad_norm: NonNegativeFloat = 1.0,
+        schedule: str | Options = "constant",
+        warmup_steps: NonNegativeInt = 0,
+        name: str = "adamw",
+        options: Options | None = None,
+    ) -> None:
+        # `betas`, `eps` and `weight_decay` are options of `adamw`, and may be given as the fields that they once were.
+        once = {"betas": betas, "eps": eps, "weight_decay": weight_decay}
+        given = {key: value for key, value in once.items() if value is not None}
+        self.__attrs_init__(name, {**given, **(options or {})}, lr, max_grad_norm, schedule, warmup_steps)
 
 
 @frozen
@@ -265,6 +309,17 @@ class TrainerConfig:
 
 
 @frozen
+class PluginsConfig:
+    """Installed plugins.
+
+    Args:
+        disable: names or distributions of plugins that are switched off, with their observers.
+    """
+
+    disable: list[str] = field(factory=list)
+
+
+@frozen
 class Config:
     """One training run.
 
@@ -283,6 +338,7 @@ class Config:
         training: the loop.
         evaluation: held-out prompts; null evaluates nothing.
         trainer: devices, strategy, precision.
+        plugins: which of those installed take part.
     """
 
     seed: NonNegativeInt = 0
@@ -299,3 +355,4 @@ class Config:
     training: TrainingConfig = field(factory=TrainingConfig)
     evaluation: EvaluationConfig | None = None
     trainer: TrainerConfig = field(factory=TrainerConfig)
+    plugins: PluginsConfig = field(factory=PluginsConfig)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeAlias
 
 from attrs import fields_dict, frozen
 
+from morl.advantage.weighting import Weights
 from morl.config import schema
 from morl.errors import ConfigError, MorlError, suggest
 from morl.plugins import Registered, Registry
@@ -18,12 +20,18 @@ Tree: TypeAlias = Mapping[str, Any]
 
 @frozen
 class Section:
-    """One section of the config: where it stands, its own fields, and the kind of part it names, if any."""
+    """One section of the config: where it stands, its own fields, and the kind of part it names, if any.
+
+    Attributes:
+        nested: fields that are arguments of their own elsewhere.
+        yields: fields that belong to the part where it has an option of the name.
+    """
 
     path: str
     own: type
     kind: str | None = None
     nested: tuple[str, ...] = ()
+    yields: tuple[str, ...] = ()
 
     @property
     def default_name(self) -> Any:
@@ -39,14 +47,20 @@ _SECTIONS = (
     Section("sampling", schema.Sampling),
     Section("loss", schema.LossConfig, "policy loss"),
     Section("importance", schema.ImportanceConfig),
-    Section("optimizer", schema.OptimizerConfig),
+    Section("optimizer", schema.OptimizerConfig, "optimizer", nested=("schedule", "betas", "eps", "weight_decay")),
     Section("training", schema.TrainingConfig),
     Section("trainer", schema.TrainerConfig),
+    Section("plugins", schema.PluginsConfig),
 )
 _EVALUATION = (
     Section("evaluation", schema.EvaluationConfig, nested=("prompts",)),
     Section("evaluation.prompts", schema.HeldOutPromptsConfig, "prompt source"),
 )
+NESTED = {
+    "estimator": Section("estimator.weighting", schema.WeightingConfig, "weighting"),
+    "optimizer": Section("optimizer.schedule", schema.ScheduleConfig, "schedule"),
+}
+"""Sections inside another section, which may be written as a mere name."""
 _REWARD_NAME = re.compile(r"[A-Za-z_]\w*")
 
 
@@ -59,9 +73,69 @@ def sections(tree: Tree) -> Iterator[Section]:
     for key in rewards:
         if not _REWARD_NAME.fullmatch(str(key)):
             raise ConfigError(f"rewards.{key}: a reward's name consists of letters, digits and '_'")
-        yield Section(f"rewards.{key}", schema.RewardConfig, "reward provider")
+        yield Section(f"rewards.{key}", schema.RewardConfig, "reward provider", yields=("bounds",))
     if tree.get("evaluation") is not None:
         yield from _EVALUATION
+
+
+def nested_section(section: Section, factory: Callable[..., Any]) -> Section | None:
+    """The section of the part that goes into this section's part, if one does."""
+    if section.path == "estimator" and not takes_weighting(factory):
+        return None
+    return NESTED.get(section.path)
+
+
+def not_own(section: Section, tree: Tree, registry: Registry, given: frozenset[str]) -> set[str]:
+    """Fields of a section that stand elsewhere, or that its part takes over."""
+    elsewhere = {"options", *section.nested}
+    if section.yields and section.path not in given:
+        elsewhere |= {*section.yields} & {*inspect.signature(part_of(section, tree, registry).load()).parameters}
+    return elsewhere
+
+
+def takes_weighting(estimator: Callable[..., Any]) -> bool:
+    """Whether a factory has a parameter `weighting` of the type `morl.hookspecs.Weighting`."""
+    parameter = inspect.signature(estimator).parameters.get("weighting")
+    if parameter is None:
+        return False
+    hint = parameter.annotation
+    # As written, where it is imported for type checkers only, and resolved otherwise.
+    words = re.findall(r"\w+", hint) if isinstance(hint, str) else [getattr(hint, "__name__", "")]
+    return hint == Weights or bool({"Weighting", "Weights"} & {*words})
+
+
+def named(part: Any) -> tuple[str, dict[str, Any]]:
+    """Name and options of a part that is written as a name or as a mapping."""
+    if isinstance(part, str):
+        return part, {}
+    options = dict(part)
+    return options.pop("name"), options
+
+
+def spelt_out(tree: Tree, registry: Registry, given: frozenset[str]) -> dict[str, Any]:
+    """A copy in which nested sections are mappings, also where they are written as a name."""
+    full = dict(tree)
+    for section in _SECTIONS:
+        node = full.get(section.path)
+        inner = NESTED.get(section.path)
+        if inner is None or section.path in given or not isinstance(node, Mapping):
+            continue
+        key = inner.path.rpartition(".")[2]
+        if key in node and nested_section(section, part_of(section, tree, registry).load()) is not None:
+            value = node[key]
+            rest = {name: other for name, other in node.items() if name != key}
+            full[section.path] = rest if value is None else {**rest, key: _mapping(inner, value)}
+    return full
+
+
+def _mapping(section: Section, value: Any) -> Any:
+    if isinstance(value, str):
+        return {"name": value}
+    if not isinstance(value, Mapping):
+        raise ConfigError(
+            f"{section.path} must be the name of a {section.kind}, or a mapping of its name and options; got {value!r}"
+        )
+    return value
 
 
 def part_of(section: Section, tree: Tree, registry: Registry) -> Registered:

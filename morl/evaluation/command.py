@@ -30,7 +30,7 @@ def evaluate(arguments: list[str]) -> int:
             raise ConfigError(f"{option} names a file; {path} is a folder")
     tree = merge(tree, asked.overrides)
     # Before Lightning and transformers are imported: a slip in the command should not take seconds to be told.
-    resolve(tree, model, asked.measures, Registry())
+    resolve(tree, model, asked.measures, Registry.for_config(tree))
 
     from morl.evaluation.report import table, write_json, write_samples
     from morl.evaluation.run import evaluate_model

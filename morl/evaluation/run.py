@@ -73,7 +73,7 @@ def evaluate_model(
         DataError: no such model, or prompts that it cannot take.
     """
     measures = measures or Measures()
-    registry = Registry(plugins)
+    registry = Registry.for_config(config, plugins)
     resolved = resolve(config, model, measures, registry)
     parts = build_parts(resolved, registry)
     check_settings(resolved, parts)

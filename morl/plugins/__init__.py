@@ -7,6 +7,7 @@ from morl.plugins.registry import (
     PluginInfo,
     Registered,
     Registry,
+    disabled,
 )
 
-__all__ = ["CONDITIONED", "ENTRY_POINT_GROUP", "DuplicateNameError", "PluginInfo", "Registered", "Registry"]
+__all__ = ["CONDITIONED", "ENTRY_POINT_GROUP", "DuplicateNameError", "PluginInfo", "Registered", "Registry", "disabled"]

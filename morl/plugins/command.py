@@ -6,15 +6,16 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from morl.config import merge, read_configs
 from morl.console import wants_help
 from morl.errors import ConfigError
 from morl.plugins.registry import Registry
 
 HELP = """\
-usage: morl plugins
+usage: morl plugins [CONFIG ...] [--plugins.disable=NAME]
 
 Lists the installed plugins: the parts that each offers by kind, the hooks it observes, and for a plugin that could not
-be loaded the reason.
+be loaded the reason.  A plugin that CONFIG or the option switches off is shown as such.
 """
 
 
@@ -23,9 +24,11 @@ def plugins(arguments: list[str]) -> int:
     if wants_help(arguments):
         print(HELP, end="")
         return 0
-    if arguments:
-        raise ConfigError(f"morl plugins takes no arguments; got {' '.join(arguments)}")
-    registry = Registry()
+    _, tree, overrides = read_configs(arguments)
+    for override in overrides:
+        if override.startswith("--") and not override.startswith("--plugins"):
+            raise ConfigError(f"morl plugins takes configs and --plugins.disable=NAME only; got {override}")
+    registry = Registry.for_config(merge(tree, overrides))
     table = Table("plugin", "distribution", "offers", title="Plugins", show_lines=True)
     for plugin in registry.plugins:
         offers = [f"[bold]{kind}[/]: {', '.join(names)}" for kind, names in plugin.offers.items()]
@@ -33,6 +36,8 @@ def plugins(arguments: list[str]) -> int:
             offers.append(f"[bold]observes[/]: {', '.join(plugin.observes)}")
         if plugin.error is not None:
             offers.append(f"[bold red]failed to load[/]: {escape(plugin.error)}")
+        if plugin.disabled:
+            offers.append("[bold yellow]switched off[/] by plugins.disable")
         table.add_row(plugin.name, plugin.label, "\n".join(offers))
     Console().print(table)
     return 0

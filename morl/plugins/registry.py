@@ -1,14 +1,15 @@
 """Finds plugins, checks them, and resolves names to factories.
 
-A registry is built per run; there is no global one.  A plugin that cannot be loaded or breaks the contract is set
-aside with its error: `morl plugins` shows it, and a run fails only if it asks for a name that nobody else offers.
+A registry is built per run; there is no global one.  A plugin that cannot be loaded, breaks the contract or takes a
+name that is taken is set aside with its error: `morl plugins` shows it, and a run fails only if it asks for a name that
+nobody else offers, or that two plugins claim.
 """
 
 from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
@@ -17,8 +18,9 @@ from attrs import define, field, frozen
 
 from morl import hookspecs
 from morl._version import DISTRIBUTION, __version__
-from morl.errors import PluginError, suggest
+from morl.errors import ConfigError, PluginError, suggest
 from morl.hookspecs import PROJECT, REGISTERING_HOOKS, Factory
+from morl.plugins.observers import guard
 
 ENTRY_POINT_GROUP = "morl"
 CONDITIONED = "conditioned-"
@@ -36,6 +38,7 @@ class PluginInfo:
         offers: kind -> names it registered.
         observes: observer hooks it implements.
         error: why it was set aside, or None.
+        disabled: the config switched it off.
     """
 
     name: str
@@ -44,6 +47,7 @@ class PluginInfo:
     offers: dict[str, list[str]] = field(factory=dict)
     observes: list[str] = field(factory=list)
     error: str | None = None
+    disabled: bool = False
 
     @property
     def label(self) -> str:
@@ -88,59 +92,104 @@ class Registry:
     Args:
         plugins: modules or objects with hook implementations, besides those installed.
         discover: also load what is installed under the entry-point group `morl`.
+        disable: plugins, by name or distribution, that are neither imported nor asked nor told anything.
 
     Raises:
-        PluginError: two plugins register the same name of the same kind, or one of `plugins` breaks the contract.
+        PluginError: one of `plugins` breaks the contract or takes a name that is taken.
+        ConfigError: `disable` names a plugin that is not there.
     """
 
-    def __init__(self, plugins: Iterable[object] = (), *, discover: bool = True) -> None:
+    def __init__(self, plugins: Iterable[object] = (), *, discover: bool = True, disable: Iterable[str] = ()) -> None:
+        self._given, self._discover = tuple(plugins), discover
+        self._build(tuple(disable))
+
+    @classmethod
+    def for_config(cls, tree: Mapping[str, Any], plugins: Iterable[object] = ()) -> Registry:
+        """As the section `plugins` of a config says."""
+        return cls(plugins, disable=disabled(tree))
+
+    def disable(self, names: Iterable[str]) -> None:
+        """Switches these plugins off, and all others on.
+
+        Raises:
+            ConfigError: a plugin that is not there.
+        """
+        if {*names} != {*self._disabled}:
+            self._build(tuple(names))
+
+    def _build(self, disable: tuple[str, ...]) -> None:
         self._manager = pluggy.PluginManager(PROJECT)
         self._manager.add_hookspecs(hookspecs)
         self._names: dict[tuple[str, str], Registered] = {}
+        self._claims: dict[tuple[str, str], list[PluginInfo]] = {}
+        self._disabled = disable
         self.plugins: list[PluginInfo] = []
 
         self._add(importlib.import_module("morl.builtin"), PluginInfo("morl", DISTRIBUTION, __version__))
-        if discover:
-            for entry in _installed():
-                info = PluginInfo(entry.name, *_distribution(entry))
-                try:
-                    self._add(entry.load(), info)
-                except DuplicateNameError:
-                    raise
-                except Exception as error:  # noqa: BLE001 - whatever a stranger's import raises must not end the run
-                    info.error = f"{type(error).__name__}: {error}"
-                    if info not in self.plugins:
-                        self.plugins.append(info)
-        for plugin in plugins:
+        for entry in _installed() if self._discover else ():
+            info = PluginInfo(entry.name, *_distribution(entry))
+            if self._is_off(info):
+                continue
+            try:
+                self._add(entry.load(), info)
+            except Exception as error:  # noqa: BLE001 - whatever a stranger's import raises must not end the run
+                info.error = str(error) if isinstance(error, DuplicateNameError) else f"{type(error).__name__}: {error}"
+                self.plugins.append(info)
+        for plugin in self._given:
             name = getattr(plugin, "__name__", type(plugin).__name__)
-            self._add(plugin, PluginInfo(name, f"{name} (passed in)"))
+            info = PluginInfo(name, f"{name} (passed in)")
+            if not self._is_off(info):
+                self._add(plugin, info)
+        self._check_disabled()
+
+    def _is_off(self, info: PluginInfo) -> bool:
+        if not {info.name, info.distribution} & {*self._disabled}:
+            return False
+        info.disabled = True
+        self.plugins.append(info)
+        return True
+
+    def _check_disabled(self) -> None:
+        known = [name for info in self.plugins[1:] for name in dict.fromkeys((info.name, info.distribution))]
+        for name in self._disabled:
+            if name not in known:
+                why = (
+                    "morl's own parts cannot be switched off"
+                    if name in ("morl", DISTRIBUTION)
+                    else f"no plugin {name!r}"
+                )
+                raise ConfigError(
+                    f"plugins.disable: {why}{suggest(name, known)}\n  plugins: {', '.join(known) or 'none'}"
+                )
 
     def observe(self, hook: str, **arguments: Any) -> None:
-        """Calls every plugin's observer `hook`, morl's first registered first.
+        """Calls every plugin's observer `hook` in pluggy's order: the last one registered first, unless marked.
+
+        Each is given copies of its own.
 
         Raises:
             PluginError: an observer raised; the message names its plugin.
         """
-        for implementation in getattr(self._manager.hook, hook).get_hookimpls():
-            accepted = {name: arguments[name] for name in implementation.argnames}
-            try:
-                implementation.function(*accepted.values())
-            except Exception as error:
-                raise PluginError(
-                    f"{hook} of plugin {implementation.plugin_name} failed: {type(error).__name__}: {error}"
-                ) from error
+        getattr(self._manager.hook, hook)(**arguments)
 
     def find(self, kind: str, name: str) -> Registered:
         """The one part of this kind and name.
 
         Raises:
-            PluginError: nobody offers it; the message lists what is there and what failed to load.
+            PluginError: nobody offers it, or two plugins do; the message lists what is there and what failed to load.
         """
         if kind == "advantage estimator" and name.startswith(CONDITIONED):
             from morl.advantage.conditioned import conditioned_factory
 
             inner = self.find(kind, name.removeprefix(CONDITIONED))
             return Registered(kind, name, conditioned_factory(inner.load()), inner.plugin)
+        if (kind, name) in self._claims:
+            owner, *others = self._claims[kind, name]
+            second = " and by ".join(info.label for info in others)
+            raise DuplicateNameError(
+                f"{kind} {name!r} is registered twice: by {owner.label} and by {second}; uninstall one of them, or"
+                f" switch it off: --plugins.disable=[{others[0].name}]"
+            )
         try:
             return self._names[kind, name]
         except KeyError:
@@ -153,41 +202,44 @@ class Registry:
 
     def versions(self) -> dict[str, str]:
         """Distribution -> version of every plugin that loaded, for checkpoints and run folders."""
-        return {plugin.distribution: plugin.version for plugin in self.plugins if plugin.error is None}
+        loaded = [plugin for plugin in self.plugins if plugin.error is None and not plugin.disabled]
+        return {plugin.distribution: plugin.version for plugin in loaded}
 
     def _add(self, plugin: object, info: PluginInfo) -> None:
-        offered = dict(self._inspect(plugin, info))
-        for (kind, name), part in offered.items():
-            if (kind, name) in self._names:
-                other = self._names[kind, name].plugin
+        """Takes all that a plugin offers, or nothing of it."""
+        self._manager.register(plugin, name=f"{info.distribution}:{info.name}")
+        try:
+            offered = dict(_offers(self._implementations(plugin), info))
+            taken = [key for key in offered if key in self._names]
+            for key in taken:
+                self._claims.setdefault(key, [self._names[key].plugin]).append(info)
+            if taken:
+                kind, name = taken[0]
                 raise DuplicateNameError(
-                    f"{kind} {name!r} is registered twice: by {other.label} and by {info.label};"
+                    f"{kind} {name!r} is registered twice: by {self._names[taken[0]].plugin.label} and by {info.label};"
                     " uninstall one of them or ask its author for another name"
                 )
+        except BaseException:
+            self._manager.unregister(plugin)
+            raise
+        for (kind, name), part in offered.items():
             info.offers.setdefault(kind, []).append(name)
             self._names[kind, name] = part
         self.plugins.append(info)
 
-    def _inspect(self, plugin: object, info: PluginInfo) -> Iterator[tuple[tuple[str, str], Registered]]:
-        """Registers the hooks of one plugin with pluggy, calls its registering ones and checks what they return."""
-        self._manager.register(plugin, name=f"{info.distribution}:{info.name}")
-        try:
-            callers = self._manager.get_hookcallers(plugin) or []
-            known = {*REGISTERING_HOOKS.values(), *hookspecs.observers()}
-            for caller in callers:
-                if caller.name not in known:
-                    raise PluginError(f"implements unknown hook {caller.name!r}{suggest(caller.name, known)}")
-            if not callers:
-                raise PluginError("offers nothing: no function is marked with morl.hookspecs.hookimpl")
-            info.observes = [caller.name for caller in callers if caller.name in hookspecs.observers()]
-            implemented = {caller.name: caller for caller in callers}
-            for kind, hook in REGISTERING_HOOKS.items():
-                if hook in implemented:
-                    (own,) = (impl for impl in implemented[hook].get_hookimpls() if impl.plugin is plugin)
-                    yield from _checked(kind, hook, own.function(), info)
-        except BaseException:
-            self._manager.unregister(plugin)
-            raise
+    def _implementations(self, plugin: object) -> dict[str, pluggy.HookImpl]:
+        """What the plugin implements, by hook."""
+        found: dict[str, pluggy.HookImpl] = {}
+        known = {*REGISTERING_HOOKS.values(), *hookspecs.observers()}
+        for caller in self._manager.get_hookcallers(plugin) or []:
+            (own,) = (impl for impl in caller.get_hookimpls() if impl.plugin is plugin)
+            if caller.name in known:
+                found[caller.name] = own
+            elif not own.optionalhook:  # which says that another version of morl may have it
+                raise PluginError(f"implements unknown hook {caller.name!r}{suggest(caller.name, known)}")
+        if not found:
+            raise PluginError("offers nothing: no function is marked with morl.hookspecs.hookimpl")
+        return found
 
     def _unknown(self, kind: str, name: str) -> str:
         parts = self.names(kind)
@@ -209,7 +261,43 @@ class Registry:
 
 
 class DuplicateNameError(PluginError):
-    """Two plugins claim one name: the user has to choose, so this is never set aside."""
+    """Two plugins claim one name."""
+
+
+def disabled(tree: Mapping[str, Any]) -> tuple[str, ...]:
+    """`plugins.disable` of a config.
+
+    Raises:
+        ConfigError: no list of names.
+    """
+    section = tree.get("plugins") or {}
+    names = (section.get("disable") or ()) if isinstance(section, Mapping) else None
+    if isinstance(names, str):
+        names = (names,)
+    if not isinstance(names, Sequence) or not all(isinstance(name, str) for name in names):
+        raise ConfigError(f"plugins must be {{disable: [NAME, ..]}}, names of plugins; got {section!r}")
+    return tuple(names)
+
+
+def _offers(
+    implementations: Mapping[str, pluggy.HookImpl], info: PluginInfo
+) -> Iterator[tuple[tuple[str, str], Registered]]:
+    """Calls the registering hooks of one plugin, and prepares its observers."""
+    for kind, hook in REGISTERING_HOOKS.items():
+        if hook in implementations:
+            own = implementations[hook]
+            marks = ("wrapper", "hookwrapper", "tryfirst", "trylast")
+            for mark in marks:
+                if getattr(own, mark):
+                    raise PluginError(
+                        f"{hook}: {mark}=True is for observers; every plugin is asked by itself what it offers, so"
+                        " there is no other answer to wrap, and no order"
+                    )
+            yield from _checked(kind, hook, own.function(), info)
+    for hook in hookspecs.observers():
+        if hook in implementations:
+            guard(implementations[hook], hook, info.label)
+            info.observes.append(hook)
 
 
 def _checked(kind: str, hook: str, returned: object, info: PluginInfo) -> Iterator[tuple[tuple[str, str], Registered]]:

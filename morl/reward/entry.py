@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, TypeAlias, get_args
 
 from attrs import frozen
 
 from morl.errors import ConfigError, suggest
 from morl.hookspecs import RewardProvider
+from morl.types import check_bounds
 
 OnFailure: TypeAlias = Literal["abstain", "zero", "drop", "raise"]
 
@@ -25,12 +26,15 @@ class RewardEntry:
         timeout: seconds that one call may take; None waits for ever.
         on_failure: what a completion gets whose score failed: `abstain` leaves it out of this reward (NaN), `zero`
             scores it 0, `drop` takes the completion out of the update, `raise` ends the run.
+        bounds: lowest and highest score; for a provider of several rewards one pair for all of them, or a mapping by
+            reward name; None takes what the provider declares in `reward_bounds`.
     """
 
     provider: RewardProvider
     weight: float | Mapping[str, float] = 1.0
     timeout: float | None = 60.0
     on_failure: OnFailure = "abstain"
+    bounds: Sequence[float] | Mapping[str, Sequence[float]] | None = None
 
 
 def reward_names(name: str, entry: RewardEntry) -> tuple[str, ...]:
@@ -82,6 +86,29 @@ def reward_weights(name: str, entry: RewardEntry, names: Iterable[str]) -> dict[
         if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not math.isfinite(weight):
             raise ConfigError(f"the weight of reward {each!r} must be a finite number; got {weight!r}")
     return {each: float(weight) for each, weight in weights.items()}
+
+
+def reward_bounds(name: str, entry: RewardEntry, names: Iterable[str]) -> dict[str, tuple[float, float]]:
+    """Bounds of those of the entry's rewards that have some.
+
+    Raises:
+        ConfigError: bounds of a reward that the provider does not return, or that are not two numbers, the lower first.
+    """
+    names = tuple(names)
+    declared: dict[str, tuple[float, float]] = {}
+    for where, given in (
+        (f"`reward_bounds` of {type(entry.provider).__name__}", getattr(entry.provider, "reward_bounds", None)),
+        ("bounds", entry.bounds),
+    ):
+        by_name = given if isinstance(given, Mapping) else dict.fromkeys(names, given) if given is not None else {}
+        for key, pair in by_name.items():
+            if key not in names:
+                raise ConfigError(
+                    f"reward {name!r}: {where} for unknown reward {key!r}{suggest(str(key), names)};"
+                    f" it returns {', '.join(names)}"
+                )
+            declared[key] = check_bounds(f"reward {name!r}: {where}", pair)
+    return {key: declared[key] for key in names if key in declared}
 
 
 def required_columns(name: str, entry: RewardEntry) -> tuple[str, ...]:

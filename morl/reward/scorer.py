@@ -8,9 +8,10 @@ from functools import partial
 
 import torch
 
+from morl.copies import copied
 from morl.errors import ConfigError, MorlError, RewardError
-from morl.reward.entry import RewardEntry, required_columns, reward_names, reward_weights
-from morl.reward.values import Score, excerpt, read_scores
+from morl.reward.entry import RewardEntry, required_columns, reward_bounds, reward_names, reward_weights
+from morl.reward.values import Score, excerpt, read_scores, within
 from morl.reward.workers import Outcome, Workers
 from morl.types import Completion, RewardScores
 
@@ -20,17 +21,22 @@ _log = logging.getLogger(__name__)
 class RewardScorer:
     """All rewards of a run.
 
+    Providers are given copies, each of its own, so that none can change what others see or what the next step asks.
+
     A call of a provider that raises or exceeds its time limit fails for all its completions; a provider that puts an
-    exception in place of a score fails for that completion only.  Failures are marked in `failed_BK`, logged once per
-    step and reward, and handled by the entry's `on_failure`.  A `MorlError` raised by a provider is no failure: it says
-    that the input is wrong, so it ends the run whatever the policy.
+    exception in place of a score, or a score outside the bounds of its reward, fails for that completion only.
+    Failures are marked in `failed_BK`, logged once per step and reward, and handled by the entry's `on_failure`.  A
+    `MorlError` raised by a provider is no failure: it says that the input is wrong, so it ends the run whatever the
+    policy.
 
     Args:
         entries: config entry name -> entry.  A provider without `reward_names` returns one reward, called as its entry.
 
     Attributes:
         names: the K reward names, in the order of the config.
+        entries: config entry name -> entry.
         weights: weight by reward name.
+        bounds: lowest and highest score by reward name, of those that have bounds.
         required_columns: column -> names of the config entries whose provider needs it in every prompt.
 
     Raises:
@@ -40,9 +46,10 @@ class RewardScorer:
     def __init__(self, entries: Mapping[str, RewardEntry]) -> None:
         if not entries:
             raise ConfigError("no reward is configured; name at least one under `rewards`")
-        self._entries = dict(entries)
+        self.entries = dict(entries)
         self._names: dict[str, tuple[str, ...]] = {}
         self.weights: dict[str, float] = {}
+        self.bounds: dict[str, tuple[float, float]] = {}
         self.required_columns: dict[str, tuple[str, ...]] = {}
         owners: dict[str, str] = {}
         for entry_name, entry in entries.items():
@@ -55,6 +62,7 @@ class RewardScorer:
                     )
                 owners[name] = entry_name
             self.weights |= reward_weights(entry_name, entry, names)
+            self.bounds |= reward_bounds(entry_name, entry, names)
             for column in required_columns(entry_name, entry):
                 self.required_columns[column] = (*self.required_columns.get(column, ()), entry_name)
         self.names = tuple(owners)
@@ -76,11 +84,13 @@ class RewardScorer:
         if not completions:
             return RewardScores(self.names, values_BK, failed_BK, dropped_B)
         calls = {
-            name: (partial(entry.provider.score, completions), entry.timeout) for name, entry in self._entries.items()
+            name: (partial(entry.provider.score, copied(completions)), entry.timeout)
+            for name, entry in self.entries.items()
         }
         outcomes = self._workers.run(calls)
-        for entry_name, entry in self._entries.items():
+        for entry_name, entry in self.entries.items():
             columns = self._columns(entry_name, outcomes[entry_name], completions)
+            columns = {name: within(scores, self.bounds.get(name)) for name, scores in columns.items()}
             for name, scores in columns.items():
                 k = self.names.index(name)
                 failures = {row: score for row, score in enumerate(scores) if isinstance(score, BaseException)}
@@ -103,7 +113,7 @@ class RewardScorer:
         names = self._names[entry_name]
         if outcome.error is not None:
             return {name: [outcome.error] * len(completions) for name in names}
-        several = getattr(self._entries[entry_name].provider, "reward_names", None) is not None
+        several = getattr(self.entries[entry_name].provider, "reward_names", None) is not None
         return read_scores(names, outcome.result, completions, several=several)
 
     def _report(self, entry_name: str, columns: Mapping[str, list[Score]], completions: Sequence[Completion]) -> None:
@@ -120,7 +130,7 @@ class RewardScorer:
                 raise RewardError(f"reward {entry_name!r}: {error}") from error
         row = min(failed)
         error = failed[row]
-        policy = self._entries[entry_name].on_failure
+        policy = self.entries[entry_name].on_failure
         message = (
             f"reward {entry_name!r} failed on {len(failed)} of {len(completions)} completions (on_failure: {policy});"
             f" first: {type(error).__name__}: {error}; completion {row}: {excerpt(completions[row])}"

@@ -10,6 +10,9 @@ from typing import Any, TypeAlias
 from morl.errors import RewardError, suggest
 from morl.types import Completion
 
+_ROUNDING = 1e-6
+"""Of a score that was computed in float32, relative to the larger bound."""
+
 Score: TypeAlias = float | BaseException
 """A score, NaN where the reward does not apply, or the exception with which it failed."""
 
@@ -50,6 +53,25 @@ def read_scores(
                 f" its `reward_names` are {', '.join(names)}"
             )
     return {name: _column(name, returned[name], completions) for name in names}
+
+
+class OutOfBoundsError(ValueError):
+    """A score outside the bounds that its reward declares."""
+
+
+def within(scores: list[Score], bounds: tuple[float, float] | None) -> list[Score]:
+    """The scores, with a failure in place of each that lies outside the bounds by more than rounding."""
+    if bounds is None:
+        return scores
+    low, high = bounds
+    slack = _ROUNDING * max(abs(low), abs(high))
+
+    def checked(score: Score) -> Score:
+        if isinstance(score, float) and not math.isnan(score) and not low - slack <= score <= high + slack:
+            return OutOfBoundsError(f"the score {score} is outside the bounds [{low}, {high}]")
+        return score
+
+    return [checked(score) for score in scores]
 
 
 def excerpt(completion: Completion, characters: int = 80) -> str:

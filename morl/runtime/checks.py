@@ -8,7 +8,7 @@ from typing import get_args
 
 from morl.config.schema import Config, ImportanceConfig
 from morl.errors import ConfigError, PluginError, suggest
-from morl.runtime.parts import Parts, max_staleness
+from morl.runtime.parts import Parts, max_staleness, weighting_of
 from morl.types import Aggregation
 
 _STRATEGIES = (
@@ -36,6 +36,7 @@ def check_settings(config: Config, parts: Parts) -> None:
     check_rewards = getattr(parts.estimator, "check_rewards", None)
     if check_rewards is not None:
         check_rewards(parts.scorer.names)
+    _check_weighting(parts)
     if all(weight == 0 for weight in parts.scorer.weights.values()):
         raise ConfigError("the weight of every reward is 0: nothing would be learned; set rewards.<name>.weight")
     if training.group_size > 1 and config.sampling.temperature == 0:
@@ -55,11 +56,9 @@ def check_settings(config: Config, parts: Parts) -> None:
             f" training.steps is {training.steps}"
         )
     options = config.optimizer
-    for name in ("lr", "eps", "weight_decay", "max_grad_norm"):
+    for name in ("lr", "max_grad_norm"):
         if not math.isfinite(getattr(options, name)):
             raise ConfigError(f"optimizer.{name} must be finite; got {getattr(options, name)}")
-    if not all(0 <= beta < 1 for beta in options.betas):
-        raise ConfigError(f"optimizer.betas must be at least 0 and below 1; got {list(options.betas)}")
     evaluation = config.evaluation
     if evaluation is not None and evaluation.samples > 1 and evaluation.temperature == 0:
         raise ConfigError(
@@ -93,6 +92,20 @@ def check_settings(config: Config, parts: Parts) -> None:
             " gives the advantages of grpo; take more prompts per step",
             stacklevel=2,
         )
+
+
+def _check_weighting(parts: Parts) -> None:
+    weighting = weighting_of(parts.estimator)
+    if getattr(weighting, "check_rewards", None) is not None:
+        weighting.check_rewards(parts.scorer.names)
+    if getattr(weighting, "requires_bounds", False):
+        weighted = [name for name, weight in parts.scorer.weights.items() if weight != 0]
+        missing = [name for name in weighted if name not in parts.scorer.bounds]
+        if missing:
+            raise ConfigError(
+                f"{parts.label('estimator.weighting')} needs the bounds of every reward, and {', '.join(missing)} has"
+                f" none; set rewards.{missing[0]}.bounds: [LOW, HIGH]"
+            )
 
 
 def _check_lag(config: Config, staleness: int) -> None:

@@ -7,15 +7,20 @@ from typing import Any
 
 from attrs import define, field, frozen
 
-from morl.config.schema import Config, HeldOutPromptsConfig, RewardConfig
+from morl.advantage import Conditioned
+from morl.config.schema import Config, RewardConfig
+from morl.config.sections import named, takes_weighting
 from morl.errors import ConfigError, MorlError
 from morl.hookspecs import (
     AdvantageEstimator,
+    OptimizerBuilder,
     PolicyLoss,
     PolicySource,
     PromptSource,
     RewardProvider,
     RolloutBackend,
+    Schedule,
+    Stateful,
 )
 from morl.plugins import Registry
 from morl.reward import FunctionReward, RewardEntry, RewardScorer
@@ -54,7 +59,11 @@ class Given:
 
 @define(eq=False)
 class Parts:
-    """The parts of one run, built from options but not started: nothing here has loaded a model or a data set."""
+    """The parts of one run, built from options but not started: nothing here has loaded a model or a data set.
+
+    Attributes:
+        labels: what errors call a part that has a name, by its path in the config.
+    """
 
     registry: Registry
     scorer: RewardScorer
@@ -64,7 +73,46 @@ class Parts:
     policy: PolicySource | None
     prompts: PromptSource | None
     evaluation_prompts: PromptSource | None
+    optimizer: OptimizerBuilder
+    schedule: Schedule
     given: Given = field(factory=Given)
+    labels: Mapping[str, str] = field(factory=dict)
+
+    def label(self, path: str) -> str:
+        """What errors call the part at a path of the config."""
+        if path in self.labels:
+            return self.labels[path]
+        return f"{path} ({type(self.everything().get(path)).__name__}, passed in)"
+
+    def everything(self) -> dict[str, object]:
+        """The parts that may have a state, by path."""
+        found: dict[str, object] = {
+            "prompts": self.prompts if self.prompts is not None else self.given.prompts,
+            "evaluation.prompts": self.evaluation_prompts or self.given.evaluation_prompts,
+            **{f"rewards.{name}": entry.provider for name, entry in self.scorer.entries.items()},
+            "estimator": innermost(self.estimator),
+            "estimator.weighting": weighting_of(self.estimator),
+            "loss": self.loss,
+        }
+        return {path: part for path, part in found.items() if part is not None}
+
+    def stateful(self) -> dict[str, Stateful]:
+        """Those that have one."""
+        return {path: part for path, part in self.everything().items() if isinstance(part, Stateful)}
+
+
+def innermost(estimator: AdvantageEstimator) -> Any:
+    """The estimator inside `conditioned-<name>`."""
+    inner: Any = estimator
+    while isinstance(inner, Conditioned):
+        inner = inner.inner
+    return inner
+
+
+def weighting_of(estimator: AdvantageEstimator) -> Any:
+    """Its weighting; None where it has none."""
+    weighting = getattr(innermost(estimator), "weighting", None)
+    return weighting if callable(weighting) else None
 
 
 def build_parts(config: Config, registry: Registry, given: Given | None = None) -> Parts:
@@ -74,23 +122,39 @@ def build_parts(config: Config, registry: Registry, given: Given | None = None) 
         ConfigError: options that a part refuses, with the section's path; rewards that clash.
     """
     given = given or Given()
+    labels: dict[str, str] = {}
+
+    def made(kind: str, path: str, name: str, options: Mapping[str, Any]) -> Any:
+        labels[path] = f"{kind} {name!r} of {registry.find(kind, name).plugin.label}"
+        return build(registry, kind, name, options, path)
+
+    def estimator() -> Any:
+        options = dict(config.estimator.options)
+        if takes_weighting(registry.find("advantage estimator", config.estimator.name).load()):
+            name, own = named(options.get("weighting") or "constant")
+            options["weighting"] = made("weighting", "estimator.weighting", name, own)
+        return made("advantage estimator", "estimator", config.estimator.name, options)
+
     evaluation = config.evaluation
     return Parts(
         registry=registry,
-        scorer=RewardScorer(_reward_entries(config, registry, given)),
-        estimator=given.estimator
-        or build(registry, "advantage estimator", config.estimator.name, config.estimator.options, "estimator"),
-        backend=given.rollout
-        or build(registry, "rollout backend", config.rollout.name, config.rollout.options, "rollout"),
-        loss=given.loss or build(registry, "policy loss", config.loss.name, config.loss.options, "loss"),
+        scorer=RewardScorer(_reward_entries(config, given, made)),
+        estimator=given.estimator or estimator(),
+        backend=given.rollout or made("rollout backend", "rollout", config.rollout.name, config.rollout.options),
+        loss=given.loss or made("policy loss", "loss", config.loss.name, config.loss.options),
         policy=None
         if given.policy is not None
-        else build(registry, "policy source", config.policy.name, config.policy.options, "policy"),
-        prompts=None if given.prompts is not None else _prompt_source(registry, config.prompts, "prompts"),
+        else made("policy source", "policy", config.policy.name, config.policy.options),
+        prompts=None
+        if given.prompts is not None
+        else made("prompt source", "prompts", config.prompts.name, config.prompts.options),
         evaluation_prompts=None
         if evaluation is None or given.evaluation_prompts is not None
-        else _prompt_source(registry, evaluation.prompts, "evaluation.prompts"),
+        else made("prompt source", "evaluation.prompts", evaluation.prompts.name, evaluation.prompts.options),
+        optimizer=made("optimizer", "optimizer", config.optimizer.name, config.optimizer.options),
+        schedule=made("schedule", "optimizer.schedule", *named(config.optimizer.schedule)),
         given=given,
+        labels=labels,
     )
 
 
@@ -110,12 +174,8 @@ def max_staleness(backend: RolloutBackend) -> int:
     return int(getattr(backend, "max_staleness", 0))
 
 
-def _prompt_source(registry: Registry, section: HeldOutPromptsConfig, path: str) -> Any:
-    return build(registry, "prompt source", section.name, section.options, path)
-
-
-def _reward_entries(config: Config, registry: Registry, given: Given) -> dict[str, RewardEntry]:
-    entries = {key: _reward_entry(registry, key, section) for key, section in config.rewards.items()}
+def _reward_entries(config: Config, given: Given, made: Callable[..., Any]) -> dict[str, RewardEntry]:
+    entries = {key: _reward_entry(made, key, section) for key, section in config.rewards.items()}
     for key, reward in (given.rewards or {}).items():
         if isinstance(reward, RewardEntry):
             entries[key] = reward
@@ -124,6 +184,11 @@ def _reward_entries(config: Config, registry: Registry, given: Given) -> dict[st
     return entries
 
 
-def _reward_entry(registry: Registry, key: str, section: RewardConfig) -> RewardEntry:
-    provider = build(registry, "reward provider", section.name, section.options, f"rewards.{key}")
-    return RewardEntry(provider, weight=section.weight, timeout=section.timeout, on_failure=section.on_failure)
+def _reward_entry(made: Callable[..., Any], key: str, section: RewardConfig) -> RewardEntry:
+    return RewardEntry(
+        made("reward provider", f"rewards.{key}", section.name, section.options),
+        weight=section.weight,
+        timeout=section.timeout,
+        on_failure=section.on_failure,
+        bounds=section.bounds,
+    )

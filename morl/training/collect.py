@@ -10,12 +10,12 @@ import torch
 from attrs import define, field, frozen
 from torch import Tensor
 
-from morl.errors import PluginError
 from morl.hookspecs import AdvantageEstimator
 from morl.plugins import Registry
 from morl.reward.scorer import RewardScorer
 from morl.runtime.exchange import Exchange
 from morl.runtime.scores import BatchScores
+from morl.training.advantages import ask_estimator, with_signal
 from morl.training.rollouts import Rollouts
 from morl.types import Advantages, RewardMatrix, RewardScores, RolloutBatch
 
@@ -31,6 +31,7 @@ class Experience:
         scores: of all ranks' completions.
         rewards: the matrix that the estimator saw.
         advantages: its answer.
+        with_signal_P: groups, in the order of their ids, in which some weighted reward varies.
         consumed_prompts: how far the stream of prompts advanced.
         kept_groups: share of the sampled groups that dynamic sampling kept; 1 when it is off.
         seconds: spent in `rollout`, `reward`, `reward/<entry>` and `advantage` on this rank.
@@ -42,6 +43,7 @@ class Experience:
     scores: BatchScores
     rewards: RewardMatrix
     advantages: Advantages
+    with_signal_P: Tensor
     consumed_prompts: int
     kept_groups: float
     seconds: dict[str, float]
@@ -78,6 +80,7 @@ class Collector:
     prompts_per_step: int
     group_size: int
     rounds: int
+    label: str = ""
 
     def collect(self, step: int, position: int, exchange: Exchange) -> Experience:
         """The experience of step `step`, from the prompts at `position` of the stream onwards."""
@@ -94,7 +97,7 @@ class Collector:
             sampled += missing
             wanted_P = torch.arange(count) < missing
             with watch.measure("advantage"):
-                kept_P = wanted_P & self._with_signal(scores) if self.rounds else wanted_P
+                kept_P = wanted_P & self._with_signal(scores, step) if self.rounds else wanted_P
             kept += int(kept_P.sum())
             parts.append(self._local(rollouts, kept_P, exchange))
             gathered.append(self._global(scores, kept_P))
@@ -106,8 +109,8 @@ class Collector:
 
         scores = BatchScores.concatenate(gathered)
         with watch.measure("advantage"):
-            rewards = self._matrix(scores)
-            advantages = self._advantages(rewards)
+            rewards = self._matrix(scores, step)
+            advantages = ask_estimator(self.estimator, rewards, self.label)
         self.registry.observe("morl_advantages_ready", step=step, rewards=rewards, advantages=advantages)
         return Experience(
             rollouts=RolloutBatch.concatenate(parts),
@@ -116,6 +119,7 @@ class Collector:
             scores=scores,
             rewards=rewards,
             advantages=advantages,
+            with_signal_P=with_signal(self.estimator, rewards),
             consumed_prompts=sampled,
             kept_groups=kept / sampled,
             seconds=watch.seconds,
@@ -135,7 +139,7 @@ class Collector:
         self.registry.observe("morl_rewards_ready", step=step, rollouts=rollouts, scores=scores)
         return rollouts, _gather(torch.tensor(places, dtype=torch.int64), rollouts, scores, exchange)
 
-    def _matrix(self, scores: BatchScores) -> RewardMatrix:
+    def _matrix(self, scores: BatchScores, step: int) -> RewardMatrix:
         return RewardMatrix(
             scores.values_BK,
             scores.positions_B,
@@ -144,31 +148,9 @@ class Collector:
             valid_BK=~scores.values_BK.isnan() & ~scores.dropped_B[:, None],
             lengths_B=scores.lengths_B,
             spans=scores.spans,
+            bounds=self.scorer.bounds,
+            step=step,
         )
-
-    def _advantages(self, rewards: RewardMatrix) -> Advantages:
-        """The estimator's answer, if it is one: anybody's estimator may stand here."""
-        advantages = self.estimator(rewards)
-        for name, expected in (("values_B", rewards.values_BK[:, 0]), ("contributions_BK", rewards.values_BK)):
-            answer = getattr(advantages, name)
-            if answer.shape != expected.shape or not torch.isfinite(answer).all():
-                raise PluginError(
-                    f"the advantage estimator {type(self.estimator).__name__} returned {name} of shape"
-                    f" {tuple(answer.shape)} with {int((~torch.isfinite(answer)).sum())} values that are not finite;"
-                    f" expected {tuple(expected.shape)} finite numbers (check it with"
-                    " morl.testing.check_advantage_estimator)"
-                )
-        if advantages.values_BT is not None:
-            self._check_token_advantages(rewards.sampled_mask_BT, advantages.values_BT)
-        return advantages
-
-    def _check_token_advantages(self, sampled_BT: Tensor, values_BT: Tensor) -> None:
-        if values_BT.shape != sampled_BT.shape or not torch.isfinite(values_BT[sampled_BT]).all():
-            raise PluginError(
-                f"the advantage estimator {type(self.estimator).__name__} returned values_BT of shape"
-                f" {tuple(values_BT.shape)}; expected {tuple(sampled_BT.shape)}, the shape of"
-                " RewardMatrix.sampled_mask_BT, with finite numbers where it is True"
-            )
 
     def _local(self, rollouts: RolloutBatch, groups_P: Tensor, exchange: Exchange) -> RolloutBatch:
         """This rank's completions of the chosen groups of one round."""
@@ -180,13 +162,9 @@ class Collector:
         """All ranks' scores of the chosen groups of one round."""
         return scores.select(groups_P.repeat_interleave(self.group_size))
 
-    def _with_signal(self, scores: BatchScores) -> Tensor:
-        """For each group, whether any weighted, normalised reward in it tells its completions apart.
-
-        Asked of the contributions, not of the advantages: rewards that cancel in the sum are signal all the same.
-        """
-        contributions = self._advantages(self._matrix(scores)).contributions_BK
-        return (contributions != 0).any(1).view(-1, self.group_size).any(1)
+    def _with_signal(self, scores: BatchScores, step: int) -> Tensor:
+        """For each group, whether its rewards tell its completions apart; see `with_signal`."""
+        return with_signal(self.estimator, self._matrix(scores, step))
 
     def _local_rows(self, gathered: list[BatchScores], parts: list[RolloutBatch], exchange: Exchange) -> Tensor:
         """Rows of this rank's completions in the gathered matrix: one contiguous run per round."""

@@ -26,10 +26,10 @@ def train(arguments: list[str]) -> int:
     if help_wanted:
         # Without a config there is no telling which parts to describe; those with a default are shown.
         given = frozenset() if paths else frozenset({"prompts", "policy"})
-        print(help_text(tree, Registry(), given), end="")
+        print(help_text(tree, Registry.for_config(tree), given), end="")
         return 0
     if print_config:
-        print(to_yaml(parse(tree, Registry())), end="")
+        print(to_yaml(parse(tree, Registry.for_config(tree))), end="")
         return 0
     return _run(tree, resume=False)
 
@@ -62,7 +62,7 @@ def _resume_parser() -> CommandParser:
 
 def _run(tree: dict[str, Any], *, resume: bool) -> int:
     # Before Lightning and transformers are imported: a mistyped key is to be reported immediately.
-    config = parse(tree, Registry())
+    config = parse(tree, Registry.for_config(tree))
 
     from morl.training.callbacks import results_table
     from morl.training.run import train as run

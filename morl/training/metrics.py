@@ -23,6 +23,7 @@ def experience_metrics(experience: Experience) -> Metrics:
     return {
         **reward_metrics(experience.rewards, experience.scores.failed_BK),
         **advantage_metrics(experience.rewards, experience.advantages),
+        **group_metrics(experience.rewards, experience.advantages, experience.with_signal_P),
         **completion_metrics(experience.scores),
         names.GROUPS_KEPT.name: experience.kept_groups,
     }
@@ -70,11 +71,21 @@ def advantage_metrics(rewards: RewardMatrix, advantages: Advantages) -> Metrics:
     for k, name in enumerate(rewards.names):
         shared = float((contributions[:, k] * values).mean())
         metrics[names.REWARD_ADVANTAGE_SHARE.of(name)] = shared / variance if variance > 0 else 0.0
-    groups = torch.unique(rewards.group_ids_B, return_inverse=True)[1]
-    signal = torch.zeros(int(groups.max()) + 1, dtype=torch.bool)
-    signal[groups[(contributions != 0).any(1)]] = True
-    metrics[names.GROUPS_WITH_SIGNAL.name] = float(signal.double().mean())
     return metrics
+
+
+def group_metrics(rewards: RewardMatrix, advantages: Advantages, with_signal_P: Tensor) -> Metrics:
+    """Share of the groups in which a weighted reward varies, and of those of them that cancel.
+
+    The rewards of a group cancel where some vary and every advantage is 0 all the same: nothing is learned from it.
+    """
+    groups_B = torch.unique(rewards.group_ids_B, return_inverse=True)[1]
+    learned_P = torch.zeros_like(with_signal_P)
+    learned_P[groups_B[advantages.values_B != 0]] = True
+    return {
+        names.GROUPS_WITH_SIGNAL.name: float(with_signal_P.double().mean()),
+        names.GROUPS_CANCELLED.name: float((with_signal_P & ~learned_P).double().mean()),
+    }
 
 
 def completion_metrics(scores: BatchScores) -> Metrics:

@@ -10,7 +10,6 @@ checkpoints hold everything, and a resumed run goes on bit for bit.
 
 from __future__ import annotations
 
-import copy
 import math
 import time
 from collections.abc import Sequence
@@ -21,7 +20,6 @@ from typing import Any
 import lightning.pytorch as L
 import torch
 import torch.distributed as dist
-from lightning.pytorch.strategies import ModelParallelStrategy
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.distributed.device_mesh import init_device_mesh
@@ -32,19 +30,24 @@ from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerBase
 
 from morl.artifacts.metrics import Metrics
-from morl.config.schema import Config, OptimizerConfig
-from morl.errors import TrainingError
+from morl.config.schema import Config
+from morl.copies import copied
+from morl.errors import MorlError, PluginError, TrainingError
 from morl.loss import importance_weights
 from morl.policy.model import PolicyModel
 from morl.runtime import seeds
 from morl.runtime.exchange import Exchange
 from morl.runtime.held_out import evaluate
-from morl.runtime.parts import Parts, max_staleness
+from morl.runtime.parts import Parts, max_staleness, weighting_of
 from morl.training.batching import mini_batches
 from morl.training.collect import Collector, Experience
 from morl.training.metrics import experience_metrics
+from morl.training.optimizer import build_optimizer
 from morl.training.probe import Difference
+from morl.training.reference import Reference
 from morl.training.rollouts import Ahead, Draw, OnPolicy, Rollouts, Sampled
+from morl.training.schedule import learning_rate_factor
+from morl.training.state import load_states, save_states
 from morl.training.update import FrozenLogprobs, TokenSums, Updater, completion_logprobs
 from morl.types import EncodedPrompt, RolloutBatch
 
@@ -88,10 +91,8 @@ class RLModule(L.LightningModule):
         self.exchange = Exchange()
         self.register_buffer("finished_steps", torch.zeros((), dtype=torch.int64))
         self.register_buffer("consumed_prompts", torch.zeros((), dtype=torch.int64))
-        # In a tuple, so that it is neither trained, nor wrapped, nor written into checkpoints: it can be made again.
-        self._reference: tuple[PolicyModel, ...] = ()
-        if parts.loss.needs_reference and config.policy.lora is None:
-            self._reference = (copy.deepcopy(policy).requires_grad_(False).eval(),)
+        lora = config.policy.lora is not None
+        self.reference = Reference(policy, lora=lora) if parts.loss.needs_reference else None
         training, lag = config.training, config.rollout.lag
         draw = Draw(parts.backend, prompts, config.sampling, training.group_size, config.prompts.shuffle, config.seed)
         self.rollouts: Rollouts = OnPolicy(draw)
@@ -106,6 +107,7 @@ class RLModule(L.LightningModule):
             prompts_per_step=training.prompts_per_step,
             group_size=training.group_size,
             rounds=training.dynamic_sampling_rounds,
+            label=parts.label("estimator"),
         )
         options, importance = config.importance, None
         if (correction := options.in_force(lag + max_staleness(parts.backend))) is not None:
@@ -129,6 +131,7 @@ class RLModule(L.LightningModule):
         torch.manual_seed(seeds.derive(self.config.seed, seeds.DROPOUT, step, self.exchange.rank))
         self.updating = True
         metrics = self.update(step, experience)
+        self._adapt(experience)
         self.finished_steps += 1
         self.consumed_prompts += experience.consumed_prompts
         self.experience = experience
@@ -138,9 +141,11 @@ class RLModule(L.LightningModule):
         seconds = {**experience.seconds, "sync": begun - start, "update": ended - collected, "step": ended - start}
         metrics |= {f"time/{name}": value for name, value in seconds.items()}
         metrics["time/tokens_per_second"] = float(experience.scores.lengths_B.sum()) / seconds["step"]
+        metrics |= experience_metrics(experience)
         # Lightning logs under `step` if it is there.  Its own count of batches goes astray when a run is resumed from a
         # checkpoint that an error left behind.
-        self.log_dict({**metrics, **experience_metrics(experience), "step": float(step)}, batch_size=1)
+        self.log_dict({**metrics, "step": float(step)}, batch_size=1)
+        self.parts.registry.observe("morl_step_finished", step=step, metrics=metrics)
 
     def update(self, step: int, experience: Experience) -> Metrics:
         """All optimizer steps on one rollout batch."""
@@ -212,26 +217,18 @@ class RLModule(L.LightningModule):
         fully_shard(self.policy, mesh=mesh)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """AdamW over what is trainable, with the schedule stepped once per rollout batch."""
-        options = self.config.optimizer
-        trainable = [parameter for parameter in self.policy.parameters() if parameter.requires_grad]
-        optimizer = torch.optim.AdamW(
-            trainable,
-            lr=options.lr,
-            betas=options.betas,
-            eps=options.eps,
-            weight_decay=options.weight_decay,
-            fused=not isinstance(self.trainer.strategy, ModelParallelStrategy),
-        )
-        schedule = LambdaLR(optimizer, lambda step: learning_rate_factor(step, options, self.config.training.steps))
-        return {"optimizer": optimizer, "lr_scheduler": schedule}
+        """The optimizer of what is trainable, with the schedule stepped once per rollout batch."""
+        options, parts = self.config.optimizer, self.parts
+        optimizer = build_optimizer(parts.optimizer, self.policy, options.lr, parts.label("optimizer"))
+        factor = learning_rate_factor(parts.schedule, int(options.warmup_steps), self.config.training.steps)
+        return {"optimizer": optimizer, "lr_scheduler": LambdaLR(optimizer, factor)}
 
     def on_fit_start(self) -> None:
         self.exchange = Exchange.current()
         by_device = CPU_MICRO_BATCH_TOKENS if self.device.type == "cpu" else MICRO_BATCH_TOKENS
         self.updater.budget = self.config.training.micro_batch_tokens or by_device
-        for reference in self._reference:
-            reference.to(self.device)
+        if self.reference is not None:
+            self.reference.to(self.device)
         context = self.trainer.precision_plugin.forward_context
         self.rollouts.start(self.policy, self.tokenizer, self.model_path, context)
         if len(self._drawn_ahead) == self.exchange.size:
@@ -252,14 +249,29 @@ class RLModule(L.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Notes which plugins, in which versions, made these weights, and what was sampled for the steps to come."""
         checkpoint["morl_plugins"] = self.parts.registry.versions()
+        checkpoint["morl_states"] = save_states(self.parts, self.exchange)
         checkpoint["morl_drawn_ahead"] = self.exchange.gather(self.rollouts.drawn_ahead(int(self.finished_steps)))
         # Whether the last step was reached follows from the counts.  Lightning's flag would also stop a run that is
         # resumed with more steps than it had.
         checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["is_last_batch"] = False
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keeps what was sampled ahead until the backend has started."""
+        """Hands the parts their states, and keeps what was sampled ahead until the backend has started."""
+        load_states(self.parts, checkpoint.get("morl_states", {}), Exchange.current())
         self._drawn_ahead = checkpoint.get("morl_drawn_ahead", [])
+
+    def _adapt(self, experience: Experience) -> None:
+        """Shows a weighting that adapts what this step's rewards and advantages were, once."""
+        weighting = weighting_of(self.parts.estimator)
+        if (update := getattr(weighting, "update", None)) is None:
+            return
+        label = self.parts.label("estimator.weighting")
+        try:
+            update(copied(experience.rewards), copied(experience.advantages))
+        except MorlError as error:
+            raise type(error)(f"{label}: {error}") from error
+        except Exception as error:
+            raise PluginError(f"{label} failed to adapt: {type(error).__name__}: {error}") from error
 
     # Details --------------------------------------------------------------------------------------------------------
 
@@ -293,7 +305,9 @@ class RLModule(L.LightningModule):
             old_logprobs_BT = torch.zeros_like(old_logprobs_BT)
         elif recompute:
             old_logprobs_BT = self._logprobs(self.policy, experience)
-        reference = self._reference_logprobs(experience) if self.parts.loss.needs_reference else None
+        reference = None
+        if self.reference is not None:
+            reference = self.reference.logprobs(lambda policy: self._logprobs(policy, experience))
         return FrozenLogprobs(old_logprobs_BT, reference, capture)
 
     def _logprobs(self, policy: PolicyModel, experience: Experience) -> Tensor:
@@ -305,28 +319,7 @@ class RLModule(L.LightningModule):
             self.exchange,
         )
 
-    def _reference_logprobs(self, experience: Experience) -> Tensor:
-        if self._reference:
-            return self._logprobs(self._reference[0], experience)
-        # With LoRA the reference is the base model: the policy with its adapters switched off.
-        with self.policy.model.disable_adapter():  # type: ignore[operator]
-            return self._logprobs(self.policy, experience)
-
 
 def _oldest(rollouts: RolloutBatch) -> int | None:
     """The oldest version of weights among them; None where dynamic sampling left this rank nothing."""
     return int(rollouts.weights_versions_B.min()) if len(rollouts) else None
-
-
-def learning_rate_factor(step: int, options: OptimizerConfig, steps: int) -> float:
-    """Factor on the learning rate at rollout batch `step`: linear warm-up, then the schedule down to 0 at `steps`."""
-    warmup = int(options.warmup_steps)
-    if step < warmup:
-        return (step + 1) / (warmup + 1)
-    done = (step - warmup) / max(steps - warmup, 1)
-    match options.schedule:
-        case "linear":
-            return max(1 - done, 0.0)
-        case "cosine":
-            return (1 + math.cos(math.pi * min(done, 1.0))) / 2
-    return 1.0

@@ -96,10 +96,10 @@ def train(
         policy=policy,
         tokenizer=tokenizer,
     )
-    registry = Registry(plugins)
     if isinstance(config, str | Path):
         config = read_yaml(config)
     tree = to_mapping(config) if isinstance(config, Config) else dict(config)
+    registry = Registry.for_config(tree, plugins)
     if evaluation_prompts is not None and tree.get("evaluation") is None:
         tree["evaluation"] = {}
     config = parse(tree, registry, given.sections)

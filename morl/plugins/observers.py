@@ -1,0 +1,48 @@
+"""Observers are given copies of their own, and their errors bear their plugin's name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pluggy
+
+from morl.errors import PluginError
+
+
+class ObserverError(PluginError):
+    """An observer raised; the message names its plugin."""
+
+
+def guard(implementation: pluggy.HookImpl, hook: str, label: str) -> None:
+    """Puts copies and names around a function that pluggy calls; what pluggy makes of its marks stays as it is."""
+    function: Callable[..., Any] = implementation.function
+
+    def guarded(*arguments: Any) -> None:
+        with _named(hook, label):
+            function(*_copies(arguments))
+
+    def guarded_wrapper(*arguments: Any) -> Generator[Any, Any, Any]:
+        with _named(hook, label):
+            return (yield from function(*_copies(arguments)))
+
+    wraps = implementation.wrapper or implementation.hookwrapper
+    # Past pluggy's `Final`: registering another object in the plugin's place would change who `plugin` is.
+    object.__setattr__(implementation, "function", guarded_wrapper if wraps else guarded)
+
+
+@contextmanager
+def _named(hook: str, label: str) -> Iterator[None]:
+    try:
+        yield
+    except ObserverError:  # of an observer inside this one
+        raise
+    except Exception as error:
+        raise ObserverError(f"{hook} of plugin {label} failed: {type(error).__name__}: {error}") from error
+
+
+def _copies(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+    from morl.copies import copied  # imports torch, which `morl plugins` does without
+
+    return copied(arguments)
