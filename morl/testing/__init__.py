@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from morl.testing.environments import check_environment
@@ -10,7 +11,11 @@ from morl.testing.laws import ALWAYS, CLAIMS, Law
 from morl.testing.strategies import reward_matrices, reward_values
 
 if TYPE_CHECKING:
+    from morl.testing.losses import check_policy_loss
+    from morl.testing.optimizers import check_optimizer, check_schedule
+    from morl.testing.rewards import check_reward_provider
     from morl.testing.rollouts import check_rollout_backend
+    from morl.testing.weightings import check_weighting
 
 __all__ = [
     "ALWAYS",
@@ -19,16 +24,28 @@ __all__ = [
     "LawBroken",
     "check_advantage_estimator",
     "check_environment",
+    "check_optimizer",
+    "check_policy_loss",
+    "check_reward_provider",
     "check_rollout_backend",
+    "check_schedule",
+    "check_weighting",
     "reward_matrices",
     "reward_values",
 ]
 
+_LATER = {
+    "check_optimizer": "optimizers",
+    "check_policy_loss": "losses",
+    "check_reward_provider": "rewards",
+    "check_rollout_backend": "rollouts",
+    "check_schedule": "optimizers",
+    "check_weighting": "weightings",
+}
+"""Imported when they are used: some need transformers, which authors of estimators do without."""
+
 
 def __getattr__(name: str) -> Any:
-    # Imports transformers, which authors of estimators do without.
-    if name == "check_rollout_backend":
-        from morl.testing.rollouts import check_rollout_backend
-
-        return check_rollout_backend
+    if name in _LATER:
+        return getattr(import_module(f"morl.testing.{_LATER[name]}"), name)
     raise AttributeError(f"module 'morl.testing' has no attribute {name!r}")

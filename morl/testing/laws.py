@@ -137,14 +137,11 @@ def _missing(estimator: Estimator, rewards: RewardMatrix, random: torch.Generato
 def _absent_reward(estimator: Estimator, rewards: RewardMatrix, random: torch.Generator) -> None:
     """A reward that is missing everywhere is as good as not there."""
     extra = torch.full_like(rewards.values_BK[:, :1], math.nan)
-    wider = RewardMatrix(
-        torch.cat([rewards.values_BK, extra], 1),
-        rewards.group_ids_B,
-        (*rewards.names, "absent"),
-        rewards.weights,
+    wider = evolve(
+        rewards,
+        values_BK=torch.cat([rewards.values_BK, extra], 1),
+        names=(*rewards.names, "absent"),
         valid_BK=torch.cat([rewards.valid_BK, ~extra.isnan()], 1),
-        lengths_B=rewards.lengths_B,
-        spans=rewards.spans,
     )
     _same(estimator(rewards).values_B, estimator(wider).values_B, "with one more reward, missing everywhere")
 
@@ -228,13 +225,11 @@ def _scale_each(estimator: Estimator, rewards: RewardMatrix, random: torch.Gener
 def _dead_reward(estimator: Estimator, rewards: RewardMatrix, random: torch.Generator) -> None:
     """A reward without spread in any group is as good as not there, whatever its value."""
     dead = _per_group(rewards, random, torch.tensor([0.0, 0.1, 0.7, -3.0, 1e8]))[:, :1]
-    wider = RewardMatrix(
-        torch.cat([rewards.values_BK, dead], 1),
-        rewards.group_ids_B,
-        (*rewards.names, "dead"),
-        rewards.weights,
-        lengths_B=rewards.lengths_B,
-        spans=rewards.spans,
+    wider = evolve(
+        rewards,
+        values_BK=torch.cat([rewards.values_BK, dead], 1),
+        names=(*rewards.names, "dead"),
+        valid_BK=~torch.cat([rewards.values_BK, dead], 1).isnan(),
     )
     answer = estimator(wider)
     _same(estimator(rewards).values_B, answer.values_B, f"with one more reward, {dead[:, 0].tolist()}")

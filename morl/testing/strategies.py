@@ -51,6 +51,7 @@ def reward_matrices(
     weights: Sequence[float] = (0.25, 0.5, 1.0, 2.0),
     missing: bool = True,
     constant: bool = False,
+    bounded: bool = False,
 ) -> RewardMatrix:
     """Reward matrices with groups of unequal size, down to one completion, whose rows stand in any order.
 
@@ -64,6 +65,7 @@ def reward_matrices(
         weights: one of these, or none at all (that is, 1), is the weight of each reward.
         missing: some entries are NaN, others masked with an arbitrary value beneath.
         constant: every reward has one value per group.
+        bounded: every reward declares bounds; otherwise some do.
     """
     if names is None:
         names = [f"r{k}" for k in range(draw(st.integers(1, max_rewards)))]
@@ -92,6 +94,7 @@ def reward_matrices(
             valid_BK.view(-1)[place] = kind != "m"
     chosen = {name: draw(st.none() | st.sampled_from(list(weights))) for name in names}
     lengths = draw(st.lists(st.integers(1, 9), min_size=len(rows), max_size=len(rows)))
+    declared = names if bounded else [name for name in names if draw(st.booleans())]
     return RewardMatrix(
         values_BK,
         torch.tensor([labels[group] for group in rows]),
@@ -100,6 +103,8 @@ def reward_matrices(
         valid_BK=valid_BK,
         lengths_B=torch.tensor(lengths),
         spans=tuple(map(_turns, lengths)),
+        bounds={name: _bounds(values_BK[:, names.index(name)]) for name in declared},
+        step=draw(st.integers(0, 1000)),
     )
 
 
@@ -107,3 +112,9 @@ def _turns(length: int) -> Spans:
     """One turn of so many tokens, or two with two tokens of an environment between."""
     middle = length // 2
     return ((0, length),) if length % 3 or not middle else ((0, middle), (middle + 2, length + 2))
+
+
+def _bounds(values_B: torch.Tensor) -> tuple[float, float]:
+    """Floor and ceiling around the values of a reward, and around [0, 1]."""
+    there = [value for value in values_B.double().tolist() if not math.isnan(value)]
+    return min([0.0, *there]), max([1.0, *there])

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from morl import GDPO, GRPO, RewardMatrix
-from morl.training.metrics import advantage_metrics, reward_metrics
+from morl.training.advantages import with_signal
+from morl.training.metrics import advantage_metrics, group_metrics, reward_metrics
 
 NAN = float("nan")
 
@@ -47,7 +48,10 @@ def test_shares_of_the_advantage_sum_to_one_and_follow_the_weights():
     assert metrics["reward/form/advantage_share"] + metrics["reward/right/advantage_share"] == pytest.approx(1.0)
     assert metrics["reward/right/advantage_share"] > metrics["reward/form/advantage_share"]
     assert metrics["advantage/std"] == pytest.approx(math.sqrt(2 / 3), abs=1e-5)
-    assert metrics["groups/with_signal"] == 1
+    assert group_metrics(rewards, GDPO()(rewards), torch.tensor([True])) == {
+        "groups/with_signal": 1,
+        "groups/cancelled": 0,
+    }
 
 
 def test_distinct_advantages_show_the_collapse_of_grpo():
@@ -59,6 +63,12 @@ def test_distinct_advantages_show_the_collapse_of_grpo():
 def test_dead_batches_have_neither_signal_nor_share():
     rewards = matrix([[[1.0, 0.7], [1.0, 0.7]]])
     metrics = advantage_metrics(rewards, GDPO()(rewards))
-    assert metrics["groups/with_signal"] == 0
+    assert group_metrics(rewards, GDPO()(rewards), with_signal(GDPO(), rewards))["groups/with_signal"] == 0
     assert metrics["advantage/distinct"] == 1
     assert metrics["reward/form/advantage_share"] == 0
+
+
+def test_groups_whose_rewards_cancel_are_counted():
+    rewards = matrix([[[0.0, 1.0], [1.0, 0.0]], [[0.0, 0.0], [1.0, 0.0]], [[1.0, 1.0], [1.0, 1.0]]])
+    metrics = group_metrics(rewards, GDPO()(rewards), with_signal(GDPO(), rewards))
+    assert metrics == {"groups/with_signal": pytest.approx(2 / 3), "groups/cancelled": pytest.approx(1 / 3)}
