@@ -22,7 +22,7 @@ LAWS = {
     "state": "What remembers something has a state of plain values, which another one takes over.",
 }
 CLAIMS = {
-    "policy-gradient": "Where policy, old policy and reference agree, the gradient of each token is minus its advantage.",
+    "policy-gradient": "Where policy, old policy and reference agree, each token's gradient is minus its advantage.",
 }
 LENGTHS = (3, 1, 5, 2)
 

@@ -17,7 +17,7 @@ from morl.training.schedule import learning_rate_factor
 LAWS = {
     "complete": "It makes a torch.optim.Optimizer that holds every trainable parameter once, and no other.",
     "descends": "Steps along the gradient of a convex function make it smaller.",
-    "learning-rate": "Every step obeys the `lr` of its group of parameters, which the schedule changes; with 0 none moves.",
+    "learning-rate": "Every step obeys the `lr` of its parameter group, which the schedule changes; with 0 none moves.",
     "frozen": "A parameter without a gradient stays as it is.",
     "independent": "Two optimizers of one builder know nothing of each other.",
     "resume": "An optimizer that is given the state of another goes on bit for bit as it would have.",

@@ -38,7 +38,7 @@ def check_reward_provider(
     """Checks a reward provider on completions of yours.
 
     The laws are `declared`, `form`, `bounds`, `pure`, `repeatable`, `order`, `alone`, `threads` and `state`; see
-    `LAWS`.  A judge that samples is not `repeatable`; a reward that compares the completions of a prompt is not `alone`.
+    `LAWS`.  A judge that samples is not `repeatable`; one that compares the completions of a prompt is not `alone`.
 
     Args:
         factory: makes the provider; an async one is run on an event loop.
