@@ -1,0 +1,1 @@
+"""An example plugin for morl, to be read, copied and changed."""

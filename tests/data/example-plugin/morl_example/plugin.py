@@ -1,0 +1,42 @@
+"""What morl finds through the entry point.
+
+Parts are named by import path, so that `morl plugins` and runs that use none of them import nothing but this module.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from morl.hookspecs import Factory, hookimpl
+
+if TYPE_CHECKING:
+    from morl.types import Advantages, RewardMatrix
+
+_log = logging.getLogger(__name__)
+
+
+@hookimpl
+def morl_register_reward_providers() -> Mapping[str, Factory]:
+    return {
+        "keywords": "morl_example.rewards:Keywords",
+        "distinct-ngrams": "morl_example.rewards:DistinctNgrams",
+    }
+
+
+@hookimpl
+def morl_register_advantage_estimators() -> Mapping[str, Factory]:
+    return {"rloo": "morl_example.rloo:RLOO"}
+
+
+@hookimpl
+def morl_register_prompt_sources() -> Mapping[str, Factory]:
+    return {"word-list": "morl_example.prompts:WordList"}
+
+
+@hookimpl
+def morl_advantages_ready(step: int, rewards: RewardMatrix, advantages: Advantages) -> None:
+    """Says why, when a step has nothing to learn from; called on every rank."""
+    if not advantages.values_B.any():
+        _log.warning("step %d: every advantage is 0: no reward differs within a group, or the rewards cancel", step)
