@@ -56,6 +56,9 @@ _PROTOCOLS = {
     "advantage estimator": hookspecs.AdvantageEstimator,
     "policy loss": hookspecs.PolicyLoss,
     "environment": hookspecs.Environment,
+    "weighting": hookspecs.Weighting,
+    "optimizer": hookspecs.OptimizerBuilder,
+    "schedule": hookspecs.Schedule,
 }
 _TYPES = (
     Prompt,
@@ -79,7 +82,12 @@ _SECTION_OF = {
     "reward provider": "rewards.<entry>",
     "advantage estimator": "estimator",
     "policy loss": "loss",
+    "weighting": "estimator.weighting",
+    "optimizer": "optimizer",
+    "schedule": "optimizer.schedule",
 }
+_OF_PARTS = {"optimizer": ("betas", "eps", "weight_decay")}
+"""Parameters of a section's class that belong to the part that it names."""
 _NAMED = {
     "PositiveInt": "integer >= 1",
     "NonNegativeInt": "integer >= 0",
@@ -123,7 +131,7 @@ def config_sections() -> Iterator[str]:
     yield from _table("The run", schema.Config, skip=[*sections])
     for name, section in sections.items():
         heading = "`rewards.<entry>`" if name == "rewards" else f"`{name}`"
-        yield from _table(heading, section, skip=["options", "prompts"])
+        yield from _table(heading, section, skip=["options", "prompts", *_OF_PARTS.get(name, ())])
         if name == "evaluation":
             yield from (
                 "`evaluation.prompts` has the keys of `prompts`. Without this section nothing is evaluated.",

@@ -1,6 +1,6 @@
 """Copies for plugins: whatever a part writes to what it was given, nobody else sees.
 
-Copied are tensors, containers, and the attrs classes of `morl.types` around them.  Objects of other classes are handed
+Copied are tensors, containers, and the attrs classes of morl around them.  Objects of other classes are handed
 on as they are: an image in a column can be large, and copying what morl does not know is not safe.
 """
 
@@ -49,7 +49,7 @@ def _made(value: Any, kind: type, seen: dict[int, Any]) -> Any:
         return tuple(_copied(item, seen) for item in value)
     if kind is set:
         return set(value)
-    if attrs.has(kind) and kind.__module__ == "morl.types":
+    if attrs.has(kind) and kind.__module__.startswith("morl."):
         made = object.__new__(kind)
         # Past `__init__`: what was checked when it was made need not be checked again.
         for field in attrs.fields(kind):

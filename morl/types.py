@@ -14,7 +14,7 @@ Importing this module needs torch and attrs, nothing else.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, TypeAlias
 
 import torch
@@ -207,6 +207,10 @@ def check_bounds(what: str, bounds: object) -> tuple[float, float]:
     if not len(numbers) == len(usable) == 2 or not usable[0] < usable[1]:
         raise ConfigError(f"{what} must be [low, high], two finite numbers with low < high; got {bounds!r}")
     return float(usable[0]), float(usable[1])
+
+
+Weights: TypeAlias = Callable[[RewardMatrix], Tensor]
+"""A weighting as estimators call it; the protocol `morl.hookspecs.Weighting` says what else one may have."""
 
 
 @frozen(eq=False)

@@ -104,7 +104,7 @@ def fails(capsys, *arguments: str) -> str:
         (["--trainer.strategy=fspd2"], ["trainer.strategy", "fspd2", "did you mean 'fsdp2'?"]),
         (["--trainer.strategy=ddp_spawn"], ["trainer.strategy", "available: auto, ddp"]),
         (["--trainer.precision=bf16-true"], ["trainer.precision=bf16-true", "policy.dtype=bfloat16"]),
-        (["--optimizer.betas=[1.5, 0.9]"], ["optimizer.betas", "1.5"]),
+        (["--optimizer.betas=[1.5, 0.9]"], ["optimizer: betas", "1.5"]),
         (["--optimizer.lr=.inf"], ["optimizer.lr must be finite"]),
         (["--loss.kl_coef=0.1", "--loss.kl_estimator=k1"], ["loss.kl_estimator", "k1"]),
         (
@@ -156,7 +156,9 @@ def test_an_output_folder_that_is_taken_is_refused(config, capsys):
         (["trian", "config.yaml"], "unknown command 'trian'; did you mean 'train'?"),
         (["resume"], "morl resume needs the folder of a run"),
         (["resume", "model"], "is not the folder of a run"),
-        (["plugins", "extra"], "morl plugins takes no arguments"),
+        (["plugins", "extra"], "morl plugins takes no arguments but --plugins.disable=NAME"),
+        (["plugins", "--plugins.disable=exmple"], "no plugin 'exmple'; did you mean 'example'?"),
+        (["train", "config.yaml", "--plugins.disable=exmple"], "no plugin 'exmple'; did you mean 'example'?"),
     ],
 )
 def test_commands_that_cannot_be_run(config, capsys, arguments, says):
@@ -278,6 +280,20 @@ def test_general_help_names_every_command(capsys):
 def test_plugins_lists_what_is_there(capsys):
     assert main(["plugins"]) == 0
     assert "gdpo" in capsys.readouterr().out
+
+
+def test_plugins_shows_what_is_switched_off(capsys):
+    assert main(["plugins", "--plugins.disable=[example, morl-math]"]) == 0
+    assert capsys.readouterr().out.count("switched off") == 2
+
+
+def test_a_plugin_that_is_switched_off_offers_nothing(config, capsys):
+    needs = ["train", "config.yaml", "--estimator.name=rloo", "--print_config"]
+    assert main(needs) == 0
+    assert main([*needs, "--plugins.disable=morl-example"]) == 2
+    assert "unknown advantage estimator 'rloo'" in capsys.readouterr().err
+    assert main(["train", "config.yaml", "--plugins.disable=[example]", "--print_config"]) == 0
+    assert "disable:\n  - example" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["plugins"]])

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from morl.advantage.groups import Groups, deviations, divisor, finite, snapped, unit_weights
 from morl.advantage.options import DEFAULT_EPS, check_ddof, check_eps, check_flag
-from morl.advantage.weighting import ConstantWeighting, Weights, centred, check_weighting, vary_within, weights_of
+from morl.advantage.weighting import ConstantWeighting, centred, check_weighting, vary_within, weights_of
 from morl.errors import ConfigError
-from morl.types import Advantages, RewardMatrix
+from morl.types import Advantages, RewardMatrix, Weights
 
 
 def textbook_gdpo(rewards_PGK: Tensor, weights_K: Tensor, eps: float = 0.0, ddof: int = 1) -> Tensor:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
 from attrs import Attribute, frozen
@@ -13,10 +12,7 @@ from torch import Tensor
 from morl.advantage.groups import Groups, snapped
 from morl.copies import copied
 from morl.errors import ConfigError, MorlError, PluginError
-from morl.types import RewardMatrix
-
-Weights: TypeAlias = Callable[[RewardMatrix], Tensor]
-"""A weighting; the protocol `morl.hookspecs.Weighting` says what else one may have."""
+from morl.types import RewardMatrix, Weights
 
 
 @frozen

@@ -9,10 +9,10 @@ from typing import Any, TypeAlias
 
 from attrs import fields_dict, frozen
 
-from morl.advantage.weighting import Weights
 from morl.config import schema
 from morl.errors import ConfigError, MorlError, suggest
 from morl.plugins import Registered, Registry
+from morl.types import Weights
 
 Tree: TypeAlias = Mapping[str, Any]
 """A config as YAML has it."""

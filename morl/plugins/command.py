@@ -6,16 +6,15 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from morl.config import merge, read_configs
 from morl.console import wants_help
 from morl.errors import ConfigError
 from morl.plugins.registry import Registry
 
 HELP = """\
-usage: morl plugins [CONFIG ...] [--plugins.disable=NAME]
+usage: morl plugins [--plugins.disable=NAME[,NAME ..]]
 
 Lists the installed plugins: the parts that each offers by kind, the hooks it observes, and for a plugin that could not
-be loaded the reason.  A plugin that CONFIG or the option switches off is shown as such.
+be loaded the reason.  What the option switches off is shown as such.
 """
 
 
@@ -24,11 +23,12 @@ def plugins(arguments: list[str]) -> int:
     if wants_help(arguments):
         print(HELP, end="")
         return 0
-    _, tree, overrides = read_configs(arguments)
-    for override in overrides:
-        if override.startswith("--") and not override.startswith("--plugins"):
-            raise ConfigError(f"morl plugins takes configs and --plugins.disable=NAME only; got {override}")
-    registry = Registry.for_config(merge(tree, overrides))
+    option = "--plugins.disable="
+    for argument in arguments:
+        if not argument.startswith(option):
+            raise ConfigError(f"morl plugins takes no arguments but {option}NAME[,NAME ..]; got {argument}")
+    names = [name.strip() for argument in arguments for name in argument.removeprefix(option).strip("[]").split(",")]
+    registry = Registry(disable=[name for name in names if name])
     table = Table("plugin", "distribution", "offers", title="Plugins", show_lines=True)
     for plugin in registry.plugins:
         offers = [f"[bold]{kind}[/]: {', '.join(names)}" for kind, names in plugin.offers.items()]
