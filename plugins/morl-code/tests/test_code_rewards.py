@@ -118,7 +118,7 @@ def test_scores_stand_in_the_order_of_the_completions(reward: CodeReward) -> Non
 
 def test_one_case_that_hangs_costs_that_case_only(make: Callable[..., CodeReward]) -> None:
     program = "def double(x):\n    while x > 1: pass\n    return 2 * x"
-    scores = make(seconds=3.0).score([completion(block(program), DOUBLE)])
+    scores = make(seconds=1.0).score([completion(block(program), DOUBLE)])
     assert scores == {"pass": [0.5], "bug": [0.0]}
 
 
