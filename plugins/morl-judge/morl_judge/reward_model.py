@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -30,7 +31,7 @@ class RewardModel:
     The same text always gets the same score, to the last bit, however a step's completions are batched.
 
     Args:
-        path: a folder, or the name of a hub model.
+        path: a folder, or the name of a hub model, which is looked at when the first completions are scored.
         labels: name of a reward -> label of the model, by its name or number; several rewards of one model.  null is
             for a model of one label.
         device: where it runs; `auto` is the GPU where there is one, else the CPU.
@@ -53,7 +54,6 @@ class RewardModel:
     chat_template: str | None = None
     activation: Activation = "none"
     reward_names: tuple[str, ...] | None = field(init=False)
-    _columns: tuple[int, ...] = field(init=False, repr=False)
     _template: str | None = field(init=False, repr=False)
     _loaded: list[tuple[Any, Any, int]] = field(factory=list, init=False, repr=False)
     _lock: threading.Lock = field(factory=threading.Lock, init=False, repr=False)
@@ -78,11 +78,10 @@ class RewardModel:
             ) from error
         if device.type == "cuda" and not torch.cuda.is_available():
             raise ConfigError(f"device is {self.device!r}, and there is no GPU; leave it at auto, or set cpu")
-        try:
-            config = AutoConfig.from_pretrained(self.path)
-        except (OSError, ValueError) as error:
-            raise ConfigError(f"no model at {self.path!r}: {error}") from error
-        object.__setattr__(self, "_columns", self._label_columns(config))
+        if Path(self.path).exists():  # what is on the hub is looked at when it is first needed
+            self._label_columns(self._read(AutoConfig.from_pretrained))
+        elif not re.fullmatch(r"[\w-][\w.-]*(/[\w.-]+)?", self.path):
+            raise ConfigError(f"no model at {self.path!r}: there is no such folder, and it is no name of a hub model")
         object.__setattr__(self, "reward_names", None if self.labels is None else tuple(self.labels))
         object.__setattr__(
             self, "_template", None if self.chat_template is None else _read_template(self.chat_template)
@@ -92,16 +91,17 @@ class RewardModel:
         """One score per completion and label; an exception for a text that is too long or whose score is not finite."""
         with self._lock:
             tokenizer, model, limit = self._load()
+            labels = self._label_columns(model.config)
             texts = [self._text(tokenizer, completion) for completion in completions]
             by_text = self._rows(tokenizer, model, limit, list(dict.fromkeys(texts)))
         rows = [by_text[text] for text in texts]
         columns = {
             index: [row if isinstance(row, Exception) else _finite(float(row[index])) for row in rows]
-            for index in self._columns
+            for index in labels
         }
         if self.labels is None:
-            return columns[self._columns[0]]
-        return {name: columns[index] for name, index in zip(self.labels, self._columns, strict=True)}
+            return columns[labels[0]]
+        return {name: columns[index] for name, index in zip(self.labels, labels, strict=True)}
 
     def _label_columns(self, config: Any) -> tuple[int, ...]:
         names = {str(name): index for index, name in config.id2label.items()}
@@ -127,12 +127,27 @@ class RewardModel:
         """Tokenizer, model, and how many tokens it reads."""
         if not self._loaded:
             device = self.device if self.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
-            tokenizer = AutoTokenizer.from_pretrained(self.path)
-            model = AutoModelForSequenceClassification.from_pretrained(self.path, dtype=getattr(torch, self.dtype))
+            tokenizer = self._read(AutoTokenizer.from_pretrained)
+            model, report = self._read(
+                AutoModelForSequenceClassification.from_pretrained,
+                dtype=getattr(torch, self.dtype),
+                output_loading_info=True,
+            )
+            if report["missing_keys"]:
+                missing = ", ".join(sorted(report["missing_keys"]))
+                raise ConfigError(
+                    f"the model at {self.path!r} is no reward model: it lacks {missing}, which would be drawn at random"
+                )
             readable = getattr(model.config, "max_position_embeddings", None) or tokenizer.model_max_length
             limit = min(readable, tokenizer.model_max_length, self.max_tokens or readable)
             self._loaded.append((tokenizer, model.to(device).eval(), limit))
         return self._loaded[0]
+
+    def _read(self, from_pretrained: Callable[..., Any], **options: Any) -> Any:
+        try:
+            return from_pretrained(self.path, **options)
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"no model at {self.path!r}: {error}") from error
 
     def _text(self, tokenizer: Any, completion: Completion) -> str:
         content = completion.prompt.content

@@ -14,6 +14,7 @@ from transformers import (
     BertConfig,
     BertForSequenceClassification,
     LlamaConfig,
+    LlamaForCausalLM,
     LlamaForSequenceClassification,
     PreTrainedTokenizerFast,
 )
@@ -187,6 +188,26 @@ def test_options_that_cannot_be_used_are_refused(tmp_path: Path, options: Any, m
     path = make_model(tmp_path, labels=3)
     with pytest.raises(ConfigError, match=message):
         RewardModel(**{"path": path, **options})
+
+
+def test_a_model_on_the_hub_is_looked_at_when_it_is_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = make_model(tmp_path / "model", labels=3)
+    monkeypatch.chdir(tmp_path)
+    model = RewardModel("somebody/model", device="cpu")
+    (tmp_path / "somebody" / "model").mkdir(parents=True)
+    with pytest.raises(ConfigError, match="no model at 'somebody/model'"):
+        model.score(completions("yes"))
+    (tmp_path / "somebody" / "model").rmdir()
+    (tmp_path / "somebody" / "model").symlink_to(path)
+    with pytest.raises(ConfigError, match="has 3 labels, good, safe, brief"):
+        model.score(completions("yes"))
+
+
+def test_a_model_without_its_head_is_refused(tmp_path: Path) -> None:
+    path = make_model(tmp_path)
+    LlamaForCausalLM(LlamaConfig.from_pretrained(path)).save_pretrained(path)
+    with pytest.raises(ConfigError, match=r"is no reward model: it lacks score.weight, which would be drawn at random"):
+        RewardModel(path, device="cpu").score(completions("yes"))
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
