@@ -18,12 +18,12 @@ announces through an entry point of the group `morl`:
 A factory is a callable, usually an attrs class, whose parameters are the options that a user may set in the config
 next to the name; `"module:attribute"` stands for a factory that is imported only when its name is used, which keeps
 `morl plugins` quick.  Names are lower-case words joined by `-`, and belong to one plugin only: a second plugin that
-registers the same name of the same kind is refused, and the error names both distributions.  morl's own parts come
-through the same hooks, from `morl.builtin`.
+registers the same name of the same kind is set aside, and a run that needs the name gets an error that names both
+distributions.  morl's own parts come through the same hooks, from `morl.builtin`.
 
-**Observers** are called in the rank's own process at fixed points of every step, with what was just computed.  They
-return nothing and must not change what they are given.  An observer that raises ends the run with an error that names
-its plugin.
+**Observers** are called in the rank's own process at fixed points of every step, with copies of what was just computed,
+in pluggy's order (`tryfirst`, `trylast` and wrappers included).  They return nothing.  An observer that raises ends the
+run with an error that names its plugin.
 """
 
 from __future__ import annotations
