@@ -6,12 +6,12 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Any, get_args
 
 import torch
-from attrs import evolve, fields
+from attrs import fields
 from torch import Tensor
 
 from morl.errors import ConfigError, suggest
 from morl.testing.parts import held, judged, restored
-from morl.types import Aggregation, TokenBatch, TokenLosses
+from morl.types import Aggregation, CompletionStatus, TokenBatch, TokenLosses
 
 LAWS = {
     "declared": "`needs_reference` is true or false, `aggregation` one that morl knows.",
@@ -67,26 +67,21 @@ def token_batch(
     row_T = torch.arange(len(LENGTHS)).repeat_interleave(torch.tensor(LENGTHS))
     chosen = torch.cat([(row_T == row).nonzero()[:, 0] for row in rows])
     counted = torch.arange(len(rows)).repeat_interleave(torch.tensor([LENGTHS[row] for row in rows]))
-    batch = TokenBatch(
+    lengths = [LENGTHS[row] for row in rows]
+    return TokenBatch(
         policy_logprobs_T=policy_T[chosen].clone().requires_grad_(),
         old_logprobs_T=old_T[chosen],
         rollout_logprobs_T=rollout_T[chosen],
         advantages_T=advantages_B[row_T][chosen],
         rows_T=counted,
         ref_logprobs_T=ref_T[chosen] if reference else None,
+        entropy_T=-old_T[chosen],
+        lengths_B=torch.tensor(lengths),
+        truncated_B=torch.tensor([length == max(LENGTHS) for length in lengths]),
+        statuses=tuple(
+            CompletionStatus.TRUNCATED if length == max(LENGTHS) else CompletionStatus.COMPLETED for length in lengths
+        ),
     )
-    return _more(batch, [LENGTHS[row] for row in rows])
-
-
-def _more(batch: TokenBatch, lengths: Sequence[int]) -> TokenBatch:
-    """With the fields of whole completions, where this version of morl has them."""
-    known = {field.name for field in fields(TokenBatch)}
-    more: dict[str, Any] = {
-        "entropy_T": torch.ones(len(batch.rows_T)),
-        "lengths_B": torch.tensor(lengths),
-        "truncated_B": torch.zeros(len(lengths), dtype=torch.bool),
-    }
-    return evolve(batch, **{name: value for name, value in more.items() if name in known})
 
 
 def _batches(loss: Any) -> list[TokenBatch]:
