@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Sequence
 from typing import Literal, TypeAlias
 
-from morl_code.fences import blocks
+from morl_code.fences import blocks, is_python_with_fences
 
 Extract: TypeAlias = Literal["auto", "last-block", "first-block", "text"]
 
@@ -55,7 +55,7 @@ def program_in(
     if extract == "text":
         return _unless_empty(answer)
     found = blocks(answer)
-    if extract == "auto" and not found:
+    if extract == "auto" and (not found or is_python_with_fences(answer)):
         return _unless_empty(answer)
     python = [block.code for block in found if block.is_python]
     python = [code for code in python or [block.code for block in found if not block.language] if _unless_empty(code)]

@@ -60,6 +60,22 @@ def blocks(text: str) -> list[Block]:
     return found
 
 
+def is_python_with_fences(text: str) -> bool:
+    """Whether every fence stands in a string in triple quotes: such a text is a program by itself.
+
+    >>> is_python_with_fences("def f():\\n    '''\\n    ```\\n    f()\\n    ```\\n    '''\\n")
+    True
+    """
+    quotes, seen = "", False
+    for line in text.splitlines():
+        if _FENCE.fullmatch(line.rstrip()):
+            if not quotes:
+                return False
+            seen = True
+        quotes = _quotes_after(line, quotes)
+    return seen and not quotes
+
+
 def _end_of_python(
     lines: Sequence[str], fences: Sequence[re.Match[str] | None], start: int, opening: re.Match[str]
 ) -> tuple[int | None, int]:

@@ -61,6 +61,12 @@ def test_a_fence_in_a_string_is_no_fence(code: str) -> None:
     assert program_in(f"```\n{code}```\nDone.") == code
 
 
+def test_a_program_by_itself_with_a_fence_in_a_string() -> None:
+    program = 'def f():\n    """So:\n\n    ```python\n    f()\n    ```\n    """\n    return 1\n'
+    assert program_in(program) == program
+    assert program_in(f"Write ''' there.\n```python\n{FUNCTION}```\n") == FUNCTION
+
+
 def test_a_string_that_does_not_end_hides_no_fence() -> None:
     assert program_in("```python\nx = '''oops\n```\nAnd then.") == "x = '''oops\n"
     assert program_in("```python\nx = '''oops\n```\nBetter:\n```python\nx = 1\n```\n") == "x = 1\n"

@@ -138,16 +138,41 @@ def test_bubblewrap_that_is_not_installed_is_refused(monkeypatch: pytest.MonkeyP
         LocalSandbox("bubblewrap", Limits())
 
 
-@pytest.mark.skipif("landlock" not in FOUND, reason="needs a kernel with Landlock; other levels have no network at all")
-def test_the_check_notices_a_filter_with_holes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The level `landlock`, from files of the sandbox in which the rules for arguments are left out."""
+@pytest.fixture
+def changed_sandbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """Reads a file of the sandbox, or writes another in its place for the processes that are started."""
     shutil.copytree(Path(client.__file__).parent, tmp_path / "sandbox")
-    source = (tmp_path / "sandbox" / "seccomp.py").read_text()
+    monkeypatch.setattr(client, "__file__", str(tmp_path / "sandbox" / "client.py"))
+
+    def change(name: str, source: str | None = None) -> str:
+        path = tmp_path / "sandbox" / name
+        if source is not None:
+            path.write_text(source)
+        return path.read_text()
+
+    return change
+
+
+need_landlock = pytest.mark.skipif("landlock" not in FOUND, reason="needs a kernel with Landlock, whose level this is")
+
+
+@need_landlock
+def test_the_filter_closes_what_early_landlock_leaves_open(changed_sandbox: Callable[..., str]) -> None:
+    """Version 3 knows of no abstract sockets, no signals and no devices."""
+    source = changed_sandbox("landlock.py")
+    assert source.count("known = version()") == 1
+    changed_sandbox("landlock.py", source.replace("known = version()", "known = 3"))
+    assert probe.check_sandbox(partial(LocalSandbox, "landlock")) == ()
+
+
+@need_landlock
+def test_the_check_notices_a_filter_with_holes(changed_sandbox: Callable[..., str]) -> None:
+    """The level `landlock`, from files of the sandbox in which the rules for arguments are left out."""
+    source = changed_sandbox("seccomp.py")
     for name in ("_SENDTO", "_SOCKETPAIR", "_FCNTL", "_IOCTL"):
         assert source.count(f"({name}, ") == 1
         source = source.replace(f"({name}, ", "({machine: 99_999}, ")
-    (tmp_path / "sandbox" / "seccomp.py").write_text(source)
-    monkeypatch.setattr(client, "__file__", str(tmp_path / "sandbox" / "client.py"))
+    changed_sandbox("seccomp.py", source)
     abilities = probe.check_sandbox(partial(LocalSandbox, "landlock"))
     for ability in (
         "send to local sockets through a pair",

@@ -342,6 +342,26 @@ def test_nodes_that_the_test_made_are_changed_by_the_program(judge: Judge, sourc
     assert dict(zip(tests, verdict.errors, strict=True)) == dict.fromkeys(tests)
 
 
+def test_many_nodes_take_time_in_proportion(judge: Judge) -> None:
+    """Not with their square, which would take minutes; and values of the program's own nodes are read one by one."""
+    test = "found = values(doubled(build(range(5000))))\nassert found == [2 * n for n in range(5000)]"
+    assert run(judge, WITH_NODES, [test], NODES).errors == (None,)
+
+
+def test_nodes_in_leetcodes_style(judge: Judge) -> None:
+    source = "class Solution:\n    def last(self, head: Optional[ListNode]) -> Optional[ListNode]:\n" + (
+        "        while head and head.next: head = head.next\n"
+        "        assert head is None or isinstance(head, ListNode)\n"
+        "        if head: head.next = ListNode(head.val + 1)\n        return head"
+    )
+    tests = [
+        "head = build([1, 2, 3]); last = Solution().last(head); assert last.val == 3 and values(head) == [1, 2, 3, 4]"
+    ]
+    (verdict,) = judge.run([Program(source, [FunctionTest(test) for test in tests], NODES, imports=True)])
+    assert isinstance(verdict, Verdict)
+    assert verdict.errors == (None,)
+
+
 def test_methods_of_the_tests_objects_are_not_the_programs_to_change(judge: Judge) -> None:
     setup = "class Box:\n    value = 1\n    def right(self): return self.value == 5\n"
     source = (

@@ -73,5 +73,5 @@ def attributes_of(value: object) -> dict[str, Any]:
     """
     declared = [vars(kind).get("__slots__", ()) for kind in type(value).__mro__]
     slots = [name for names in declared for name in ([names] if isinstance(names, str) else names)]
-    found = {name: getattr(value, name) for name in slots if hasattr(value, name) and not name.startswith("__")}
-    return found | getattr(value, "__dict__", {})
+    found = {name: getattr(value, name) for name in slots if hasattr(value, name)} | getattr(value, "__dict__", {})
+    return {name: each for name, each in found.items() if not name.startswith("__")}

@@ -19,6 +19,9 @@ class OwnObjects:
         self._tokens: dict[int, int] = {}
         self._known: dict[int, dict[str, codec.Encoded]] = {}
 
+    def __len__(self) -> int:
+        return len(self._objects)
+
     def encoded(self, value: object) -> codec.Encoded | None:
         """The token of an object of a class of the tests'; None for any other."""
         kind = type(value)

@@ -108,6 +108,10 @@ def _execute(source: str, name: str, imports: bool) -> tuple[types.ModuleType, d
 def _answer(request: dict[str, Any], held: Held) -> dict[str, Any]:
     """Carries out one request: an operation, the number of an object, and operands."""
     operation, number, *encoded = request["do"]
+
+    def changes() -> list[Any]:
+        return held.mirrors.changes(held.encode) if request["compare"] else []
+
     try:
         held.mirrors.update(request["objects"], held.decode)
         operands = [held.decode(operand) for operand in encoded]
@@ -115,7 +119,7 @@ def _answer(request: dict[str, Any], held: Held) -> dict[str, Any]:
             value = OPERATIONS[operation](held.find(number), *operands)
         except StopIteration as error:
             if operation == "next":
-                return {"stop": True, "objects": held.mirrors.changes(held.encode)}
+                return {"stop": True, "objects": changes()}
             # To raise it anywhere else would end a loop of the test's; generators do the same.
             raise RuntimeError("the program raised StopIteration") from error
         reply = {"value": held.contents(value) if operation == "contents" else held.encode(value)}
@@ -123,7 +127,7 @@ def _answer(request: dict[str, Any], held: Held) -> dict[str, Any]:
             # What the program changed in its arguments, the tests see in theirs.
             after = [held.encode(operand) for operand in operands]
             reply["changed"] = after if after != encoded else None
-        return reply | {"objects": held.mirrors.changes(held.encode)}
+        return reply | {"objects": changes()}
     except BaseException as error:  # noqa: BLE001
         return {
             "raised": _builtin_name(type(error)),
