@@ -12,7 +12,7 @@ from morl_code.judge import FunctionTest, Judge, Limits, Program, Verdict
 
 PROGRAM = """
 import dataclasses
-from collections import Counter, OrderedDict, defaultdict, deque, namedtuple
+from collections import Counter, OrderedDict, UserDict, UserList, UserString, defaultdict, deque, namedtuple
 from enum import Enum, IntEnum
 
 class LRUCache(OrderedDict):
@@ -102,8 +102,24 @@ class Session:
 
 class Broke(ValueError): pass
 
+class Code(Broke):
+    def __init__(self, code):
+        super().__init__("code")
+        self.code = code
+
 class Account:
     def withdraw(self, amount): raise Broke(f"no {amount}")
+    def close(self): raise Code(5)
+
+class Rows(UserList):
+    def last(self): return self[-1]
+
+class Money:
+    def __init__(self, cents): self.cents = cents
+    def __int__(self): return self.cents // 100
+    def __round__(self, digits=0): return round(self.cents / 100, digits)
+    def __format__(self, how): return f"{self.cents / 100:{how or '.2f'}} EUR"
+    def __reversed__(self): return iter([2, 1])
 
 class Table:
     def __init__(self): self.rows = {}
@@ -154,6 +170,11 @@ RIGHT = [
     "session = Session()\nwith session:\n    raise KeyError('x')\nassert session.error == 'KeyError'",
     "try:\n    Account().withdraw(5)\n    assert False\nexcept Broke as error:\n    assert str(error) == 'no 5'",
     "try:\n    Account().withdraw(5)\n    assert False\nexcept ValueError as error:\n    assert type(error).__name__ == 'Broke'",
+    "try:\n    Account().close()\n    assert False\nexcept Broke as error:\n    assert (error.code, str(error)) == (5, 'code')",
+    "rows = Rows([1]); rows.append(2); assert rows.last() == 2 and rows == [1, 2] and rows.data == [1, 2] and len(rows) == 2",
+    "assert UserDict(a=1) == {'a': 1} and UserString('ab') == 'ab' and UserString('ab').upper() == 'AB'",
+    "assert int(Money(250)) == 2 and round(Money(256), 1) == 2.6 and f'{Money(250)}' == '2.50 EUR' and f'{Money(250):.0f}' == '2 EUR'",
+    "assert list(reversed(Money(1))) == [2, 1] and issubclass(Shift, Point) and not issubclass(Vector, Point)",
     "table = Table(); table['a'] = 1; assert table['a'] == 1\ndel table['a']\nassert table.rows == {}",
     "assert identity(Stack([1])) == [1] and is_stack(Stack([1])) == 'Stack' and is_stack(Color.RED) == 'Color'",
     "assert identity.__name__ == 'identity' and wrap(identity)(3) == 3",
@@ -259,9 +280,11 @@ WRONG = {
         "class Yes:\n    def __getattr__(self, name): return lambda *a: True\n"
         "    __eq__ = __lt__ = __gt__ = __le__ = __ge__ = __contains__ = lambda self, other: True\n"
         "    __hash__ = None\n    __sub__ = __rsub__ = __add__ = lambda self, other: self\n"
-        "    __abs__ = __neg__ = lambda self: 0.0\n    __bool__ = lambda self: True\n"
+        "    __abs__ = __neg__ = lambda self: 0.0\n    __int__ = __round__ = lambda self, *a: 0\n    __bool__ = lambda self: True\n"
         "def f(): return Yes()",
         ["assert f() == 5", "assert 5 == f()", "assert abs(f() - 5) < 1e-6", "assert f() < 5", "assert 5 in f()",
+            "assert int(f() - 5) == 0",
+            "assert round(f() - 5) == 0",
          "assert not (f() - 5)", "assert -(f() - 5) == 0", "assert f() + 1 == 6", "assert f().isdigit()",
          "assert (f() - 5) + (f() - 5) == 0"],
     ),

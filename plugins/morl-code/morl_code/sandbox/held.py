@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import UserDict, UserList, UserString
 from typing import Any
 
 from . import codec
@@ -15,6 +16,7 @@ iadd isub imul itruediv ifloordiv imod ipow imatmul iand ior ixor ilshift irshif
 eq ne lt le gt ge neg pos abs invert str repr len bool iter getitem hash
 """
 _CALLED_BY_PYTHON = {f"__{name}__" for name in _OPERATORS.split()}
+_WRAPPERS: dict[type, str] = {UserList: "list", UserDict: "dict", UserString: "str"}
 _IMMUTABLE = (str, float, int, tuple, bytes, frozenset)
 
 
@@ -44,6 +46,7 @@ class Held:
         return codec.encode(value, self.keep, self._special)
 
     def contents(self, value: object) -> codec.Encoded:
+        value = value.data if isinstance(value, UserList | UserDict | UserString) else value
         return codec.contents(value, self.keep, self._special)
 
     def decode(self, encoded: codec.Encoded) -> Any:
@@ -54,6 +57,9 @@ class Held:
         token = self.mirrors.token(value)
         if token is not None:
             return {"n": token}
+        for wrapper, name in _WRAPPERS.items():
+            if isinstance(value, wrapper):
+                return {"m": [self.keep(value), name, self._own(type(value), wrapper)]}
         base = codec.plain_base(value)
         if base is None:
             return None

@@ -53,7 +53,12 @@ OPERATIONS: dict[str, Callable[..., object]] = {
     "repr": repr,
     "binary": _binary,
     "unary": _unary,
+    "format": format,
+    "reversed": reversed,
+    "int": int,
+    "round": round,
     "is_a": lambda kind, value: isinstance(value, kind),
+    "is_under": lambda kind, value: issubclass(value, kind),
     "enter": lambda value: type(value).__enter__(value),
     "leave": _leave,
 }

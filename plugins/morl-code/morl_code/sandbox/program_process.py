@@ -132,6 +132,7 @@ def _answer(request: dict[str, Any], held: Held) -> dict[str, Any]:
         return {
             "raised": _builtin_name(type(error)),
             "own": [held.keep(kind) for kind in type(error).__mro__ if vars(builtins).get(kind.__name__) is not kind],
+            "number": held.keep(error),
             "arguments": [held.encode(argument) for argument in error.args],
             "text": describe(error),
         }

@@ -132,22 +132,34 @@ class Program:
         if number not in self._exceptions:
             with _sense():
                 parent = getattr(builtins, base)
-                self._exceptions[number] = type(name, (parent if issubclass(parent, Exception) else Exception,), {})
+                parent = parent if issubclass(parent, Exception) else Exception
+                self._exceptions[number] = type(
+                    name, (parent,), {"__getattr__": lambda *of: self._attribute_of_exception(*of)}
+                )
         return self._exceptions[number]
+
+    def _attribute_of_exception(self, error: BaseException, name: str) -> Any:
+        number = vars(error).get("_number")
+        if number is None or name.startswith("__"):
+            raise AttributeError(name)
+        return self.ask("get", number, name)
 
     def _exception(self, reply: dict[str, Any]) -> BaseException:
         error: BaseException
         with _sense():
             text = str(reply["text"])
             arguments = [self._decode(argument) for argument in reply["arguments"]]
-            own = [int(number) for number in reply["own"]]
+            own = [int(each) for each in reply["own"]]
+            number = int(reply["number"])
         try:
-            cls = next((self._exceptions[number] for number in own if number in self._exceptions), None)
+            cls = next((self._exceptions[each] for each in own if each in self._exceptions), None)
             cls = cls or getattr(builtins, str(reply["raised"]))
             ordinary = issubclass(cls, Exception) and not issubclass(cls, StopIteration | StopAsyncIteration)
             error = cls(*arguments) if ordinary else RuntimeError(text)
         except (AttributeError, TypeError):  # no exception, or not of these arguments
             error = RuntimeError(text)
+        if type(error) in self._exceptions.values():
+            vars(error)["_number"] = number
         self._raised.append((error, text))
         return error
 

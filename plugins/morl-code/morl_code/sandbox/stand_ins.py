@@ -84,6 +84,23 @@ class StandIn:
     def __instancecheck__(self, instance: object) -> bool:
         return number_of(instance) is not None and bool(ask(self, "is_a", instance))
 
+    def __subclasscheck__(self, kind: object) -> bool:
+        return number_of(kind) is not None and bool(ask(self, "is_under", kind))
+
+    def __format__(self, how: str) -> str:
+        return str(ask(self, "format", how))
+
+    def __reversed__(self) -> Any:
+        return ask(self, "reversed")
+
+    def __int__(self) -> int:
+        _no_guess(self, "int")
+        return int(ask(self, "int"))
+
+    def __round__(self, *digits: int) -> Any:
+        _no_guess(self, "round")
+        return ask(self, "round", *digits)
+
     def __enter__(self) -> Any:
         return ask(self, "enter")
 

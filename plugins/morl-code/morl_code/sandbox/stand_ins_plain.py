@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .runner import Program
 
 _BASES: dict[str, type] = {
-    kind.__name__: kind for kind in (list, dict, set, bytearray, deque, OrderedDict, Counter, defaultdict)
+    kind.__name__: kind for kind in (list, dict, set, bytearray, deque, OrderedDict, Counter, defaultdict, str)
 }
 # Methods that change the object, and so have to be carried out where it is.
 _CHANGING = """

@@ -42,7 +42,7 @@ CLASSES: dict[str, Any] = {"ListNode": ListNode, "TreeNode": TreeNode}
 def names_for(code: types.CodeType) -> dict[str, Any]:
     """What a compiled program uses of all this.  Its own definitions, made later, take the place of these.
 
-    >>> sorted(names_for(compile("def f(x: List[int]): return sum(x) + inf", "program", "exec")))
+    >>> sorted(names_for(compile("def f(x): return List[sum(x) + inf]", "program", "exec")))
     ['List', 'inf']
     """
     found = {}
