@@ -1,0 +1,302 @@
+"""What `morl.train` has to compute, written down a second time: plain PyTorch, float64, one completion at a time.
+
+Nothing of morl is imported.  A run supplies its completions, and with LoRA the initial values of its adapters; scores,
+log-probabilities, advantages, losses, gradients, AdamW and every metric are worked out here from the published formulas.
+AdamW is written out, because morl takes torch's.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+Group = tuple[list[int], list[list[int]]]
+"""Token ids of a prompt, and of its completions."""
+FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class Setup:
+    """Everything that the numbers of a run depend on; `rewards` map a completion to a number, None or FAILED."""
+
+    rewards: Mapping[str, Callable[[Sequence[int]], float | str | None]] = field(default_factory=dict)
+    weights: Mapping[str, float] = field(default_factory=dict)
+    on_failure: str = "abstain"
+    estimator: str = "gdpo"
+    seed: int = 3
+    mini_batches: int = 2
+    inner_epochs: int = 2
+    temperature: float = 0.7
+    max_tokens: int = 8
+    recompute: bool = False
+    dynamic: bool = False
+    lag: int = 0
+    correction: str | None = None
+    level: str = "token"
+    low: float = 0.0
+    high: float = 2.0
+    clip_low: float = 0.1
+    clip_high: float = 0.15
+    aggregation: str = "token-mean"
+    kl_coef: float = 0.0
+    kl_estimator: str = "k3"
+    lora_rank: int = 0
+    lora_alpha: float = 4.0
+    lr: float = 0.1
+    betas: tuple[float, float] = (0.7, 0.9)
+    eps: float = 0.03
+    weight_decay: float = 0.5
+    max_grad_norm: float = 0.3
+    schedule: str = "linear"
+    warmup_steps: int = 1
+    steps: int = 3
+
+
+def plain_run(
+    setup: Setup, model: nn.Module, rollouts: Sequence[Sequence[Group]], adapters: Mapping[str, Tensor] | None = None
+) -> tuple[dict[str, Tensor], list[dict[str, float]]]:
+    """Trains `model`, float64, in place; returns the weights that were trained, and the metrics of every step."""
+    reference = copy.deepcopy(model)
+    trained = _add_adapters(model, setup, adapters) if adapters else dict(model.named_parameters())
+    moments = {name: (torch.zeros_like(weight), torch.zeros_like(weight)) for name, weight in trained.items()}
+    updates, past, history = 0, [], []
+    for step, sampled in enumerate(rollouts):
+        past.append(copy.deepcopy(model))
+        groups = [group for group in sampled if not setup.dynamic or _varies(setup, group)]
+        rows = [(g, prompt, ids) for g, (prompt, completions) in enumerate(groups) for ids in completions]
+        scores, failed, dropped = _scores(setup, [ids for _, _, ids in rows])
+        group_of = torch.tensor([g for g, _, _ in rows])
+        contributions = advantages(setup, scores, group_of)
+        with torch.no_grad():
+            sampler = past[max(step - setup.lag, 0)]
+            sampling = [logprobs(sampler, prompt, ids, setup.temperature)[0] for _, prompt, ids in rows]
+            fresh = setup.recompute or setup.correction is not None
+            old = [logprobs(model, p, ids, setup.temperature)[0] for _, p, ids in rows] if fresh else sampling
+            far = [logprobs(reference, p, ids, setup.temperature)[0] for _, p, ids in rows]
+
+        norms, total_loss, seen = [], 0.0, {}
+        lr = setup.lr * rate_factor(setup, step)
+        for epoch in range(setup.inner_epochs):
+            for chosen in deal(setup, len(groups), step, epoch):
+                used = [b for b, (g, _, _) in enumerate(rows) if g in chosen and not dropped[b]]
+                loss = torch.zeros((), dtype=torch.float64)
+                for b in used:
+                    _, prompt, ids = rows[b]
+                    now, entropy = logprobs(model, prompt, ids, setup.temperature)
+                    advantage = contributions[b].sum()
+                    ratio = (now - old[b]).exp()
+                    bounded = torch.clip(ratio, 1 - setup.clip_low, 1 + setup.clip_high)
+                    token_loss = -torch.minimum(ratio * advantage, bounded * advantage)
+                    d = now - far[b]
+                    kl = d**2 / 2 if setup.kl_estimator == "k2" else torch.exp(-d) - 1 + d
+                    token_loss = token_loss + setup.kl_coef * kl
+                    figures = {
+                        "policy/clip_fraction": (bounded * advantage < ratio * advantage).double(),
+                        "policy/ratio": ratio,
+                        "policy/kl_old": ratio - 1 - ratio.log(),
+                        "policy/entropy": entropy,
+                    }
+                    if setup.kl_coef:
+                        figures["policy/kl_reference"] = kl
+                    if setup.correction is not None:
+                        factor, outside = importance(setup, old[b] - sampling[b])
+                        token_loss = token_loss * factor
+                        figures |= {"importance/mean": factor, "importance/bounded": outside.double()}
+                    lengths = [len(rows[other][2]) for other in used]
+                    loss = loss + token_loss.sum() / {
+                        "token-mean": sum(lengths),
+                        "sequence-mean": len(used) * len(ids),
+                        "dr-grpo": len(used) * setup.max_tokens,
+                    }[setup.aggregation]
+                    for name, values in figures.items():
+                        seen.setdefault(name, []).append(values.detach())
+                if used:
+                    gradients = torch.autograd.grad(loss, list(trained.values()))
+                else:
+                    gradients = [torch.zeros_like(weight) for weight in trained.values()]
+                norm = math.sqrt(sum(float(g.square().sum()) for g in gradients))
+                updates += 1
+                _adamw(setup, trained, gradients, norm, moments, updates, lr)
+                norms.append(norm)
+                total_loss += loss.item()
+        lengths = torch.tensor([float(len(ids)) for _, _, ids in rows])
+        history.append({
+            "loss": total_loss / len(norms),
+            "optimizer/lr": lr,
+            "optimizer/grad_norm": sum(norms) / len(norms),
+            "rollout/lag": float(step - max(step - setup.lag, 0)),
+            "rollout/logprob_difference": 0.0,
+            **{name: float(torch.cat(values).mean()) for name, values in seen.items()},
+            **_reward_metrics(setup, scores, failed, group_of, contributions),
+            "completions/dropped": float(dropped.double().mean()),
+            "completions/length_mean": float(lengths.mean()),
+            "completions/length_max": float(lengths.max()),
+            "groups/kept": len(groups) / len(sampled),
+        })  # fmt: skip
+    return {name: weight.detach().clone() for name, weight in trained.items()}, history
+
+
+def logprobs(model: nn.Module, prompt: Sequence[int], ids: Sequence[int], temperature: float) -> tuple[Tensor, Tensor]:
+    """Log-probability of each token of one completion, and the entropy that it was drawn with: transformers' forward."""
+    logits: Tensor = model(input_ids=torch.tensor([[*prompt, *ids]]), use_cache=False).logits[0, len(prompt) - 1 : -1]
+    log = (logits.double() / temperature).log_softmax(-1)
+    return log[torch.arange(len(ids)), torch.tensor(ids)], -(log.exp() * log).sum(-1)
+
+
+def advantages(setup: Setup, scores: Tensor, group_of: Tensor) -> Tensor:
+    """What each reward adds to each advantage (B, K); GDPO paper (arXiv 2601.05242), eq. 1, 2 and 4 to 7, eps 1e-6."""
+    parts, eps = torch.zeros_like(scores), 1e-6
+    has_any = ~scores.isnan().all(1)
+    for g in group_of.unique():
+        members = group_of == g
+        for k, name in enumerate(setup.rewards):
+            present = members & ~scores[:, k].isnan()
+            values = scores[present, k]
+            if len(values) and values.min() < values.max():
+                centred = values - values.mean()
+                scale = values.std() if setup.estimator == "gdpo" else 1.0
+                parts[present, k] = setup.weights.get(name, 1.0) * centred / scale
+        if setup.estimator == "grpo":
+            parts[members] /= _root_mean_square(parts[members & has_any].sum(1)) + eps
+    return parts / (_root_mean_square(parts[has_any].sum(1)) + eps) if setup.estimator == "gdpo" else parts
+
+
+def _root_mean_square(values: Tensor) -> Tensor:
+    """Standard deviation, n - 1, of values whose mean is 0."""
+    return (values.square().sum() / max(len(values) - 1, 1)).sqrt()
+
+
+def importance(setup: Setup, difference: Tensor) -> tuple[Tensor, Tensor]:
+    """Factor on each token of one completion, from log old - log rollout, and whether its ratio was out of bounds."""
+    ratio = difference.exp() if setup.level == "token" else difference.sum().exp().expand(len(difference))
+    if setup.correction == "truncated":
+        return ratio.clip(max=setup.high), ratio > setup.high
+    outside = (ratio < setup.low) | (ratio > setup.high)
+    return torch.where(outside, 0.0, ratio), outside
+
+
+def rate_factor(setup: Setup, step: int) -> float:
+    """Of the learning rate: 1/(w+1), 2/(w+1), .. in the w steps of warm-up, then 1 down to 0 where the run ends."""
+    if step < setup.warmup_steps:
+        return (step + 1) / (setup.warmup_steps + 1)
+    done = (step - setup.warmup_steps) / (setup.steps - setup.warmup_steps)
+    return {"constant": 1.0, "linear": 1 - done, "cosine": (1 + math.cos(math.pi * done)) / 2}[setup.schedule]
+
+
+def deal(setup: Setup, groups: int, step: int, epoch: int) -> list[set[int]]:
+    """Which groups each optimizer step learns from: a new random order in every epoch, cut into even parts."""
+    count = min(setup.mini_batches, groups)
+    if count == 1:
+        return [set(range(groups))]
+    generator = np.random.Generator(np.random.Philox(seed_of(setup.seed, 2, step, epoch)))
+    return [{*part.tolist()} for part in np.array_split(generator.permutation(groups), count)]
+
+
+def seed_of(*place: int) -> int:
+    """The documented seed of one random draw: of the run's seed, the purpose, and the place in the run."""
+    return int(np.random.SeedSequence(place).generate_state(1, np.uint64)[0]) >> 1
+
+
+def _adamw(
+    setup: Setup,
+    trained: Mapping[str, Tensor],
+    gradients: Sequence[Tensor],
+    norm: float,
+    moments: Mapping[str, tuple[Tensor, Tensor]],
+    t: int,
+    lr: float,
+) -> None:
+    """Loshchilov and Hutter, arXiv 1711.05101, algorithm 2, on gradients that are scaled down to the largest norm."""
+    (b1, b2), scale = setup.betas, min(1.0, setup.max_grad_norm / (norm + 1e-6)) if setup.max_grad_norm else 1.0
+    for (name, weight), gradient in zip(trained.items(), gradients, strict=True):
+        m, v = moments[name]
+        m.copy_(b1 * m + (1 - b1) * scale * gradient)
+        v.copy_(b2 * v + (1 - b2) * (scale * gradient) ** 2)
+        step = (m / (1 - b1**t)) / ((v / (1 - b2**t)).sqrt() + setup.eps)
+        weight.data -= lr * step + lr * setup.weight_decay * weight.data
+
+
+class _LowRank(nn.Module):
+    """W + alpha / r * B A (arXiv 2106.09685) in place of W."""
+
+    def __init__(self, A: Tensor, B: Tensor, scale: float) -> None:
+        super().__init__()
+        self.A, self.B, self.scale = nn.Parameter(A), nn.Parameter(B), scale
+
+    def forward(self, W: Tensor) -> Tensor:
+        return W + self.scale * self.B @ self.A
+
+
+def _add_adapters(model: nn.Module, setup: Setup, adapters: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Puts adapters at the modules that have initial values; returns what is trained, by the same names."""
+    model.requires_grad_(False)
+    trained: dict[str, Tensor] = {}
+    for name, A in adapters.items():
+        path, _, end = name.partition(".lora_A.")
+        if end:
+            B = f"{path}.lora_B.{end}"
+            assert not adapters[B].any(), "adapters begin as the model without them"
+            low_rank = _LowRank(A.double(), adapters[B].double(), setup.lora_alpha / setup.lora_rank)
+            module = model.get_submodule(path.removeprefix("base_model.model."))
+            nn.utils.parametrize.register_parametrization(module, "weight", low_rank)
+            trained |= {name: low_rank.A, B: low_rank.B}
+    return trained
+
+
+def _scores(setup: Setup, completions: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor, Tensor]:
+    """Scores (B, K) with NaN for missing ones, failures (B, K) and dropped completions (B,), which have no score."""
+    given = [[reward(ids) for reward in setup.rewards.values()] for ids in completions]
+    failed = torch.tensor([[score == FAILED for score in row] for row in given])
+    replaced = {None: math.nan, FAILED: 0.0 if setup.on_failure == "zero" else math.nan}
+    scores = torch.tensor([[replaced.get(s, s) for s in row] for row in given], dtype=torch.float64)  # type: ignore[arg-type]
+    dropped = failed.any(1) if setup.on_failure == "drop" else torch.zeros(len(given), dtype=torch.bool)
+    scores[dropped] = math.nan
+    return scores, failed, dropped
+
+
+def _varies(setup: Setup, group: Group) -> bool:
+    """Whether some reward tells the completions of a group apart."""
+    scores = _scores(setup, group[1])[0]
+    return any(len(column[~column.isnan()].unique()) > 1 for column in scores.T)
+
+
+def _reward_metrics(
+    setup: Setup, scores: Tensor, failed: Tensor, group_of: Tensor, contributions: Tensor
+) -> dict[str, float]:
+    values, metrics = contributions.sum(1), {}
+    alive = torch.zeros(len(group_of.unique()), scores.shape[1], dtype=torch.bool)
+    for k, name in enumerate(setup.rewards):
+        present = scores[~scores[:, k].isnan(), k]
+        for g in group_of.unique():
+            column = scores[group_of == g, k]
+            alive[g, k] = len(column[~column.isnan()].unique()) > 1
+        metrics |= {
+            f"reward/{name}/mean": float(present.mean()),
+            f"reward/{name}/std": float(present.std()),
+            f"reward/{name}/dead_groups": float((~alive[:, k]).double().mean()),
+            f"reward/{name}/failed": float(failed[:, k].double().mean()),
+            f"reward/{name}/missing": float(scores[:, k].isnan().double().mean()),
+            f"reward/{name}/advantage_share": float((contributions[:, k] * values).sum() / values.square().sum()),
+        }
+    first, second = setup.rewards
+    both = scores[~scores.isnan().any(1)]
+    return metrics | {
+        f"reward_correlation/{first}~{second}": float(np.corrcoef(both.T)[0, 1]),
+        "reward/distinct_combinations": float(len({tuple(map(str, row)) for row in scores.tolist()})),
+        "advantage/distinct": float(len({round(value, 9) + 0.0 for value in values.tolist()})),
+        "advantage/std": float(values.square().mean().sqrt()),
+        "advantage/max_abs": float(values.abs().max()),
+        "groups/with_signal": float(alive.any(1).double().mean()),
+    }
+
+
+def distance(first: Mapping[str, Tensor], second: Mapping[str, Any]) -> float:
+    """Euclidean distance between two sets of weights."""
+    return math.sqrt(sum(float((first[name].double() - second[name].double()).square().sum()) for name in first))

@@ -1,0 +1,86 @@
+"""What a run samples, for training and for evaluation, token by token beside a plain rendering of the sampling."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from plain_sampling import ROUNDING, ends_well, evaluation_uniforms, misses, prompt_row, training_uniforms
+from plain_update import Setup, plain_run
+from recorded_run import GROUP, PROMPTS, STOP, config_of, recorded_train, rewards_of
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from morl import Prompt, train
+
+
+def plain_model(folder):
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float64)
+
+
+def texts(few_prompts):
+    return [json.loads(line)["prompt"] for line in few_prompts.read_text().splitlines()]
+
+
+@pytest.mark.parametrize(
+    "cut", [{}, {"top_k": 7}, {"top_p": 0.8}, {"top_k": 9, "top_p": 0.8}], ids=["all", "top-k", "top-p", "both"]
+)
+def test_training_samples_come_from_the_streams_of_their_prompts(cut, small_model, few_prompts, tmp_path):
+    rewards, plain = rewards_of(), Setup(lr=0.0)
+    config = config_of(plain, small_model, few_prompts, tmp_path / "run")
+    config["sampling"] |= cut
+    _, rollouts = recorded_train(config, rewards, {}, "abstain")
+    model, tokenizer = plain_model(small_model), AutoTokenizer.from_pretrained(small_model)
+    prompts = texts(few_prompts)
+    for step, groups in enumerate(rollouts):
+        assert [len(ids) for _, ids in groups] == [GROUP] * PROMPTS
+        for place, (prompt, completions) in enumerate(groups, start=step * PROMPTS):
+            assert prompt == tokenizer(prompts[prompt_row(plain.seed, place, len(prompts))])["input_ids"]
+            for member, ids in enumerate(completions):
+                uniforms = training_uniforms(plain.seed, place, member, len(ids))
+                assert max(misses(model, prompt, ids, uniforms, temperature=0.7, **cut)) < ROUNDING
+                assert ends_well(tokenizer, ids, STOP, plain.max_tokens)
+
+
+def test_training_samples_come_from_the_weights_of_their_step(small_model, few_prompts, tmp_path):
+    """The stream alone would not show a policy that samples with the weights that it began with."""
+    rewards = rewards_of()
+    plain = Setup(rewards={name: reward.of for name, reward in rewards.items()})
+    _, rollouts = recorded_train(config_of(plain, small_model, few_prompts, tmp_path / "run"), rewards, {}, "abstain")
+    model = plain_model(small_model)
+    plain_run(plain, model, rollouts[:-1])
+    for place, (prompt, completions) in enumerate(rollouts[-1], start=PROMPTS * (plain.steps - 1)):
+        for member, ids in enumerate(completions):
+            uniforms = training_uniforms(plain.seed, place, member, len(ids))
+            # The weights themselves are known to 1e-6 of their way.
+            assert max(misses(model, prompt, ids, uniforms, temperature=0.7)) < 10 * ROUNDING
+
+
+@pytest.mark.parametrize("temperature", [None, 1.3, 0.0])
+def test_evaluation_samples_have_seeds_of_their_own(temperature, small_model, few_prompts, tmp_path):
+    """By held-out prompt and by sample, the same before and after training, and not those of training."""
+    rewards, samples = rewards_of(), 1 if temperature == 0 else 3
+    plain, held_out = Setup(steps=1, warmup_steps=0), ["held out", "q", "held out"]
+    config = config_of(plain, small_model, few_prompts, tmp_path / "run")
+    config["evaluation"] = {"samples": samples, "temperature": temperature}
+    result = train(config, rewards=rewards, evaluation_prompts=[Prompt(text) for text in held_out])
+    tokenizer = AutoTokenizer.from_pretrained(small_model)
+    seen = [each for each in rewards["first"].seen if each.prompt.content in held_out]
+    size = len(held_out) * samples
+    assert len(seen) == 2 * size
+    for step, folder, completions in ((0, small_model, seen[:size]), (1, result.model, seen[size:])):
+        model = plain_model(folder)
+        for number, completion in enumerate(completions):
+            row, member = divmod(number, samples)
+            ids, prompt = completion.token_ids, tokenizer(held_out[row])["input_ids"]
+            assert completion.prompt.content == held_out[row]
+            uniforms = evaluation_uniforms(plain.seed, row, member, len(ids))
+            drawn_at = 0.7 if temperature is None else temperature
+            assert max(misses(model, prompt, ids, uniforms, temperature=drawn_at)) < ROUNDING
+            assert ends_well(tokenizer, ids, STOP, plain.max_tokens)
+        figures = result.evaluations[step]
+        for name, reward in rewards.items():
+            assert figures[name] == pytest.approx(sum(reward.of(c.token_ids) for c in completions) / size)
+        assert figures["completions/length_mean"] == pytest.approx(sum(c.length for c in completions) / size)
+        ended = [c.text.endswith(STOP) or tokenizer.eos_token_id in c.token_ids for c in completions]
+        assert figures["completions/truncated"] == pytest.approx(1 - sum(ended) / size)

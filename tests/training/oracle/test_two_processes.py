@@ -1,0 +1,65 @@
+"""Two processes share a run, and end where the plain update of the whole of it ends."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from plain_sampling import ROUNDING, misses, training_uniforms
+from plain_update import Setup, distance, plain_run
+from recorded_run import config_of, rewards_of
+from transformers import AutoModelForCausalLM
+
+CLOSE = 1e-5
+EXCEPTIONS = {"missing": 5, "failing": 3}
+
+
+def double(folder):
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float64).requires_grad_(False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("strategy", "options"),
+    [
+        ("ddp", {"on_failure": "drop", "aggregation": "sequence-mean", "kl_coef": 0.3}),
+        ("fsdp2", {"on_failure": "abstain", "recompute": True}),
+        ("ddp", {"on_failure": "zero", "lag": 1, "correction": "truncated", "level": "sequence", "high": 1.05}),
+    ],
+    ids=["ddp", "fsdp2", "ddp-lag"],
+)
+def test_two_processes_end_where_the_plain_update_ends(strategy, options, small_model, few_prompts, tmp_path):
+    rewards = rewards_of(**EXCEPTIONS)
+    plain = Setup(rewards={name: reward.of for name, reward in rewards.items()}, weights={"second": 0.3}, **options)
+    config = config_of(plain, small_model, few_prompts, tmp_path / "run")
+    config["trainer"] |= {"devices": 2, "strategy": strategy}
+    run = {"config": config, "exceptions": EXCEPTIONS, "weights": plain.weights, "on_failure": plain.on_failure}
+    (tmp_path / "run.json").write_text(json.dumps(run))
+    script = Path(__file__).with_name("recorded_run.py")
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
+    done = subprocess.run(
+        [sys.executable, str(script), str(tmp_path)], capture_output=True, text=True, timeout=280, env=environment
+    )
+    assert done.returncode == 0, done.stderr
+    ranks = [json.loads((tmp_path / f"rank-{rank}.json").read_text()) for rank in (0, 1)]
+    rollouts = [first + second for first, second in zip(*ranks, strict=True)]
+
+    model = double(small_model).requires_grad_(True)
+    expected, history = plain_run(plain, model, rollouts)
+    apart = distance(expected, dict(double(tmp_path / "run" / "model").named_parameters()))
+    moved = distance(expected, dict(double(small_model).named_parameters()))
+    assert apart < CLOSE * moved
+    with (tmp_path / "run" / "logs" / "metrics.csv").open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["loss"]]
+    for row, figures in zip(rows, history, strict=True):
+        assert {name: float(row[name]) for name in figures} == pytest.approx(figures, rel=1e-4, abs=1e-5)
+    for position, (prompt, completions) in enumerate(rollouts[0]):
+        for member, ids in enumerate(completions):
+            uniforms = training_uniforms(plain.seed, position, member, len(ids))
+            assert max(misses(double(small_model), prompt, ids, uniforms, temperature=plain.temperature)) < ROUNDING

@@ -1,0 +1,83 @@
+"""Runs of `morl.train` end where a plain rendering of the whole update ends, and say the same on the way."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from plain_update import Setup, distance, plain_run
+from recorded_run import config_of, recorded_train, rewards_of
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
+
+CLOSE = 1e-5
+"""Distance that is allowed, relative to the distance moved.
+
+morl computes in float32 and the plain rendering in float64, so what is seen is morl's rounding, up to 1e-6 here: storing
+the weights 12 times moves them by 3e-8 of their size each time, and they move by a third of it.  Adam divides by the
+size of a gradient, which would turn the rounding of a gradient near 0 into whole steps; `eps` is as large as the
+gradients are, so that it cannot.
+"""
+
+
+def setup(weights=None, exceptions=None, **options):
+    return {"weights": weights or {"second": 0.3}, "exceptions": exceptions or {}, **options}
+
+
+SETUPS = {
+    "gdpo": setup(),
+    "whole-batch": setup(mini_batches=1, temperature=1.0, schedule="constant", warmup_steps=0, max_grad_norm=0.0, eps=0.1),
+    "grpo, k3": setup(estimator="grpo", aggregation="sequence-mean", kl_coef=0.3, schedule="cosine", warmup_steps=2),
+    "k2": setup(kl_coef=0.5, kl_estimator="k2", aggregation="dr-grpo", estimator="grpo-no-std"),
+    "lora, k3": setup(lora_rank=2, kl_coef=0.5, aggregation="sequence-mean"),
+    "recomputed": setup(recompute=True, aggregation="dr-grpo", weights={"first": 2.0, "second": -1.0}),
+    "captured": setup(recompute=True, mini_batches=1, estimator="grpo"),
+    "missing": setup(exceptions={"missing": 3, "failing": 5}),
+    "missing, grpo": setup(exceptions={"missing": 3, "failing": 5}, on_failure="zero", estimator="grpo"),
+    "dropped": setup(exceptions={"failing": 3}, on_failure="drop", aggregation="sequence-mean"),
+    "dropped, dr-grpo": setup(exceptions={"failing": 3}, on_failure="drop", aggregation="dr-grpo", estimator="grpo"),
+    "dynamic": setup(dynamic=True, mini_batches=1),
+    "lag": setup(lag=1, steps=4),
+    "lag, truncated": setup(lag=1, steps=4, correction="truncated", high=1.02),
+    "lag, masked": setup(lag=2, steps=4, correction="masked", low=0.97, high=1.05, mini_batches=1),
+    "lag, sequence": setup(lag=1, steps=4, correction="truncated", level="sequence", high=1.05, kl_coef=0.3),
+    "lag, lora": setup(lag=1, steps=4, correction="masked", level="sequence", low=0.9, high=1.1, lora_rank=2),
+}
+
+
+def double(folder: Path):
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float64)
+
+
+def weights_in(folder: Path, lora: bool):
+    if lora:
+        return load_file(folder / "adapter" / "adapter_model.safetensors")
+    return dict(double(folder).requires_grad_(False).named_parameters())
+
+
+@pytest.mark.parametrize("name", SETUPS)
+def test_a_run_ends_where_the_plain_update_ends(name, small_model, few_prompts, tmp_path, rows_of):
+    options = dict(SETUPS[name])
+    rewards = rewards_of(**options.pop("exceptions"))
+    plain = Setup(rewards={reward: given.of for reward, given in rewards.items()}, **options)
+    lora = plain.lora_rank > 0
+    initial = weights_in(small_model, lora=False)
+    if lora:  # a run that learns nothing leaves its adapters as they began
+        still = config_of(replace(plain, lr=0.0, steps=1, warmup_steps=0), small_model, few_prompts, tmp_path / "still")
+        still_result, _ = recorded_train(still, rewards, plain.weights, plain.on_failure)
+        initial = weights_in(still_result.model, lora)
+    config = config_of(plain, small_model, few_prompts, tmp_path / "run")
+    result, rollouts = recorded_train(config, rewards, plain.weights, plain.on_failure)
+
+    expected, history = plain_run(plain, double(small_model), rollouts, initial if lora else None)
+    reached = weights_in(result.model, lora)
+    moved = distance(initial, expected)
+    assert moved > 0.1
+    apart = distance(expected, reached) / moved
+    print(f"apart {apart:.2e} moved {moved:.2f}")
+    assert apart < CLOSE
+    for row, figures in zip(rows_of(result), history, strict=True):
+        logged = {metric: float(row[metric]) for metric in figures}
+        assert logged == pytest.approx(figures, rel=1e-4, abs=1e-5)
