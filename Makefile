@@ -25,7 +25,7 @@ define environment
 	@$(1)/bin/python -m pip uninstall --quiet --quiet --yes morl
 endef
 
-.PHONY: demo test test-load test-vllm quick lint studies studies-vllm setup clean
+.PHONY: demo test test-load test-mutations test-vllm quick lint studies studies-vllm setup clean
 
 demo: setup
 	$(BIN)/morl train examples/demo.yaml --output=$(DEMO_RUN)
@@ -36,6 +36,10 @@ test: lint .venv/names
 # Hours: the suite on a busy machine, and with other kernels.
 test-load: setup
 	.ci/load
+
+# Every mutation of tests/mutations, one at a time; `make test` applies a handful.
+test-mutations: setup
+	$(BIN)/python tests/mutations/apply_mutations.py
 
 # The rollouts of vLLM, on its build for CPUs.  In an environment of its own: the engine is large, and brings along three
 # packages in a build of torch that breaks `import transformers`.

@@ -61,7 +61,9 @@ def test_groups_whose_rewards_cancel_in_the_sum_are_kept(settings):
         "short": {"name": "length", "limit": 10},
     }
     changes = {"rewards": rewards, "training.steps": 3, "training.dynamic_sampling_rounds": 2}
-    train(settings(changes), plugins=[recorder])
+    result = train(settings(changes), plugins=[recorder])
+    kept = [float(row["groups/kept"]) for row in rows_of(result)]
+    assert min(kept) > 0, "a step that keeps none learns from all of its last round"
     cancelled = 0
     for _, matrix, advantages in recorder.advantages:
         spread = matrix.values_BK.view(-1, 4, 3).amax(1) > matrix.values_BK.view(-1, 4, 3).amin(1)

@@ -49,5 +49,6 @@ def small_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def few_prompts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Ten prompts of 1 to 5 tokens: a run goes through them more than once."""
     path = tmp_path_factory.mktemp("few-prompts") / "prompts.jsonl"
-    path.write_text("".join(json.dumps({"prompt": "abcde"[: 1 + n % 5] if n < 5 else f"x{n}"}) + "\n" for n in range(10)))
+    texts = ["a", "ab", "abc", "abcd", "abcde", "x5", "x6", "x7", "x8", "x9"]
+    path.write_text("".join(json.dumps({"prompt": text}) + "\n" for text in texts))
     return path

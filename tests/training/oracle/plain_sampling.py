@@ -1,7 +1,7 @@
 """Which tokens a run has to sample, written down a second time: numpy's streams and transformers' forward.
 
-A completion is not drawn anew, for rounding may move a token that lies on an edge.  Each of its tokens is looked up: the
-uniform that belongs to it has to fall between the cumulated probabilities before and after the token.
+A completion is not drawn anew, for rounding may move a token that lies on an edge.  Each of its tokens is looked up:
+the uniform that belongs to it has to fall between the cumulated probabilities before and after the token.
 """
 
 from __future__ import annotations

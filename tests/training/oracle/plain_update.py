@@ -1,14 +1,15 @@
 """What `morl.train` has to compute, written down a second time: plain PyTorch, float64, one completion at a time.
 
-Nothing of morl is imported.  A run supplies its completions, and with LoRA the initial values of its adapters; scores,
-log-probabilities, advantages, losses, gradients, AdamW and every metric are worked out here from the published formulas.
-AdamW is written out, because morl takes torch's.
+Nothing of morl is imported.  A run supplies its completions, and with LoRA the initial values of its adapters.
+Scores, log-probabilities, advantages, losses, gradients, AdamW and every metric are worked out here from the published
+formulas.  AdamW is written out, because morl takes torch's.
 """
 
 from __future__ import annotations
 
 import copy
 import math
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -70,81 +71,87 @@ def plain_run(
     for step, sampled in enumerate(rollouts):
         past.append(copy.deepcopy(model))
         groups = [group for group in sampled if not setup.dynamic or _varies(setup, group)]
-        rows = [(g, prompt, ids) for g, (prompt, completions) in enumerate(groups) for ids in completions]
-        scores, failed, dropped = _scores(setup, [ids for _, _, ids in rows])
-        group_of = torch.tensor([g for g, _, _ in rows])
+        rows = [(prompt, ids) for prompt, completions in groups for ids in completions]
+        group_of = torch.tensor([g for g, (_, completions) in enumerate(groups) for _ in completions])
+        scores, failed, dropped = _scores(setup, [ids for _, ids in rows])
         contributions = advantages(setup, scores, group_of)
         with torch.no_grad():
             sampler = past[max(step - setup.lag, 0)]
-            sampling = [logprobs(sampler, prompt, ids, setup.temperature)[0] for _, prompt, ids in rows]
+            rollout = [logprobs(sampler, *row, setup.temperature)[0] for row in rows]
             fresh = setup.recompute or setup.correction is not None
-            old = [logprobs(model, p, ids, setup.temperature)[0] for _, p, ids in rows] if fresh else sampling
-            far = [logprobs(reference, p, ids, setup.temperature)[0] for _, p, ids in rows]
+            old = [logprobs(model, *row, setup.temperature)[0] for row in rows] if fresh else rollout
+            far = [logprobs(reference, *row, setup.temperature)[0] for row in rows]
 
-        norms, total_loss, seen = [], 0.0, {}
         lr = setup.lr * rate_factor(setup, step)
+        losses, norms, seen = [], [], defaultdict(list)
         for epoch in range(setup.inner_epochs):
             for chosen in deal(setup, len(groups), step, epoch):
-                used = [b for b, (g, _, _) in enumerate(rows) if g in chosen and not dropped[b]]
-                loss = torch.zeros((), dtype=torch.float64)
+                used = [b for b in range(len(rows)) if int(group_of[b]) in chosen and not dropped[b]]
+                loss = sum(0.0 * weight.sum() for weight in trained.values())  # where every completion was dropped
                 for b in used:
-                    _, prompt, ids = rows[b]
-                    now, entropy = logprobs(model, prompt, ids, setup.temperature)
-                    advantage = contributions[b].sum()
-                    ratio = (now - old[b]).exp()
-                    bounded = torch.clip(ratio, 1 - setup.clip_low, 1 + setup.clip_high)
-                    token_loss = -torch.minimum(ratio * advantage, bounded * advantage)
-                    d = now - far[b]
-                    kl = d**2 / 2 if setup.kl_estimator == "k2" else torch.exp(-d) - 1 + d
-                    token_loss = token_loss + setup.kl_coef * kl
-                    figures = {
-                        "policy/clip_fraction": (bounded * advantage < ratio * advantage).double(),
-                        "policy/ratio": ratio,
-                        "policy/kl_old": ratio - 1 - ratio.log(),
-                        "policy/entropy": entropy,
-                    }
-                    if setup.kl_coef:
-                        figures["policy/kl_reference"] = kl
-                    if setup.correction is not None:
-                        factor, outside = importance(setup, old[b] - sampling[b])
-                        token_loss = token_loss * factor
-                        figures |= {"importance/mean": factor, "importance/bounded": outside.double()}
-                    lengths = [len(rows[other][2]) for other in used]
-                    loss = loss + token_loss.sum() / {
-                        "token-mean": sum(lengths),
-                        "sequence-mean": len(used) * len(ids),
-                        "dr-grpo": len(used) * setup.max_tokens,
-                    }[setup.aggregation]
-                    for name, values in figures.items():
-                        seen.setdefault(name, []).append(values.detach())
-                if used:
-                    gradients = torch.autograd.grad(loss, list(trained.values()))
-                else:
-                    gradients = [torch.zeros_like(weight) for weight in trained.values()]
-                norm = math.sqrt(sum(float(g.square().sum()) for g in gradients))
+                    now, entropy = logprobs(model, *rows[b], setup.temperature)
+                    values, figures = token_losses(setup, now, old[b], rollout[b], far[b], contributions[b].sum())
+                    loss = loss + values.sum() / divisor(setup, [len(rows[u][1]) for u in used], len(now))
+                    for name, figure in (figures | {"policy/entropy": entropy}).items():
+                        seen[name].append(figure.detach())
+                gradients = torch.autograd.grad(loss, list(trained.values()))
+                losses.append(loss.item())
+                norms.append(math.sqrt(sum(float(gradient.square().sum()) for gradient in gradients)))
                 updates += 1
-                _adamw(setup, trained, gradients, norm, moments, updates, lr)
-                norms.append(norm)
-                total_loss += loss.item()
-        lengths = torch.tensor([float(len(ids)) for _, _, ids in rows])
-        history.append({
-            "loss": total_loss / len(norms),
-            "optimizer/lr": lr,
-            "optimizer/grad_norm": sum(norms) / len(norms),
-            "rollout/lag": float(step - max(step - setup.lag, 0)),
-            "rollout/logprob_difference": 0.0,
-            **{name: float(torch.cat(values).mean()) for name, values in seen.items()},
-            **_reward_metrics(setup, scores, failed, group_of, contributions),
-            "completions/dropped": float(dropped.double().mean()),
-            "completions/length_mean": float(lengths.mean()),
-            "completions/length_max": float(lengths.max()),
-            "groups/kept": len(groups) / len(sampled),
-        })  # fmt: skip
+                _adamw(setup, trained, gradients, norms[-1], moments, updates, lr)
+        history.append(
+            {
+                "loss": sum(losses) / len(losses),
+                "optimizer/lr": lr,
+                "optimizer/grad_norm": sum(norms) / len(norms),
+                "rollout/lag": float(min(step, setup.lag)),
+                "rollout/logprob_difference": 0.0,
+                "groups/kept": len(groups) / len(sampled),
+                **{name: float(torch.cat(values).mean()) for name, values in seen.items()},
+                **_reward_metrics(setup, scores, failed, group_of, contributions),
+                **_completion_metrics(dropped, [len(ids) for _, ids in rows]),
+            }
+        )
     return {name: weight.detach().clone() for name, weight in trained.items()}, history
 
 
+def token_losses(
+    setup: Setup, now: Tensor, old: Tensor, rollout: Tensor, far: Tensor, advantage: Tensor
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Loss and figures of each token of one completion, from its log-probabilities under the four policies.
+
+    PPO's clipped surrogate (arXiv 1707.06347, eq. 7), KL k2 or k3 (http://joschu.net/blog/kl-approx.html), and the
+    importance factor old / rollout around both.
+    """
+    ratio, d = (now - old).exp(), now - far
+    bounded = torch.clip(ratio, 1 - setup.clip_low, 1 + setup.clip_high)
+    kl = d**2 / 2 if setup.kl_estimator == "k2" else torch.exp(-d) - 1 + d
+    losses = -torch.minimum(ratio * advantage, bounded * advantage) + setup.kl_coef * kl
+    figures = {
+        "policy/clip_fraction": (bounded * advantage < ratio * advantage).double(),
+        "policy/ratio": ratio,
+        "policy/kl_old": ratio - 1 - ratio.log(),
+    }
+    if setup.kl_coef:
+        figures["policy/kl_reference"] = kl
+    if setup.correction is not None:
+        factor, outside = importance(setup, old - rollout)
+        losses = losses * factor
+        figures |= {"importance/mean": factor, "importance/bounded": outside.double()}
+    return losses, figures
+
+
+def divisor(setup: Setup, lengths: Sequence[int], length: int) -> int:
+    """Of the loss of a completion, given the lengths of all completions of the optimizer step and its own."""
+    return {
+        "token-mean": sum(lengths),
+        "sequence-mean": len(lengths) * length,
+        "dr-grpo": len(lengths) * setup.max_tokens,
+    }[setup.aggregation]
+
+
 def logprobs(model: nn.Module, prompt: Sequence[int], ids: Sequence[int], temperature: float) -> tuple[Tensor, Tensor]:
-    """Log-probability of each token of one completion, and the entropy that it was drawn with: transformers' forward."""
+    """Log-probability of each token of a completion, and the entropy that it was drawn with: transformers' forward."""
     logits: Tensor = model(input_ids=torch.tensor([[*prompt, *ids]]), use_cache=False).logits[0, len(prompt) - 1 : -1]
     log = (logits.double() / temperature).log_softmax(-1)
     return log[torch.arange(len(ids)), torch.tensor(ids)], -(log.exp() * log).sum(-1)
@@ -294,6 +301,14 @@ def _reward_metrics(
         "advantage/std": float(values.square().mean().sqrt()),
         "advantage/max_abs": float(values.abs().max()),
         "groups/with_signal": float(alive.any(1).double().mean()),
+    }
+
+
+def _completion_metrics(dropped: Tensor, lengths: Sequence[int]) -> dict[str, float]:
+    return {
+        "completions/dropped": float(dropped.double().mean()),
+        "completions/length_mean": sum(lengths) / len(lengths),
+        "completions/length_max": float(max(lengths)),
     }
 
 

@@ -1,4 +1,4 @@
-"""A small run of `morl.train` that notes its completions; by itself a script, so that it can be run on two processes."""
+"""A small run of `morl.train` that notes its completions; also a script, so that it can be run on two processes."""
 
 from __future__ import annotations
 

@@ -15,10 +15,10 @@ from transformers import AutoModelForCausalLM
 CLOSE = 1e-5
 """Distance that is allowed, relative to the distance moved.
 
-morl computes in float32 and the plain rendering in float64, so what is seen is morl's rounding, up to 1e-6 here: storing
-the weights 12 times moves them by 3e-8 of their size each time, and they move by a third of it.  Adam divides by the
-size of a gradient, which would turn the rounding of a gradient near 0 into whole steps; `eps` is as large as the
-gradients are, so that it cannot.
+morl computes in float32 and the plain rendering in float64, so what is seen is morl's rounding, up to 1e-6 here:
+storing the weights 12 times moves them by 3e-8 of their size each time, and they move by a third of it.  Adam divides
+by the size of a gradient, which would turn the rounding of a gradient near 0 into whole steps; `eps` is as large as
+the gradients are, so that it cannot.
 """
 
 
@@ -28,22 +28,24 @@ def setup(weights=None, exceptions=None, **options):
 
 SETUPS = {
     "gdpo": setup(),
-    "whole-batch": setup(mini_batches=1, temperature=1.0, schedule="constant", warmup_steps=0, max_grad_norm=0.0, eps=0.1),
-    "grpo, k3": setup(estimator="grpo", aggregation="sequence-mean", kl_coef=0.3, schedule="cosine", warmup_steps=2),
+    "whole-batch": setup(
+        mini_batches=1, temperature=1.0, schedule="constant", warmup_steps=0, max_grad_norm=0.0, eps=0.1
+    ),
+    "grpo-k3": setup(estimator="grpo", aggregation="sequence-mean", kl_coef=0.3, schedule="cosine", warmup_steps=2),
     "k2": setup(kl_coef=0.5, kl_estimator="k2", aggregation="dr-grpo", estimator="grpo-no-std"),
-    "lora, k3": setup(lora_rank=2, kl_coef=0.5, aggregation="sequence-mean"),
+    "lora-k3": setup(lora_rank=2, kl_coef=0.5, aggregation="sequence-mean"),
     "recomputed": setup(recompute=True, aggregation="dr-grpo", weights={"first": 2.0, "second": -1.0}),
     "captured": setup(recompute=True, mini_batches=1, estimator="grpo"),
     "missing": setup(exceptions={"missing": 3, "failing": 5}),
-    "missing, grpo": setup(exceptions={"missing": 3, "failing": 5}, on_failure="zero", estimator="grpo"),
+    "missing-grpo": setup(exceptions={"missing": 3, "failing": 5}, on_failure="zero", estimator="grpo"),
     "dropped": setup(exceptions={"failing": 3}, on_failure="drop", aggregation="sequence-mean"),
-    "dropped, dr-grpo": setup(exceptions={"failing": 3}, on_failure="drop", aggregation="dr-grpo", estimator="grpo"),
+    "dropped-dr-grpo": setup(exceptions={"failing": 3}, on_failure="drop", aggregation="dr-grpo", estimator="grpo"),
     "dynamic": setup(dynamic=True, mini_batches=1),
     "lag": setup(lag=1, steps=4),
-    "lag, truncated": setup(lag=1, steps=4, correction="truncated", high=1.02),
-    "lag, masked": setup(lag=2, steps=4, correction="masked", low=0.97, high=1.05, mini_batches=1),
-    "lag, sequence": setup(lag=1, steps=4, correction="truncated", level="sequence", high=1.05, kl_coef=0.3),
-    "lag, lora": setup(lag=1, steps=4, correction="masked", level="sequence", low=0.9, high=1.1, lora_rank=2),
+    "lag-truncated": setup(lag=1, steps=4, correction="truncated", high=1.02),
+    "lag-masked": setup(lag=2, steps=4, correction="masked", low=0.97, high=1.05, mini_batches=1),
+    "lag-sequence": setup(lag=1, steps=4, correction="truncated", level="sequence", high=1.05, kl_coef=0.3),
+    "lag-lora": setup(lag=1, steps=4, correction="masked", level="sequence", low=0.9, high=1.1, lora_rank=2),
 }
 
 
@@ -75,9 +77,7 @@ def test_a_run_ends_where_the_plain_update_ends(name, small_model, few_prompts, 
     reached = weights_in(result.model, lora)
     moved = distance(initial, expected)
     assert moved > 0.1
-    apart = distance(expected, reached) / moved
-    print(f"apart {apart:.2e} moved {moved:.2f}")
-    assert apart < CLOSE
+    assert distance(expected, reached) < CLOSE * moved
     for row, figures in zip(rows_of(result), history, strict=True):
         logged = {metric: float(row[metric]) for metric in figures}
         assert logged == pytest.approx(figures, rel=1e-4, abs=1e-5)

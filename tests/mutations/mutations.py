@@ -1,0 +1,447 @@
+"""Faults that the tests have to see: one replacement of text in the package each, and the tests nearest to it.
+
+A text is looked for in the whole package and must stand there exactly once, so that a mutation neither knows in which
+module its line lives nor can go astray in silence when the line changes.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Mutation(NamedTuple):
+    """`old` becomes `new`; one of `tests` must fail."""
+
+    name: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
+
+
+ORACLE = "tests/training/oracle"
+
+
+def update(*setups: str) -> tuple[str, ...]:
+    """Runs beside the plain rendering of the update."""
+    return tuple(f"{ORACLE}/test_update.py::test_a_run_ends_where_the_plain_update_ends[{setup}]" for setup in setups)
+
+
+def two(setup: str) -> tuple[str, ...]:
+    """Runs on two processes beside the plain rendering of the update."""
+    return (f"{ORACLE}/test_two_processes.py::test_two_processes_end_where_the_plain_update_ends[{setup}]",)
+
+
+SAMPLES = (f"{ORACLE}/test_sampling.py::test_training_samples_come_from_the_streams_of_their_prompts[all]",)
+BOTH_CUTS = (f"{ORACLE}/test_sampling.py::test_training_samples_come_from_the_streams_of_their_prompts[both]",)
+EVALUATION = (f"{ORACLE}/test_sampling.py::test_evaluation_samples_have_seeds_of_their_own[1.3]",)
+COLLECT = "tests/training/test_collect.py"
+
+MUTATIONS = (
+    # The loss of a token
+    Mutation(
+        "the clip's bounds are swapped",
+        "ratio.clamp(1 - self.clip_low, 1 + self.clip_high)",
+        "ratio.clamp(1 - self.clip_high, 1 + self.clip_low)",
+        update("gdpo"),
+    ),
+    Mutation(
+        "the greater surrogate in place of the smaller",
+        "-torch.minimum(ratio * advantages, clipped * advantages)",
+        "-torch.maximum(ratio * advantages, clipped * advantages)",
+        update("gdpo"),
+    ),
+    Mutation(
+        "the metric clip_fraction counts ratios out of range",
+        "(clipped * advantages < ratio * advantages).float()",
+        "(clipped != ratio).float()",
+        update("gdpo"),
+    ),
+    Mutation(
+        "the metric kl_old is taken from the wrong side",
+        'kl_divergence(batch.old_logprobs_T, batch.policy_logprobs_T.detach(), "k3")',
+        'kl_divergence(batch.policy_logprobs_T.detach(), batch.old_logprobs_T, "k3")',
+        update("gdpo"),
+    ),
+    Mutation(
+        "the strength of the KL term is ignored",
+        "losses = losses + self.kl_coef * kl",
+        "losses = losses + kl",
+        update("grpo-k3"),
+    ),
+    Mutation(
+        "the metric kl_reference bears the strength of the term",
+        'metrics["kl_reference"] = kl.detach()',
+        'metrics["kl_reference"] = self.kl_coef * kl.detach()',
+        update("grpo-k3"),
+    ),
+    Mutation(
+        "k3 is taken from the wrong side",
+        "(-difference).expm1() + difference",
+        "difference.expm1() - difference",
+        update("grpo-k3"),
+    ),
+    Mutation("k2 is not halved", "difference.square() / 2", "difference.square()", update("k2")),
+    # Aggregation
+    Mutation(
+        "token-mean divides by the number of completions",
+        "torch.ones_like(lengths) / lengths.sum().clamp(min=1)",
+        "torch.ones_like(lengths) / len(lengths)",
+        update("gdpo"),
+    ),
+    Mutation(
+        "sequence-mean divides by the mean length",
+        "(lengths > 0) / (lengths.clamp(min=1) *",
+        "(lengths > 0) / (lengths.mean().clamp(min=1) *",
+        update("grpo-k3"),
+    ),
+    Mutation(
+        "dr-grpo divides by the longest completion",
+        "(max(len(lengths), 1) * max_tokens)",
+        "(max(len(lengths), 1) * (lengths.max() - 1))",
+        update("k2"),
+    ),
+    # Importance correction
+    Mutation(
+        "the importance factor is not applied",
+        "weighted = weighted * importance_T",
+        "weighted = weighted * 1.0",
+        update("lag-truncated"),
+    ),
+    Mutation(
+        "the importance ratio is inverted",
+        "(old_logprobs_BT.double() - rollout_logprobs_BT.double())",
+        "(rollout_logprobs_BT.double() - old_logprobs_BT.double())",
+        update("lag-truncated"),
+    ),
+    Mutation(
+        "truncation does not truncate",
+        "ratio > high, ratio.clamp(max=high)",
+        "ratio > high, ratio",
+        update("lag-truncated"),
+    ),
+    Mutation(
+        "the lower bound of the mask is ignored",
+        "bounded = (ratio < low) | (ratio > high)",
+        "bounded = ratio > high",
+        update("lag-masked"),
+    ),
+    Mutation(
+        "a sequence's ratio is that of its tokens",
+        'if level == "sequence":',
+        'if level == "never":',
+        update("lag-sequence"),
+    ),
+    Mutation(
+        "rollout log-probabilities in place of old ones",
+        "old_logprobs_T=flat(logprobs.old_BT)",
+        "old_logprobs_T=flat(rollouts.rollout_logprobs_BT)",
+        update("lag-truncated"),
+    ),
+    # The update
+    Mutation(
+        "training at temperature 1",
+        "out = self.policy(_plan(self.policy, rollouts, run, self.temperature), entropy=True)",
+        "out = self.policy(_plan(self.policy, rollouts, run, 1.0), entropy=True)",
+        update("gdpo"),
+    ),
+    Mutation(
+        "old log-probabilities at temperature 1",
+        "logprobs_T = policy(_plan(policy, rollouts, run, temperature)).logprobs_T",
+        "logprobs_T = policy(_plan(policy, rollouts, run, 1.0)).logprobs_T",
+        update("recomputed"),
+    ),
+    Mutation(
+        "captured log-probabilities follow the update",
+        "if logprobs.capture and version is not None:",
+        "if logprobs.capture:",
+        update("captured"),
+    ),
+    Mutation(
+        "log-probabilities are not recomputed",
+        "recompute = training.recompute_logprobs or self.updater.importance is not None",
+        "recompute = training.recompute_logprobs",
+        update("lag-truncated"),
+    ),
+    Mutation(
+        "advantages of the first rows of the batch for every micro-batch",
+        "_advantages(experience.advantages, rows, mask)",
+        "_advantages(experience.advantages, torch.arange(len(rows)), mask)",
+        update("gdpo"),
+    ),
+    Mutation(
+        "advantages by place in the rank's own batch",
+        "_advantages(experience.advantages, rows, mask)",
+        "_advantages(experience.advantages, run, mask)",
+        two("ddp"),
+    ),
+    Mutation(
+        "weights by place in the rank's own batch",
+        "weighted = losses.values_T * spread(weights_B[rows])",
+        "weighted = losses.values_T * spread(weights_B[run])",
+        two("ddp"),
+    ),
+    Mutation(
+        "the factor of the number of ranks is dropped, DDP",
+        "manual_backward(loss * exchange.size)",
+        "manual_backward(loss)",
+        two("ddp"),
+    ),
+    Mutation(
+        "the factor of the number of ranks is dropped, FSDP2",
+        "manual_backward(loss * exchange.size)",
+        "manual_backward(loss)",
+        two("fsdp2"),
+    ),
+    Mutation(
+        "gradients are exchanged after the first micro-batch",
+        "with sync(number + 1 == passes):",
+        "with sync(number == 0):",
+        two("ddp"),
+    ),
+    Mutation("gradients pile up", "optimizer.zero_grad()", "pass", update("gdpo")),
+    Mutation("one epoch only", "for epoch in range(training.inner_epochs):", "for epoch in range(1):", update("gdpo")),
+    Mutation(
+        "the same mini-batches in every epoch",
+        "seeds.derive(seed, seeds.MINI_BATCHES, step, epoch)",
+        "seeds.derive(seed, seeds.MINI_BATCHES, step, 0)",
+        update("gdpo"),
+    ),
+    Mutation(
+        "the reference is the policy itself, full",
+        "return self._logprobs(self._reference[0], experience)",
+        "return self._logprobs(self.policy, experience)",
+        update("grpo-k3"),
+    ),
+    Mutation(
+        "the reference is the policy itself, LoRA",
+        "with self.policy.model.disable_adapter():",
+        "if True:",
+        update("lora-k3"),
+    ),
+    Mutation("LoRA's alpha is ignored", '"lora_alpha": lora.alpha,', '"lora_alpha": lora.rank,', update("lora-k3")),
+    Mutation(
+        "the gradient forgets the temperature",
+        "grad_T = grad_T / ctx.temperature",
+        "grad_T = grad_T / 1.0",
+        update("gdpo"),
+    ),
+    # Optimizer and schedule
+    Mutation("weight decay is ignored", "weight_decay=options.weight_decay", "weight_decay=0.0", update("gdpo")),
+    Mutation("betas are swapped", "betas=options.betas", "betas=options.betas[::-1]", update("gdpo")),
+    Mutation("eps is ignored", "eps=options.eps", "eps=1e-8", update("gdpo")),
+    Mutation(
+        "gradients are not clipped",
+        "limit = self.config.optimizer.max_grad_norm or math.inf",
+        "limit = math.inf",
+        update("gdpo"),
+    ),
+    Mutation(
+        "max_grad_norm 0 stops the run",
+        "limit = self.config.optimizer.max_grad_norm or math.inf",
+        "limit = self.config.optimizer.max_grad_norm",
+        update("whole-batch"),
+    ),
+    Mutation("warm-up is off by one", "return (step + 1) / (warmup + 1)", "return (step + 1) / warmup", update("gdpo")),
+    Mutation("the schedule is off by one", "done = (step - warmup) /", "done = (step - warmup + 1) /", update("gdpo")),
+    Mutation(
+        "cosine falls from the start",
+        "math.cos(math.pi * min(done, 1.0))) / 2",
+        "math.cos(math.pi * min(done, 1.0))) / 2 - done / 9",
+        update("grpo-k3"),
+    ),
+    Mutation("the schedule stands still", "        scheduler.step()\n", "", update("gdpo")),
+    # What is sampled, and with which weights
+    Mutation(
+        "samples depend on the place in the step",
+        "seeds.derive(self.seed, seeds.ROLLOUT, place) for place in places]",
+        "seeds.derive(self.seed, seeds.ROLLOUT, place - position) for place in places]",
+        SAMPLES,
+    ),
+    Mutation(
+        "all members of a group have one stream",
+        "keys = [(seeds[prompt], member) for prompt, member in wave]",
+        "keys = [(seeds[prompt], 0) for prompt, member in wave]",
+        SAMPLES,
+    ),
+    Mutation(
+        "sampling at temperature 1",
+        "(logits_NV if sampling.temperature == 1.0 else logits_NV / sampling.temperature).softmax(-1)",
+        "logits_NV.softmax(-1)",
+        SAMPLES,
+    ),
+    Mutation(
+        "the token that crosses top_p is cut",
+        "before_NM = probs_NM.cumsum(-1) - probs_NM",
+        "before_NM = probs_NM.cumsum(-1)",
+        BOTH_CUTS,
+    ),
+    Mutation("stop strings are ignored", "if stops is not None:", "if False:", SAMPLES),
+    Mutation(
+        "end-of-sequence tokens are ignored", "ended_N = torch.isin(tokens_N, ends)", "ended_N = tokens_N < 0", SAMPLES
+    ),
+    Mutation(
+        "prompts are not shuffled",
+        "order = _permutation(seed, epoch, size) if shuffle else np.arange(size)",
+        "order = np.arange(size)",
+        SAMPLES,
+    ),
+    Mutation(
+        "every epoch has the order of the first",
+        "order = _permutation(seed, epoch, size) if shuffle",
+        "order = _permutation(seed, 0, size) if shuffle",
+        SAMPLES,
+    ),
+    Mutation(
+        "a lagging sampler keeps the first weights",
+        "copy_weights(weights.pop(), self._copy.model)",
+        "weights.pop()",
+        update("lag"),
+    ),
+    Mutation(
+        "evaluation seeds are all equal",
+        "seeds.derive(config.seed, seeds.EVALUATION, row)",
+        "seeds.derive(config.seed, seeds.EVALUATION, 0)",
+        EVALUATION,
+    ),
+    Mutation(
+        "evaluation draws from the streams of training",
+        "seeds.derive(config.seed, seeds.EVALUATION, row)",
+        "seeds.derive(config.seed, seeds.ROLLOUT, row)",
+        EVALUATION,
+    ),
+    Mutation(
+        "evaluation at the temperature of training",
+        "return config.sampling if temperature is None else evolve(config.sampling, temperature=temperature)",
+        "return config.sampling",
+        EVALUATION,
+    ),
+    Mutation(
+        "evaluation takes a missing reward for 0", "values_BK.nanmean(0)", "values_BK.nan_to_num().mean(0)", EVALUATION
+    ),
+    # Collection
+    Mutation(
+        "a dropped completion's other rewards are kept",
+        "~scores.values_BK.isnan() & ~scores.dropped_B[:, None]",
+        "~scores.values_BK.isnan()",
+        update("dropped"),
+    ),
+    Mutation(
+        "a dropped completion stays in the loss",
+        " & ~experience.scores.dropped_B",
+        "",
+        update("dropped"),
+    ),
+    Mutation(
+        "a failure counts 0 under every policy",
+        'substitute = 0.0 if entry.on_failure == "zero" else torch.nan',
+        "substitute = 0.0",
+        update("missing"),
+    ),
+    Mutation(
+        "a failure under zero is missing",
+        'substitute = 0.0 if entry.on_failure == "zero" else torch.nan',
+        "substitute = torch.nan",
+        update("missing-grpo"),
+    ),
+    Mutation("every failure drops its completion", 'if entry.on_failure == "drop":', "if failures:", update("missing")),
+    Mutation(
+        "groups without signal are kept",
+        "kept_P = wanted_P & self._with_signal(scores) if self.rounds else wanted_P",
+        "kept_P = wanted_P",
+        update("dynamic"),
+    ),
+    Mutation(
+        "groups whose rewards cancel are dropped",
+        "return (contributions != 0).any(1).view(-1, self.group_size).any(1)",
+        "return (contributions.sum(1) != 0).view(-1, self.group_size).any(1)",
+        (f"{COLLECT}::test_groups_whose_rewards_cancel_in_the_sum_are_kept",),
+    ),
+    Mutation(
+        "prompts of replaced groups come again",
+        "consumed_prompts=sampled,",
+        "consumed_prompts=self.prompts_per_step,",
+        (f"{COLLECT}::test_dead_groups_are_replaced_from_the_stream_of_prompts",),
+    ),
+    Mutation(
+        "a rank takes the rows of the first",
+        "start = base + sum(rank_sizes[number] for rank_sizes in sizes[: exchange.rank])",
+        "start = base",
+        two("ddp"),
+    ),
+    Mutation(
+        "a rank sees its own scores only",
+        "return BatchScores.concatenate(exchange.gather(local))",
+        "return BatchScores.concatenate([local] * exchange.size)",
+        two("ddp"),
+    ),
+    # Estimators
+    Mutation(
+        "gdpo ignores the weights", "terms_BK = scores_BK.mul_(weights_K)", "terms_BK = scores_BK", update("gdpo")
+    ),
+    Mutation(
+        "gdpo leaves out the batch normalisation",
+        "totals_B, terms_BK = totals_B / scale, terms_BK.div_(scale)",
+        "pass",
+        update("gdpo"),
+    ),
+    Mutation(
+        "gdpo divides by n in place of n - 1",
+        "std_PK = parts.std(groups, self.ddof)",
+        "std_PK = parts.std(groups, 0)",
+        update("missing"),
+    ),
+    Mutation(
+        "grpo leaves out the standard deviation",
+        "over_B = groups.rows(divisor(std_P, eps_P))",
+        "over_B = groups.rows(torch.ones_like(std_P))",
+        update("grpo-k3"),
+    ),
+    Mutation(
+        "a missing reward counts in the mean of its group",
+        "number_PK = groups.number(~dead_BK)",
+        "number_PK = groups.number(dead_BK | True)",
+        update("missing"),
+    ),
+    Mutation(
+        "a condition must be exceeded in place of reached",
+        "rewards.values_BK[:, on] >= threshold",
+        "rewards.values_BK[:, on] > threshold",
+        ("tests/advantage/test_conditioned.py",),
+    ),
+    # Metrics
+    Mutation(
+        "the loss is logged as a sum over optimizer steps",
+        'totals.pop("loss", 0.0) / len(norms)',
+        'totals.pop("loss", 0.0)',
+        update("gdpo"),
+    ),
+    Mutation("the last gradient norm is logged for the mean", "sum(norms) / len(norms)", "norms[-1]", update("gdpo")),
+    Mutation(
+        "entropy with the wrong sign",
+        "total.log().squeeze(-1) - expected",
+        "total.log().squeeze(-1) + expected",
+        update("gdpo"),
+    ),
+    Mutation(
+        "the standard deviation of a reward divides by n",
+        "float(present.std())",
+        "float(present.std(correction=0))",
+        update("gdpo"),
+    ),
+    Mutation(
+        "dead groups are counted as living",
+        "1 - _share_with_spread(",
+        "_share_with_spread(",
+        update("missing"),
+    ),
+)
+
+SHORT = (
+    "training at temperature 1",
+    "betas are swapped",
+    "the reference is the policy itself, full",
+    "the importance factor is not applied",
+    "a dropped completion's other rewards are kept",
+    "evaluation seeds are all equal",
+)
+"""Names of those that `make test` applies."""
