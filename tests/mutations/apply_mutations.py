@@ -25,7 +25,7 @@ from pathlib import Path
 from mutations import MUTATIONS, Mutation
 
 ROOT = Path(__file__).resolve().parents[2]
-HEAVY = ("torch", "transformers", "lightning.pytorch", "peft", "datasets", "hypothesis", "pytest")
+HEAVY = ("torch", "transformers", "lightning.pytorch", "peft", "datasets")
 """What every test imports: loaded once, and inherited by the process of each mutation."""
 VERDICTS = {0: "SURVIVED", 1: "killed"}
 

@@ -244,9 +244,9 @@ MUTATIONS = (
     Mutation("warm-up is off by one", "return (step + 1) / (warmup + 1)", "return (step + 1) / warmup", update("gdpo")),
     Mutation("the schedule is off by one", "done = (step - warmup) /", "done = (step - warmup + 1) /", update("gdpo")),
     Mutation(
-        "cosine falls from the start",
-        "math.cos(math.pi * min(done, 1.0))) / 2",
-        "math.cos(math.pi * min(done, 1.0))) / 2 - done / 9",
+        "cosine is a quarter of a wave",
+        "(1 + math.cos(math.pi * min(done, 1.0))) / 2",
+        "math.cos(math.pi / 2 * min(done, 1.0))",
         update("grpo-k3"),
     ),
     Mutation("the schedule stands still", "        scheduler.step()\n", "", update("gdpo")),

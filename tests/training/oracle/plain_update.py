@@ -54,7 +54,7 @@ class Setup:
     betas: tuple[float, float] = (0.7, 0.9)
     eps: float = 0.03
     weight_decay: float = 0.5
-    max_grad_norm: float = 0.3
+    max_grad_norm: float = 0.6
     schedule: str = "linear"
     warmup_steps: int = 1
     steps: int = 3

@@ -31,12 +31,12 @@ SETUPS = {
     "whole-batch": setup(
         mini_batches=1, temperature=1.0, schedule="constant", warmup_steps=0, max_grad_norm=0.0, eps=0.1
     ),
-    "grpo-k3": setup(estimator="grpo", aggregation="sequence-mean", kl_coef=0.3, schedule="cosine", warmup_steps=2),
+    "grpo-k3": setup(estimator="grpo", aggregation="sequence-mean", kl_coef=0.3, schedule="cosine"),
     "k2": setup(kl_coef=0.5, kl_estimator="k2", aggregation="dr-grpo", estimator="grpo-no-std"),
     "lora-k3": setup(lora_rank=2, kl_coef=0.5, aggregation="sequence-mean"),
     "recomputed": setup(recompute=True, aggregation="dr-grpo", weights={"first": 2.0, "second": -1.0}),
     "captured": setup(recompute=True, mini_batches=1, estimator="grpo"),
-    "missing": setup(exceptions={"missing": 3, "failing": 5}),
+    "missing": setup(exceptions={"missing": 3, "failing": 5}, warmup_steps=2),
     "missing-grpo": setup(exceptions={"missing": 3, "failing": 5}, on_failure="zero", estimator="grpo"),
     "dropped": setup(exceptions={"failing": 3}, on_failure="drop", aggregation="sequence-mean"),
     "dropped-dr-grpo": setup(exceptions={"failing": 3}, on_failure="drop", aggregation="dr-grpo", estimator="grpo"),
