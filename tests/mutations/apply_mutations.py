@@ -1,7 +1,7 @@
 """Applies mutations to copies of the package, one at a time, and tells which of them the tests see.
 
-    python tests/mutations/apply_mutations.py                     all of them, after the same tests passed without any
-    python tests/mutations/apply_mutations.py "betas are swapped" this one, without that check
+    python tests/mutations/apply_mutations.py                      all of them, after the same tests passed without any
+    python tests/mutations/apply_mutations.py "betas are swapped"  this one, without that check
 
 Ends with 0 if every mutation is killed, else with 1.
 """

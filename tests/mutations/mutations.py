@@ -430,8 +430,8 @@ MUTATIONS = (
     ),
     Mutation(
         "dead groups are counted as living",
-        "1 - _share_with_spread(",
-        "_share_with_spread(",
+        "1 - _share_that_varies(",
+        "_share_that_varies(",
         update("missing"),
     ),
 )
