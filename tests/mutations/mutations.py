@@ -353,14 +353,14 @@ MUTATIONS = (
     Mutation(
         "groups whose rewards cancel are dropped",
         "return (contributions != 0).any(1).view(-1, self.group_size).any(1)",
-        "return (contributions.sum(1) != 0).view(-1, self.group_size).any(1)",
+        "return (contributions.sum(1).abs() > 1e-9).view(-1, self.group_size).any(1)",
         (f"{COLLECT}::test_groups_whose_rewards_cancel_in_the_sum_are_kept",),
     ),
     Mutation(
         "prompts of replaced groups come again",
         "consumed_prompts=sampled,",
         "consumed_prompts=self.prompts_per_step,",
-        (f"{COLLECT}::test_dead_groups_are_replaced_from_the_stream_of_prompts",),
+        (f"{ORACLE}/test_sampling.py::test_groups_are_replaced_by_the_next_prompts_of_the_stream",),
     ),
     Mutation(
         "a rank takes the rows of the first",

@@ -22,10 +22,10 @@ STOP = ("e", "t", " ", "s", "12")
 
 
 class TokenReward:
-    """A reward of the token ids alone, missing and failing for some; notes what it was shown."""
+    """A reward of the token ids alone, missing, failing or rarely earned as asked; notes what it was shown."""
 
-    def __init__(self, modulus: int, *, missing: int = 0, failing: int = 0) -> None:
-        self.modulus, self.missing, self.failing = modulus, missing, failing
+    def __init__(self, modulus: int, *, missing: int = 0, failing: int = 0, rare: int = 0) -> None:
+        self.modulus, self.missing, self.failing, self.rare = modulus, missing, failing, rare
         self.seen: list[Completion] = []
 
     def of(self, ids: Sequence[int]) -> float | str | None:
@@ -34,6 +34,8 @@ class TokenReward:
             return FAILED
         if self.missing and total % self.missing == 0:
             return None
+        if self.rare:
+            return float(total % (self.rare + self.modulus) == 0)
         return float(total % self.modulus) / 2
 
     def score(self, completions: Sequence[Completion]) -> list[Any]:
@@ -42,9 +44,9 @@ class TokenReward:
         return [ValueError("no score") if score == FAILED else score for score in scores]
 
 
-def rewards_of(**exceptions: int) -> dict[str, TokenReward]:
+def rewards_of(*, rare: int = 0, **exceptions: int) -> dict[str, TokenReward]:
     """Two rewards, the first of them with these exceptions."""
-    return {"first": TokenReward(3, **exceptions), "second": TokenReward(4)}
+    return {"first": TokenReward(3, rare=rare, **exceptions), "second": TokenReward(4, rare=rare)}
 
 
 class Recorder:

@@ -32,14 +32,25 @@ def test_training_samples_come_from_the_streams_of_their_prompts(cut, small_mode
     _, rollouts = recorded_train(config, rewards, {}, "abstain")
     model, tokenizer = plain_model(small_model), AutoTokenizer.from_pretrained(small_model)
     prompts = texts(few_prompts)
-    for step, groups in enumerate(rollouts):
-        assert [len(ids) for _, ids in groups] == [GROUP] * PROMPTS
-        for place, (prompt, completions) in enumerate(groups, start=step * PROMPTS):
-            assert prompt == tokenizer(prompts[prompt_row(plain.seed, place, len(prompts))])["input_ids"]
-            for member, ids in enumerate(completions):
-                uniforms = training_uniforms(plain.seed, place, member, len(ids))
-                assert max(misses(model, prompt, ids, uniforms, temperature=0.7, **cut)) < ROUNDING
-                assert ends_well(tokenizer, ids, STOP, plain.max_tokens)
+    assert [len(groups) for groups in rollouts] == [PROMPTS] * plain.steps
+    for place, (prompt, completions) in enumerate(group for groups in rollouts for group in groups):
+        assert prompt == tokenizer(prompts[prompt_row(plain.seed, place, len(prompts))])["input_ids"]
+        assert len(completions) == GROUP
+        for member, ids in enumerate(completions):
+            uniforms = training_uniforms(plain.seed, place, member, len(ids))
+            assert max(misses(model, prompt, ids, uniforms, temperature=0.7, **cut)) < ROUNDING
+            assert ends_well(tokenizer, ids, STOP, plain.max_tokens)
+
+
+def test_groups_are_replaced_by_the_next_prompts_of_the_stream(small_model, few_prompts, tmp_path):
+    plain = Setup(lr=0.0, dynamic=True, mini_batches=1)
+    config = config_of(plain, small_model, few_prompts, tmp_path / "run")
+    _, rollouts = recorded_train(config, rewards_of(rare=4), {}, "abstain")
+    tokenizer, prompts = AutoTokenizer.from_pretrained(small_model), texts(few_prompts)
+    assert max(len(groups) for groups in rollouts[:-1]) > PROMPTS, "a step before the last has replaced a group"
+    seen = [prompt for groups in rollouts for prompt, _ in groups]
+    rows = [prompt_row(plain.seed, place, len(prompts)) for place in range(len(seen))]
+    assert seen == [tokenizer(prompts[row])["input_ids"] for row in rows]
 
 
 def test_training_samples_come_from_the_weights_of_their_step(small_model, few_prompts, tmp_path):

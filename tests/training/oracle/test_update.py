@@ -40,7 +40,7 @@ SETUPS = {
     "missing-grpo": setup(exceptions={"missing": 3, "failing": 5}, on_failure="zero", estimator="grpo"),
     "dropped": setup(exceptions={"failing": 3}, on_failure="drop", aggregation="sequence-mean"),
     "dropped-dr-grpo": setup(exceptions={"failing": 3}, on_failure="drop", aggregation="dr-grpo", estimator="grpo"),
-    "dynamic": setup(dynamic=True, mini_batches=1),
+    "dynamic": setup(exceptions={"rare": 4}, dynamic=True, mini_batches=1),
     "lag": setup(lag=1, steps=4),
     "lag-truncated": setup(lag=1, steps=4, correction="truncated", high=1.02),
     "lag-masked": setup(lag=2, steps=4, correction="masked", low=0.97, high=1.05, mini_batches=1),
@@ -80,4 +80,4 @@ def test_a_run_ends_where_the_plain_update_ends(name, small_model, few_prompts, 
     assert distance(expected, reached) < CLOSE * moved
     for row, figures in zip(rows_of(result), history, strict=True):
         logged = {metric: float(row[metric]) for metric in figures}
-        assert logged == pytest.approx(figures, rel=1e-4, abs=1e-5)
+        assert logged == pytest.approx(figures, rel=1e-4, abs=1e-5, nan_ok=True)
