@@ -198,7 +198,7 @@ MUTATIONS = (
         "with sync(number == 0):",
         two("ddp"),
     ),
-    Mutation("gradients pile up", "optimizer.zero_grad()", "pass", update("gdpo")),
+    Mutation("gradients pile up", "                optimizer.zero_grad()\n", "", update("gdpo")),
     Mutation("one epoch only", "for epoch in range(training.inner_epochs):", "for epoch in range(1):", update("gdpo")),
     Mutation(
         "the same mini-batches in every epoch",
@@ -208,13 +208,13 @@ MUTATIONS = (
     ),
     Mutation(
         "the reference is the policy itself, full",
-        "return self._logprobs(self._reference[0], experience)",
-        "return self._logprobs(self.policy, experience)",
+        "policy if lora else copy.deepcopy(policy).requires_grad_(False).eval()",
+        "policy",
         update("grpo-k3"),
     ),
     Mutation(
         "the reference is the policy itself, LoRA",
-        "with self.policy.model.disable_adapter():",
+        "with self._policy.model.disable_adapter():",
         "if True:",
         update("lora-k3"),
     ),
@@ -226,9 +226,9 @@ MUTATIONS = (
         update("gdpo"),
     ),
     # Optimizer and schedule
-    Mutation("weight decay is ignored", "weight_decay=options.weight_decay", "weight_decay=0.0", update("gdpo")),
-    Mutation("betas are swapped", "betas=options.betas", "betas=options.betas[::-1]", update("gdpo")),
-    Mutation("eps is ignored", "eps=options.eps", "eps=1e-8", update("gdpo")),
+    Mutation("weight decay is ignored", "weight_decay=self.weight_decay", "weight_decay=0.0", update("gdpo")),
+    Mutation("betas are swapped", "betas=self.betas", "betas=self.betas[::-1]", update("gdpo")),
+    Mutation("eps is ignored", "eps=self.eps,", "eps=1e-8,", update("gdpo")),
     Mutation(
         "gradients are not clipped",
         "limit = self.config.optimizer.max_grad_norm or math.inf",
@@ -242,11 +242,16 @@ MUTATIONS = (
         update("whole-batch"),
     ),
     Mutation("warm-up is off by one", "return (step + 1) / (warmup + 1)", "return (step + 1) / warmup", update("gdpo")),
-    Mutation("the schedule is off by one", "done = (step - warmup) /", "done = (step - warmup + 1) /", update("gdpo")),
+    Mutation(
+        "the schedule is off by one",
+        "return _asked(schedule, step - warmup,",
+        "return _asked(schedule, step - warmup + 1,",
+        update("gdpo"),
+    ),
     Mutation(
         "cosine is a quarter of a wave",
-        "(1 + math.cos(math.pi * min(done, 1.0))) / 2",
-        "math.cos(math.pi / 2 * min(done, 1.0))",
+        "(1 + math.cos(math.pi * min(step / max(steps, 1), 1.0))) / 2",
+        "math.cos(math.pi / 2 * min(step / max(steps, 1), 1.0))",
         update("grpo-k3"),
     ),
     Mutation("the schedule stands still", "        scheduler.step()\n", "", update("gdpo")),
@@ -346,14 +351,14 @@ MUTATIONS = (
     Mutation("every failure drops its completion", 'if entry.on_failure == "drop":', "if failures:", update("missing")),
     Mutation(
         "groups without signal are kept",
-        "kept_P = wanted_P & self._with_signal(scores) if self.rounds else wanted_P",
+        "kept_P = wanted_P & self._with_signal(scores, step) if self.rounds else wanted_P",
         "kept_P = wanted_P",
         update("dynamic"),
     ),
     Mutation(
         "groups whose rewards cancel are dropped",
-        "return (contributions != 0).any(1).view(-1, self.group_size).any(1)",
-        "return (contributions.sum(1).abs() > 1e-9).view(-1, self.group_size).any(1)",
+        "return ((high_PK > low_PK) & weighted_PK).any(1)",
+        "return groups.max((values_BK * weights).sum(1)) > groups.min((values_BK * weights).sum(1))",
         (f"{COLLECT}::test_groups_whose_rewards_cancel_in_the_sum_are_kept",),
     ),
     Mutation(
@@ -375,9 +380,7 @@ MUTATIONS = (
         two("ddp"),
     ),
     # Estimators
-    Mutation(
-        "gdpo ignores the weights", "terms_BK = scores_BK.mul_(weights_K)", "terms_BK = scores_BK", update("gdpo")
-    ),
+    Mutation("gdpo ignores the weights", "terms_BK = scores_BK.mul_(weights)", "terms_BK = scores_BK", update("gdpo")),
     Mutation(
         "gdpo leaves out the batch normalisation",
         "totals_B, terms_BK = totals_B / scale, terms_BK.div_(scale)",
