@@ -22,7 +22,7 @@ sys.exit(apply_mutations.main(["harmless"]))
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     """In a process of its own, for this one has imported the package as it is."""
-    return subprocess.run([sys.executable, *arguments], cwd=FOLDER, capture_output=True, text=True, timeout=280)
+    return subprocess.run([sys.executable, *arguments], cwd=FOLDER, capture_output=True, text=True, timeout=1000)
 
 
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=[mutation.name for mutation in MUTATIONS])
