@@ -36,7 +36,7 @@ commands:
   train CONFIG [--section.key=value ...]    train a policy as the YAML file CONFIG says; of several, later ones win
   train CONFIG --print_config               print the resolved config and stop
   train CONFIG --help                       every setting, with the options of the parts that CONFIG names
-  resume FOLDER [--section.key=value ...]   go on with the run in FOLDER from its newest checkpoint
+  resume FOLDER [--section.key=value ...]   resume the run in FOLDER from its newest checkpoint
   compare CONFIG [options] [--section...]   train a grid of arms, settings and seeds, and report what differs
   evaluate CONFIG MODEL [options]           score a model on the held-out prompts of CONFIG, with confidence intervals
   plugins                                   what is installed, what it offers, what failed to load and why

@@ -22,9 +22,9 @@ def count_distinct_groups(
 ) -> int:
     """Number of distinct advantage groups over all assignments of reward values to one group.
 
-    Every multiset of completions is a group of ONE batch, so that a single call does it; an estimator's batch step is
-    applied to that batch.  Order adds nothing that has to be tried: an estimator that passes the laws of
-    `morl.testing` permutes its answer as the completions are permuted, so the ordered groups are the arrangements of
+    Every multiset of completions is a group of ONE batch, so that a single call does it; an estimator's batch
+    normalisation is applied to that batch.  Order adds nothing that has to be tried: an estimator that passes the laws
+    of `morl.testing` permutes its answer as the completions are permuted, so the ordered groups are the arrangements of
     the unordered ones.
 
     Args:

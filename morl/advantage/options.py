@@ -19,11 +19,11 @@ def check_eps(instance: object, attribute: Attribute[Any], value: object) -> Non
 
 
 def check_ddof(instance: object, attribute: Attribute[Any], value: object) -> None:
-    """`ddof` is 1 (sample deviation) or 0 (population deviation)."""
+    """`ddof` is 1 (sample standard deviation) or 0 (that of the population)."""
     if isinstance(value, bool) or value not in (0, 1):
         raise ConfigError(
-            f"ddof of {type(instance).__name__} must be 1 (sample deviation, the paper's) or 0 (population deviation);"
-            f" got {value!r}"
+            f"ddof of {type(instance).__name__} must be 1 (sample standard deviation, the paper's) or 0 (that of"
+            f" the population); got {value!r}"
         )
 
 

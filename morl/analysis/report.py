@@ -17,7 +17,7 @@ from morl.errors import ConfigError
 PAGE = "report.html"
 RESULTS = "results.json"
 _MOST_SENTENCES = 30
-"""Comparisons that are told in sentences; more than that only a table can hold."""
+"""Comparisons that are written as sentences; more than that only a table can hold."""
 
 
 def write_report(

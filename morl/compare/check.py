@@ -1,4 +1,4 @@
-"""Checks every cell before the first one runs: a slip in the last arm should not show after an hour."""
+"""Checks every cell before the first one runs: a typo in the last arm should not show after an hour."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ def compare(arguments: list[str]) -> int:
     grid = Grid(arms, read_vary(asked.vary), asked.seeds, asked.seed_also)
     cells = grid.cells()
 
-    # Lightning and transformers are imported from here on: a slip in the command should not take seconds to be told.
+    # Lightning and transformers are imported from here on: a typo in the command is to be reported immediately.
     from morl.compare.study import Study
 
     study = Study.of(base, grid, cells, command=shlex.join(["morl", "compare", *arguments]))

@@ -40,7 +40,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
 def read_configs(arguments: Sequence[str]) -> tuple[list[str], dict[str, Any], list[str]]:
     """The YAML files (`.yaml` or `.yml`) that a command line begins with, as one mapping, and what follows them.
 
-    Files are laid over each other from left to right: where two of them have a mapping, its keys are joined, and any
+    Files are merged, later ones override earlier ones: where two of them have a mapping, its keys are joined, and any
     other value of the later file takes the place of the earlier one's.
 
     Returns:
@@ -51,7 +51,7 @@ def read_configs(arguments: Sequence[str]) -> tuple[list[str], dict[str, Any], l
     """
     rest = list(arguments)
     paths: list[str] = []
-    # What is no file by its name is told as a mistyped override, except where the first file should stand.
+    # What is no file by its name is reported as a mistyped override, except where the first file should stand.
     while rest and not rest[0].startswith("-") and (not paths or Path(rest[0]).suffix in (".yaml", ".yml")):
         paths.append(rest.pop(0))
     tree: dict[str, Any] = {}
@@ -147,7 +147,7 @@ def to_yaml(config: schema.Config) -> str:
 
 
 def _over(below: Tree, above: Tree) -> dict[str, Any]:
-    """The mapping `below` with `above` laid over it."""
+    """The mapping `below`, overridden by `above`."""
     joined: dict[str, Any] = _copy(below)
     for key, value in above.items():
         under = joined.get(str(key))

@@ -26,7 +26,7 @@ class HeldOutPromptsConfig:
     Args:
         name: prompt source; see `morl plugins`.
         options: of the named source.
-        max_tokens: longest prompt, in tokens, that is accepted; null accepts what the model has room for.
+        max_tokens: longest prompt, in tokens, that is accepted; null accepts what fits into the model's context.
         on_long: `error` refuses a longer prompt before training, `skip` leaves its row out.
     """
 
@@ -43,7 +43,7 @@ class PromptsConfig(HeldOutPromptsConfig):
     Args:
         name: prompt source; see `morl plugins`.
         options: of the named source.
-        max_tokens: longest prompt, in tokens, that is accepted; null accepts what the model has room for.
+        max_tokens: longest prompt, in tokens, that is accepted; null accepts what fits into the model's context.
         on_long: `error` refuses a longer prompt before training, `skip` leaves its row out.
         shuffle: visit the rows in another order every epoch; false keeps the order of the source.
     """
@@ -103,8 +103,9 @@ class RolloutConfig:
     Args:
         name: rollout backend; see `morl plugins`.
         options: of the named backend.
-        lag: 0 samples, then learns; k >= 1 samples the batch of step t with the weights of step t - k, in the
-            background of the updates in between.  The backend then works on a copy of the policy.
+        lag: 0 samples, then learns (on policy); k >= 1 makes rollouts asynchronous: the batch of step t is sampled with
+            the weights of step t - k, in the background of the updates in between.  The backend then works on a copy
+            of the policy.
     """
 
     name: str = "transformers"
@@ -146,7 +147,7 @@ class ImportanceConfig:
         correction: `truncated` bounds the ratio of the two, `masked` leaves out what is out of bounds, `none` takes the
             clipped ratio to the sampling policy as it is; `auto` is `truncated` where completions may come from older
             weights (`rollout.lag`, or a backend's `max_staleness`), else `none`.  Also for engines of other numerics.
-        level: ratio of each `token`, or of the whole `sequence`.
+        level: bounds the ratio of each `token`, or of the whole `sequence`; no matter of the loss, so not GSPO.
         low: lower bound of `masked`.
         high: upper bound.
     """
@@ -270,7 +271,7 @@ class EvaluationConfig:
         prompts: their source.
         every: also every this many steps; 0 only before and after.
         samples: completions of each prompt.
-        temperature: of sampling; null takes that of training, 0 the likeliest tokens.
+        temperature: of sampling; null takes that of training, 0 is greedy decoding.
     """
 
     prompts: HeldOutPromptsConfig

@@ -18,7 +18,7 @@ model folder, a run folder, or the name of a model on the Hugging Face hub.
 """
 _EPILOG = """\
 Other arguments of the form --section.key=value override CONFIG, for example --evaluation.samples=8
---evaluation.temperature=0.6 --sampling.max_tokens=4096. Several configs are laid over each other, as by morl train.
+--evaluation.temperature=0.6 --sampling.max_tokens=4096. Several configs are merged; later files override earlier ones.
 """
 
 

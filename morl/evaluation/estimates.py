@@ -51,8 +51,8 @@ class Estimate:
 def estimate(values: Sequence[float], *, share: bool = False) -> Estimate:
     """Mean and interval of one value per prompt.
 
-    Where all prompts have the same value, resampling shows no spread, which does not mean that there is none.  A share
-    of 0 or 1 then gets the exact interval of a binomial share, with the prompts as trials; other figures get none, and
+    Where all prompts have the same value, resampling shows no variance, which does not mean that there is none.  A
+    share of 0 or 1 then gets the exact interval of a binomial share, with the prompts as trials; other figures get none, and
     neither does a single prompt.
 
     Args:

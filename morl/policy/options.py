@@ -1,4 +1,4 @@
-"""Options of the policy room; light enough for the config to import."""
+"""Options of `morl.policy`; light enough for the config to import."""
 
 from __future__ import annotations
 

@@ -99,7 +99,7 @@ class Workers:
         if stuck is not None:
             abandoned = self._abandoned[name]
             abandoned.append(stuck)
-            message += f"; it cannot be stopped and goes on in the background ({len(abandoned)} of {MAX_ABANDONED})"
+            message += f"; it cannot be stopped and still runs in the background ({len(abandoned)} of {MAX_ABANDONED})"
         if call.loop is not None and stuck is not None:
             message += "; the event loop that all async rewards share was blocked, by this or another async reward"
             with self._lock:

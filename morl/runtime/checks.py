@@ -88,7 +88,7 @@ def check_settings(config: Config, parts: Parts) -> None:
     batch_norm = getattr(parts.estimator, "batch_norm", False)
     if batch_norm and training.prompts_per_step == 1 and training.group_size == 2:
         warnings.warn(
-            "a batch of one prompt with two completions: the batch step of gdpo rescales its only group, which"
+            "a batch of one prompt with two completions: the batch normalisation of gdpo rescales its only group, which"
             " gives the advantages of grpo; take more prompts per step",
             stacklevel=2,
         )

@@ -42,7 +42,7 @@ def check_advantage_estimator(
     `dead-reward`, `local`.
 
     Args:
-        factory: makes the estimator; set eps to 0 if you claim a deviation or a scale law.
+        factory: makes the estimator; set eps to 0 if you claim a law of standard deviation or scale.
         claims: laws that the estimator claims besides.
         without: laws that it does not obey by design, such as `no-spread` for one without a baseline per group.
         names: reward names, for an estimator whose options name rewards; default r0, r1, ..

@@ -182,7 +182,7 @@ def _zero_mean(estimator: Estimator, rewards: RewardMatrix, random: torch.Genera
 
 @_law(CLAIMS, "unit-deviation")
 def _unit_deviation(estimator: Estimator, rewards: RewardMatrix, random: torch.Generator) -> None:
-    """The advantages of a group that are not all 0 have sample deviation 1 over its completions with a reward."""
+    """The advantages of a group that are not all 0 have sample standard deviation 1, over completions with a reward."""
     scored = take(rewards, rewards.valid_BK.any(1).nonzero()[:, 0])
     for values_G in by_group(scored, estimator(scored).values_B):
         if values_G.any():
@@ -191,7 +191,7 @@ def _unit_deviation(estimator: Estimator, rewards: RewardMatrix, random: torch.G
 
 @_law(CLAIMS, "unit-batch-deviation")
 def _unit_batch_deviation(estimator: Estimator, rewards: RewardMatrix, random: torch.Generator) -> None:
-    """The advantages of a batch that are not all 0 have sample deviation 1 over its completions with a reward."""
+    """The advantages of a batch that are not all 0 have sample standard deviation 1, over completions with a reward."""
     values_B = estimator(rewards).values_B[rewards.valid_BK.any(1)]
     if values_B.any():
         assert abs(values_B.std() - 1) <= TOLERANCE, f"batch with {values_B.tolist()}"
@@ -223,7 +223,7 @@ def _scale_each(estimator: Estimator, rewards: RewardMatrix, random: torch.Gener
 
 @_law(CLAIMS, "dead-reward", missing=False)
 def _dead_reward(estimator: Estimator, rewards: RewardMatrix, random: torch.Generator) -> None:
-    """A reward without spread in any group is as good as not there, whatever its value."""
+    """A reward that varies within no group is as good as not there, whatever its value."""
     dead = _per_group(rewards, random, torch.tensor([0.0, 0.1, 0.7, -3.0, 1e8]))[:, :1]
     wider = evolve(
         rewards,

@@ -84,7 +84,7 @@ def train(
         callbacks: Lightning callbacks, besides morl's.
         loggers: Lightning loggers, besides CSV and TensorBoard.
         plugins: plugin modules or objects, besides those installed.
-        resume: go on from the newest checkpoint in `config.output`.
+        resume: continue from the newest checkpoint in `config.output`.
     """
     given = Given(
         prompts=prompts,
@@ -111,7 +111,7 @@ def train(
     if not resume:
         run_folder.check_new(folder)
 
-    # The users' own classes are imported and made here, for a slip in them should not cost the loading of a model.
+    # The users' own classes are imported and made here, for a typo in them should not cost the loading of a model.
     callbacks = [*build_objects(config.trainer.callbacks, "trainer.callbacks"), *callbacks]
     loggers = [*build_objects(config.trainer.loggers, "trainer.loggers"), *loggers]
     evaluations = Evaluations(folder, config.evaluation.every) if config.evaluation else None

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from morl.advantage.groups import EPS, Groups, deviations, divisor, finite, snapped
+from morl.advantage.groups import EPS, Groups, centre, divisor, finite, snapped
 from morl.types import RewardMatrix
 
 
@@ -42,10 +42,10 @@ def test_sums_of_ones_do_not_overflow(size: int) -> None:
 
 
 @pytest.mark.parametrize("scale", [1.0, 1e-320, 1e150, 1e308])
-def test_deviation_neither_overflows_nor_vanishes(scale: float) -> None:
+def test_std_neither_overflows_nor_vanishes(scale: float) -> None:
     values = torch.tensor([-1.0, 1.0, 0.0, 0.0], dtype=torch.float64) * scale
     groups = Groups.of(torch.tensor([0, 0, 1, 1]))
-    spread, none = groups.deviation(values, torch.tensor([2.0, 2.0]), 1).tolist()
+    spread, none = groups.std(values, torch.tensor([2.0, 2.0]), 1).tolist()
     assert spread == pytest.approx(scale * 2**0.5, rel=1e-3)
     assert none == 0
 
@@ -55,10 +55,10 @@ finite_floats = st.floats(allow_nan=False, allow_infinity=False)
 
 @settings(max_examples=300)
 @given(st.lists(finite_floats, min_size=2, max_size=9) | st.lists(st.floats(1, 1 + 9 * EPS), min_size=2, max_size=9))
-def test_the_error_of_a_deviation_is_within_its_bound(values: list[float]) -> None:
+def test_the_error_of_a_centred_value_is_within_its_bound(values: list[float]) -> None:
     """Against exact rational arithmetic, for any finite float64 and for neighbours of 1."""
     rewards = RewardMatrix.from_groups(torch.tensor(values, dtype=torch.float64).view(1, -1, 1))
-    parts = deviations(rewards, Groups.of(rewards.group_ids_B))
+    parts = centre(rewards, Groups.of(rewards.group_ids_B))
     exact = [Fraction(value) for value in values]
     spread, mean = max(exact) - min(exact), sum(exact, Fraction(0)) / len(exact)
     units: list[float] = parts.units_BK[:, 0].tolist()
@@ -75,7 +75,7 @@ def test_snapping() -> None:
     assert snapped(totals, bound)[:2].tolist() == [0, 0]
 
 
-def test_no_deviation_divides_to_zero() -> None:
+def test_no_std_divides_to_zero() -> None:
     assert (torch.tensor([1e-20, 3.0]) / divisor(torch.tensor([0.0, 1.0]), 0.5)).tolist() == [0, 2]
 
 

@@ -24,7 +24,7 @@ def matrix(values: list[Any], dtype: torch.dtype = F64, **weights: float) -> Rew
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("size", [2, 3, 7, 33])
 def test_a_batch_of_constant_groups_is_exactly_zero(estimator: Any, dtype: torch.dtype, size: int) -> None:
-    """A naive mean of 0.1, 0.4 or 0.7 is off by an ulp, which division by its own deviation makes a signal."""
+    """A naive mean of 0.1, 0.4 or 0.7 is off by an ulp, which division by its own standard deviation makes a signal."""
     constants = [0.1, 0.4, 0.7, 1 / 3, 6e4 if dtype is torch.float16 else 1e8]
     answer = estimator(matrix([[[c, c / 3]] * size for c in constants], dtype))
     assert answer.values_B.tolist() == [0] * (size * len(constants))
@@ -32,7 +32,7 @@ def test_a_batch_of_constant_groups_is_exactly_zero(estimator: Any, dtype: torch
 
 
 @each
-def test_a_constant_reward_adds_nothing_beside_one_with_spread(estimator: Any) -> None:
+def test_a_constant_reward_adds_nothing_beside_one_that_varies(estimator: Any) -> None:
     for constant in (0.1, 0.7, 1e8, -1e300):
         answer = estimator(matrix([[[constant, 0.0], [constant, 1.0], [constant, 1.0]]]))
         alone = estimator(matrix([[[0.0], [1.0], [1.0]]]))
@@ -42,7 +42,7 @@ def test_a_constant_reward_adds_nothing_beside_one_with_spread(estimator: Any) -
 
 @each
 @pytest.mark.parametrize("values", [(1.0, 1.0 + 2**-52), (0.0, 5e-324), (1e8, 1e8 + 2**-26), (1e300, 1e300 + 2**945)])
-def test_the_smallest_spread_is_a_spread(estimator: Any, values: tuple[float, float]) -> None:
+def test_the_smallest_variation_counts(estimator: Any, values: tuple[float, float]) -> None:
     """Decided by comparing values: neighbouring floats differ, so they are told apart, and exactly so."""
     low, high = estimator(matrix([[[values[0]], [values[1]]]])).values_B.tolist()
     if getattr(estimator, "eps", None) == 0 or isinstance(estimator, GDPO):
@@ -54,7 +54,7 @@ def test_the_smallest_spread_is_a_spread(estimator: Any, values: tuple[float, fl
 @each
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 def test_sums_that_are_equal_on_paper_are_equal(estimator: Any, dtype: torch.dtype) -> None:
-    """0.1 + 0.2 against 0.3 + 0.0, in every group, so that nothing but rounding is left for the batch step."""
+    """0.1 + 0.2 against 0.3 + 0.0, in every group, so that nothing but rounding is left for batch normalisation."""
     groups = [[[0.1, 0.2], [0.3, 0.0]], [[0.7, 0.1], [0.8, 0.0]], [[0.4, 0.3], [0.6, 0.1]]]
     assert estimator(matrix(groups, dtype)).values_B.tolist() == [0] * 6
 

@@ -31,7 +31,9 @@ def test_batch_norm_must_be_a_switch() -> None:
 
 
 def test_an_eps_that_would_do_nothing_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"eps of GDPO belongs to the batch step; batch_norm=False leaves eps=0.1"):
+    with pytest.raises(
+        ConfigError, match=r"eps of GDPO belongs to batch normalisation; batch_norm=False leaves eps=0.1"
+    ):
         GDPO(eps=0.1, batch_norm=False)
     GDPO(eps=0, batch_norm=False)
 

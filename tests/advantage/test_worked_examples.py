@@ -46,30 +46,30 @@ def test_equal_totals_of_unequal_rewards() -> None:
 
 
 def test_a_batch_of_one_pair_turns_gdpo_into_grpo() -> None:
-    """The batch step undoes what the group step kept apart; the documentation warns of it."""
+    """Batch normalisation undoes what group normalisation kept apart; the documentation warns of it."""
     for totals in ((0, 1), (0, 2), (1, 2)):
         values_B = GDPO(eps=0)(pair(totals)).values_B
         assert values_B.tolist() == pytest.approx(GRPO(eps=0)(pair(totals)).values_B.tolist(), abs=1e-12)
 
 
-def test_the_batch_step_over_two_prompts() -> None:
-    """(0, 1) and (0, 2): sums +-0.7071 and +-1.4142, whose sample deviation over the four is sqrt(5/3)."""
+def test_batch_normalisation_over_two_prompts() -> None:
+    """(0, 1) and (0, 2): sums +-0.7071 and +-1.4142, whose sample standard deviation over the four is sqrt(5/3)."""
     values = torch.tensor([[[0.0, 0.0], [1.0, 0.0]], [[0.0, 0.0], [1.0, 1.0]]], dtype=torch.float64)
     got = GDPO(eps=0)(RewardMatrix.from_groups(values)).values_B
     unit = HALF / (5 / 3) ** 0.5
     assert got.tolist() == pytest.approx([-unit, unit, -2 * unit, 2 * unit], abs=1e-6)
 
 
-def test_ddof_zero_is_the_population_deviation() -> None:
+def test_ddof_zero_is_the_standard_deviation_of_the_population() -> None:
     assert GRPO(eps=0, ddof=0)(pair((0, 1))).values_B.tolist() == pytest.approx([-1, 1])
     assert GDPO(ddof=0, batch_norm=False)(pair((0, 2))).values_B.tolist() == pytest.approx([-2, 2])
     assert GDPO(eps=0, ddof=0)(pair((0, 2))).values_B.tolist() == pytest.approx([-1, 1])
 
 
-def test_eps_is_added_to_the_deviation() -> None:
+def test_eps_is_added_to_the_standard_deviation() -> None:
     deviation = HALF  # of the totals 0 and 1
     assert GRPO(eps=0.5)(pair((0, 1))).values_B[1] == pytest.approx(0.5 / (deviation + 0.5))
-    # gdpo's sums are +-HALF, of sample deviation 1
+    # gdpo's sums are +-HALF, of sample standard deviation 1
     assert GDPO(eps=0.5)(pair((0, 1))).values_B[1] == pytest.approx(HALF / 1.5)
 
 

@@ -37,7 +37,7 @@ from morl.plugins import Registry
         ({"fine": {}}, ["--trainig.steps=3"], "fine, seed 0: unknown key 'trainig'; did you mean 'training'?"),
     ],
 )
-def test_a_slip_in_the_last_cell_shows_before_the_first_one_runs(compare, arms, content, arguments, says):
+def test_a_typo_in_the_last_cell_shows_before_the_first_one_runs(compare, arms, content, arguments, says):
     code, said = compare("--arms", arms(content), "--seeds", "0", *arguments)
     assert code == 2
     assert says in " ".join(said.split())

@@ -40,7 +40,7 @@ def close(expected: torch.Tensor, got: torch.Tensor) -> None:
         ),
         (lambda: GDPO(batch_norm=False), ("zero-mean", "shift", "scale", "scale-each", "dead-reward", "local")),
     ],
-    ids=["grpo", "grpo-no-std", "gdpo", "gdpo-without-batch-step"],
+    ids=["grpo", "grpo-no-std", "gdpo", "gdpo-without-batch-norm"],
 )
 def test_conformance(factory: Callable[[], Any], claims: tuple[str, ...]) -> None:
     check_advantage_estimator(factory, claims=claims, max_examples=25)
@@ -102,11 +102,11 @@ def test_contributions_add_up_without_a_remainder_that_matters(estimator: Any, r
         for values_G, parts_G in zip(values_GK.T, parts_GK.T, strict=True):
             present = values_G[~values_G.isnan()]
             if len(present) == 0 or present.min() == present.max():
-                assert not parts_G.any(), "a reward without spread contributes exactly 0"
+                assert not parts_G.any(), "a reward that does not vary contributes exactly 0"
 
 
 @given(rewards=reward_matrices())
-def test_gdpo_before_the_batch_step_is_the_sum_of_grpo_on_each_reward(rewards: RewardMatrix) -> None:
+def test_gdpo_before_batch_normalisation_is_the_sum_of_grpo_on_each_reward(rewards: RewardMatrix) -> None:
     parts = GDPO(batch_norm=False)(rewards).contributions_BK
     for k, name in enumerate(rewards.names):
         alone = RewardMatrix(
@@ -146,7 +146,7 @@ def test_grpo_is_grpo_no_std_times_one_positive_factor_per_group(rewards: Reward
 
 
 @given(rewards=reward_matrices())
-def test_the_batch_step_is_one_positive_factor(rewards: RewardMatrix) -> None:
+def test_batch_normalisation_is_one_positive_factor(rewards: RewardMatrix) -> None:
     """It keeps signs, order and distinctness, and leaves nothing where nothing was."""
     before, after = GDPO(batch_norm=False)(rewards).values_B, GDPO(eps=0)(rewards).values_B
     if before.any():

@@ -263,7 +263,7 @@ def test_a_late_call_fails_and_its_answer_is_ignored(completions, scripted, rele
     assert scores.values_BK[:, 0].isnan().all()
     assert scores.seconds["slow"] >= 2
     assert "reward 'slow' failed on 4 of 4" in caplog.text
-    assert "no answer within 2 s; it cannot be stopped and goes on in the background (1 of 4)" in caplog.text
+    assert "no answer within 2 s; it cannot be stopped and still runs in the background (1 of 4)" in caplog.text
     # The next step gets a worker of its own while the first still hangs, and no late answer.
     assert scorer.score(completions).values_BK[:, 0].tolist() == [1.0] * 4
     assert scores.values_BK[:, 0].isnan().all()
@@ -314,7 +314,7 @@ def test_a_late_coroutine_is_cancelled_and_leaves_nothing_behind(completions, sc
         assert scorer.score(completions).failed_BK.all()
     assert cancelled.wait(300)
     assert "no answer within 0.1 s" in caplog.text
-    assert "goes on in the background" not in caplog.text
+    assert "still runs in the background" not in caplog.text
     scorer.close()
 
 

@@ -62,7 +62,7 @@ def test_draws_from_the_distribution(sampling: Sampling, expected: torch.Tensor)
     assert chi_square(sampling, expected) < 25.7
 
 
-def test_temperature_0_takes_the_likeliest() -> None:
+def test_temperature_0_is_greedy() -> None:
     assert counts(Sampling(temperature=0.0), 100).tolist() == [0, 0, 0, 0, 0, 100]
 
 

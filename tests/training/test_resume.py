@@ -1,4 +1,4 @@
-"""How a run ends before its time, and how it goes on."""
+"""How a run ends before its time, and how it is resumed."""
 
 from __future__ import annotations
 
