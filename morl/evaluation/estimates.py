@@ -52,8 +52,8 @@ def estimate(values: Sequence[float], *, share: bool = False) -> Estimate:
     """Mean and interval of one value per prompt.
 
     Where all prompts have the same value, resampling shows no variance, which does not mean that there is none.  A
-    share of 0 or 1 then gets the exact interval of a binomial share, with the prompts as trials; other figures get none, and
-    neither does a single prompt.
+    share of 0 or 1 then gets the exact interval of a binomial share, with the prompts as trials; other figures get
+    none, and neither does a single prompt.
 
     Args:
         values: one per prompt.

@@ -104,7 +104,7 @@ class Engine:
 
         Args:
             prompts: token ids.
-            params: `vllm.SamplingParams` of each, of temperature 1, or 0 to take the likeliest.
+            params: `vllm.SamplingParams` of each, of temperature 1, or 0 for greedy decoding.
             temperature: divides the logits.
 
         Raises:

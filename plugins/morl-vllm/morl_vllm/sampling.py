@@ -36,7 +36,7 @@ def sampling_params(sampling: Sampling, n: int, seeds: Sequence[int], end_ids: f
     greedy = sampling.temperature == 0.0
     return [
         SamplingParams(
-            n=1 if greedy else n,  # vLLM refuses to take the likeliest token n times
+            n=1 if greedy else n,  # vLLM refuses n greedy completions
             temperature=0.0 if greedy else 1.0,
             top_p=1.0 if greedy else sampling.top_p,
             top_k=0 if greedy else sampling.top_k,
