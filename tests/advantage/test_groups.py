@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from morl.advantage.groups import EPS, Groups, centre, divisor, finite, snapped
+from morl.advantage.groups import EPS, Groups, deviations, divisor, finite, snapped
 from morl.types import RewardMatrix
 
 
@@ -58,7 +58,7 @@ finite_floats = st.floats(allow_nan=False, allow_infinity=False)
 def test_the_error_of_a_centred_value_is_within_its_bound(values: list[float]) -> None:
     """Against exact rational arithmetic, for any finite float64 and for neighbours of 1."""
     rewards = RewardMatrix.from_groups(torch.tensor(values, dtype=torch.float64).view(1, -1, 1))
-    parts = centre(rewards, Groups.of(rewards.group_ids_B))
+    parts = deviations(rewards, Groups.of(rewards.group_ids_B))
     exact = [Fraction(value) for value in values]
     spread, mean = max(exact) - min(exact), sum(exact, Fraction(0)) / len(exact)
     units: list[float] = parts.units_BK[:, 0].tolist()
