@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from pkgutil import resolve_name
 
 import pytest
 import yaml
 
-from morl.cli import main
+from morl.cli import COMMANDS, USAGE, main
 
 
 @pytest.fixture
@@ -345,3 +347,26 @@ def test_an_interrupt_ends_a_run_with_a_way_to_go_on(config, tiny_model, sent, c
     assert "morl resume run" in done.stderr
     assert "Traceback" not in done.stderr
     assert Path("run/checkpoints/step-000001.ckpt").is_file()
+
+
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        ("train", "training.steps"),
+        ("resume", "usage: morl resume FOLDER"),
+        ("compare", "usage: morl compare CONFIG"),
+        ("evaluate", "usage: morl evaluate CONFIG"),
+        ("plugins", "usage: morl plugins"),
+    ],
+)
+@pytest.mark.parametrize("option", ["--help", "-h"])
+def test_every_command_has_help(capsys, command, option, says):
+    assert main([command, option]) == 0
+    assert says in capsys.readouterr().out
+
+
+def test_every_command_of_the_table_is_in_the_usage_and_exists():
+    for name, target in COMMANDS.items():
+        assert f"\n  {name} " in USAGE
+        assert callable(resolve_name(target))
+    assert set(COMMANDS) == set(re.findall(r"^  (\w+)", USAGE.partition("options:")[0], re.MULTILINE))

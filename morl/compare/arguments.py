@@ -16,12 +16,12 @@ DEFAULT_SEEDS = (0, 1, 2, 3, 4)
 
 _DESCRIPTION = """\
 Trains CONFIG once for every combination of arms, varied settings and seeds, several at a time, each in a process and a
-run folder of its own, and writes a report. The same command goes on where it was stopped, and only runs what is new
+run folder of its own, and writes a report. The same command resumes where it was stopped, and only runs what is new
 when seeds, arms or values were added.
 """
 _EPILOG = """\
-Other arguments of the form --section.key=value override CONFIG in every cell. Values are read as YAML. Several configs
-are laid over each other, as by morl train.
+Other arguments of the form --section.key=value override CONFIG in every run. Values are read as YAML. Several configs
+are merged; later files override earlier ones.
 """
 
 
@@ -35,7 +35,7 @@ class Arguments:
         vary: `key=value,value,...`, one per varied setting.
         seeds: of the cells.
         seed_also: further keys that take the seed.
-        jobs: cells at a time; None takes as many as the machine has room for.
+        jobs: cells at a time; None takes as many as the machine has cores or GPUs for.
         keep: what stays of finished cells, besides their metrics, evaluations and samples.
         report_only: write the report of what is finished and run nothing.
         output: folder of the study; None takes the config's.
@@ -69,7 +69,7 @@ def read_arguments(arguments: Sequence[str]) -> Arguments:
     if any(override.partition("=")[0] == "--seed" for override in overrides):
         raise ConfigError("--seed: a study has several; give --seeds 0 1 2 ...")
     if options.jobs is not None and options.jobs < 1:
-        raise ConfigError(f"--jobs is the number of cells at a time, at least 1; got {options.jobs}")
+        raise ConfigError(f"--jobs is the number of runs at a time, at least 1; got {options.jobs}")
     return Arguments(
         estimators=tuple(options.estimators),
         arms=options.arms,
@@ -105,14 +105,14 @@ def _parser() -> CommandParser:
         metavar="KEY",
         help="further keys that take the seed, such as policy.seed of a policy that is made per seed",
     )
-    add("--jobs", type=int, metavar="N", help="cells at a time; default: as many as there are cores or GPUs for")
+    add("--jobs", type=int, metavar="N", help="runs at a time; default: as many as there are cores or GPUs for")
     add(
         "--keep",
         choices=("nothing", "models", "checkpoints"),
         default="models",
-        help="what stays of a finished cell besides metrics, evaluations and samples: nothing, the model (default), or"
+        help="what stays of a finished run besides metrics, evaluations and samples: nothing, the model (default), or"
         " model and checkpoints",
     )
-    add("--report_only", action="store_true", help="write the report of the cells that are finished; run nothing")
+    add("--report_only", action="store_true", help="write the report of the runs that are finished; run nothing")
     add("--output", metavar="FOLDER", help="folder of the study; default: `output` of CONFIG")
     return parser

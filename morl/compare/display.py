@@ -90,7 +90,7 @@ class Display:
             self.tell("\n".join(f"    {line}" for line in [*record.error.splitlines(), f"log: {log}"]))
 
     def _table(self, finished: int, running: Sequence[AtWork], waiting: int) -> Group:
-        head = Text(f"{finished} of {len(self.slugs)} cells finished, {len(running)} running, {waiting} waiting")
+        head = Text(f"{finished} of {len(self.slugs)} runs finished, {len(running)} running, {waiting} waiting")
         failed = len(self.slugs) - finished - len(running) - waiting
         if failed:
             head.append(f", {failed} failed", style="bold red")

@@ -150,7 +150,7 @@ class StudyFolder:
         return run.config.is_file() and (finished or run.model.is_dir() or has_checkpoint(run))
 
     def check_unchanged(self, cell: CheckedCell, registry: Registry) -> None:
-        """Refuses to go on with a run that was made with another config.
+        """Refuses to resume a run that was made with another config.
 
         Raises:
             ConfigError: names the cell, the key, both values and the ways out.

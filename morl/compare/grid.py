@@ -112,7 +112,7 @@ class Grid:
         ):
             for key in keys:
                 _refuse_undone(where, key, seed_keys, "the seeds of the study set it")
-                _refuse_undone(where, key, ("output",), "every cell has a folder of its own")
+                _refuse_undone(where, key, ("output",), "every run has a folder of its own")
                 if where != "--vary":
                     _refuse_undone(where, key, list(self.vary), "--vary sets it")
         for key, values in self.vary.items():

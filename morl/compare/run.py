@@ -129,7 +129,7 @@ class Runner:
     def _stop(self) -> None:
         """Ends what still runs when something ends this command."""
         if self._running:
-            self.display.tell(f"stopping {len(self._running)} cells; once more to kill them")
+            self.display.tell(f"stopping {len(self._running)} runs; once more to kill them")
         try:
             stop([running.process for running in self._running])
         finally:

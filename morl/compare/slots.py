@@ -48,7 +48,7 @@ def find_slots(trainers: Iterable[TrainerConfig], jobs: int | None, cores: int, 
     """
     kinds = {_kind(trainer, gpus): trainer for trainer in trainers}
     if len(kinds) > 1:
-        raise ConfigError("all cells must agree on trainer.accelerator and trainer.devices, so that each gets as much")
+        raise ConfigError("all runs must agree on trainer.accelerator and trainer.devices, so that each gets as much")
     ((accelerator, devices), trainer), *_ = kinds.items()
     if trainer.num_nodes > 1:
         raise ConfigError(f"morl compare runs on one machine; got trainer.num_nodes={trainer.num_nodes}")
@@ -82,15 +82,15 @@ def available_gpus() -> tuple[str, ...]:
 def _on_gpus(devices: int, jobs: int | None, cores: int, gpus: tuple[str, ...]) -> Slots:
     if devices > len(gpus):
         raise ConfigError(f"trainer.devices={devices}: there are only {_number(len(gpus), 'GPU')} here")
-    room = len(gpus) // devices
-    if jobs is not None and jobs > room and devices > 1:
+    fitting = len(gpus) // devices
+    if jobs is not None and jobs > fitting and devices > 1:
         raise ConfigError(
-            f"--jobs {jobs}: cells of {devices} GPUs do not share them, so {_number(len(gpus), 'GPU')} have room for"
-            f" {room}"
+            f"--jobs {jobs}: runs of {devices} GPUs do not share them, so {_number(len(gpus), 'GPU')} suffice for"
+            f" {fitting}"
         )
-    jobs = jobs or room
+    jobs = jobs or fitting
     taken = [[gpus[(job * devices + index) % len(gpus)] for index in range(devices)] for job in range(jobs)]
-    shared = " (shared)" if jobs > room else ""
+    shared = " (shared)" if jobs > fitting else ""
     return Slots(
         tuple({"CUDA_VISIBLE_DEVICES": ",".join(names)} for names in taken),
         max(1, cores // (jobs * devices)),
@@ -109,7 +109,7 @@ def _kind(trainer: TrainerConfig, gpus: tuple[str, ...]) -> tuple[str, int]:
         return accelerator, max(1, len(gpus)) if accelerator == "gpu" else 1
     if not isinstance(devices, int) or devices < 1:
         raise ConfigError(
-            f"trainer.devices={trainer.devices!r}: morl compare hands out the devices itself; say how many a cell takes"
+            f"trainer.devices={trainer.devices!r}: morl compare hands out the devices itself; say how many a run takes"
         )
     return accelerator, devices
 

@@ -79,7 +79,7 @@ class Study:
                 if todo:
                     Runner(self.folder, records, slots, keep, display).run(todo)
             except KeyboardInterrupt:
-                display.tell(f"stopped; the same command goes on:\n  {self.command}")
+                display.tell(f"stopped; the same command resumes the study:\n  {self.command}")
                 display.tell(f"the report of what is finished:\n  {self.command} --report_only")
                 return 130
             return self._report(records)
@@ -113,10 +113,10 @@ class Study:
 
     def _announce(self, display: Display, records: Mapping[str, Record], done: int, slots: Slots) -> None:
         before = f", {done} of them finished before" if done else ""
-        display.tell(f"{len(self.cells)} cells in {self.folder.path}{before}; {slots.text}")
+        display.tell(f"{len(self.cells)} runs in {self.folder.path}{before}; {slots.text}")
         others = len(set(records) - {cell.slug for cell in self.cells})
         if others:
-            display.tell(f"{others} further cells there are not part of this command; the report leaves them out")
+            display.tell(f"{others} further runs there are not part of this command; the report leaves them out")
 
     def _report(self, records: Mapping[str, Record]) -> int:
         console = Console(stderr=True)
@@ -132,12 +132,12 @@ class Study:
                 command=self.command,
             )
             rest = len(self.cells) - len(finished) - len(failed)
-            part = f", of {len(finished)} of {len(self.cells)} cells" if rest else ""
+            part = f", of {len(finished)} of {len(self.cells)} runs" if rest else ""
             console.print(f"report: {page}{part}", soft_wrap=True, highlight=False, markup=False)
         else:
-            console.print("no cell is finished, so there is nothing to report")
+            console.print("no run is finished, so there is nothing to report")
         if failed:
-            text = f"{len(failed)} of {len(self.cells)} cells failed; their output is in {self.folder.path / 'logs'}"
+            text = f"{len(failed)} of {len(self.cells)} runs failed; their output is in {self.folder.path / 'logs'}"
             console.print(text, style="red", soft_wrap=True, highlight=False, markup=False)
         return 1 if failed else 0
 

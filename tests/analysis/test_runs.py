@@ -63,7 +63,7 @@ def test_a_folder_without_its_files_is_named(make_run, name: str):
     [
         ("logs/metrics.csv", "step,reward/good/mean\n0,often\n", r"metrics.csv, line 2, is not a row of metrics"),
         ("logs/metrics.csv", "loss\n0.5\n", r"metrics.csv, line 2, is not a row of metrics: KeyError\('step'\)"),
-        ("logs/metrics.csv", "step,loss\n0,0.5\n", r"has no column reward/<name>/mean: no step was finished"),
+        ("logs/metrics.csv", "step,loss\n0,0.5\n", r"has no column reward/<reward>/mean: no step was finished"),
         ("evaluation.json", "[1]", r"evaluation.json is not a list of steps and metrics"),
         ("evaluation.json", "{", r"evaluation.json is not a list of steps and metrics"),
         ("environment.json", "[1]", r"environment.json does not hold versions"),

@@ -40,7 +40,7 @@ def test_five_seeds_models_and_a_run_unless_told_otherwise():
         (["--seedz", "1"], "unknown option --seedz; did you mean '--seeds'?"),
         (["--seed=3"], "give --seeds 0 1 2"),
         (["--seeds", "one"], "--seeds: invalid int value: 'one'"),
-        (["--jobs", "0"], "--jobs is the number of cells at a time, at least 1; got 0"),
+        (["--jobs", "0"], "--jobs is the number of runs at a time, at least 1; got 0"),
         (["--keep", "all"], "--keep: invalid choice: 'all'"),
         (["--estimators"], "--estimators: expected at least one argument"),
     ],

@@ -40,7 +40,7 @@ def test_a_terminal_sees_counts_and_the_steps_of_what_runs():
         display.update(records, [AtWork("the line, seed 0", 5.0, 3, 10)], 2)
     shown = Text.from_ansi(console.file.getvalue()).plain
     # `e` failed in an earlier command and waits for its next attempt.
-    assert "1 of 5 cells finished, 1 running, 2 waiting, 1 failed" in shown
+    assert "1 of 5 runs finished, 1 running, 2 waiting, 1 failed" in shown
     assert "the line, seed 0" in shown
     assert "3/10" in shown
     assert "about 13 s left" in shown

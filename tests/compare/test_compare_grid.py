@@ -82,7 +82,7 @@ def test_an_arm_may_take_out_a_reward_and_values_keep_their_types():
         (Grid({"a": {"seed": 3}}, {}, [0]), "arm 'a': seed would have no effect, for the seeds of the study set it"),
         (Grid({"a": {"policy": {"seed": 3}}}, {}, [0], ["policy.seed"]), "arm 'a': policy.seed would have no effect"),
         (Grid({"a": {}}, {"policy.seed": [1]}, [0], ["policy.seed"]), "--vary: policy.seed would have no effect"),
-        (Grid({"a": {"output": "x"}}, {}, [0]), "output would have no effect, for every cell has a folder of its own"),
+        (Grid({"a": {"output": "x"}}, {}, [0]), "output would have no effect, for every run has a folder of its own"),
         (
             Grid({"a": {"estimator": {"eps": 1}}}, {"estimator.eps": [1, 2]}, [0]),
             "arm 'a': estimator.eps would have no effect, for --vary sets it",

@@ -31,7 +31,7 @@ from morl.plugins import Registry
             "'one, seed 0' and 'other, seed 0' have the same config: they would be one run, done twice",
         ),
         ({"fine": {}}, ["--vary", "rewards.short.weihgt=1,2"], "fine, short.weihgt=1, seed 0: unknown key"),
-        ({"fine": {}}, ["--vary", "trainer.devices=1,2"], "all cells must agree on trainer.accelerator"),
+        ({"fine": {}}, ["--vary", "trainer.devices=1,2"], "all runs must agree on trainer.accelerator"),
         ({"fine": {}}, ["--seed_also", "policy.seed"], "fine, seed 0: unknown key 'policy.seed'"),
         ({"fine": {}}, ["--seedz", "3"], "unknown option --seedz"),
         ({"fine": {}}, ["--trainig.steps=3"], "fine, seed 0: unknown key 'trainig'; did you mean 'training'?"),
@@ -62,7 +62,7 @@ def test_the_folder_may_stand_in_the_config(study, capsys):
     assert "morl compare needs a folder for the study: --output FOLDER" in capsys.readouterr().err
     Path("config.yaml").write_text(yaml.safe_dump({**study, "output": "there"}))
     assert main(["compare", "config.yaml", "--seeds", "0", "--report_only"]) == 0
-    assert "no cell is finished, so there is nothing to report" in capsys.readouterr().err
+    assert "no run is finished, so there is nothing to report" in capsys.readouterr().err
 
 
 def test_two_commands_do_not_work_on_one_folder(compare, tmp_path):

@@ -71,12 +71,12 @@ def test_an_accelerator_of_another_kind_runs_one_cell_at_a_time():
     ("trainers", "jobs", "says"),
     [
         ([TrainerConfig(devices=9)], None, "trainer.devices=9: there are only 8 GPUs here"),
-        ([TrainerConfig(devices=4)], 3, "--jobs 3: cells of 4 GPUs do not share them, so 8 GPUs have room for 2"),
+        ([TrainerConfig(devices=4)], 3, "--jobs 3: runs of 4 GPUs do not share them, so 8 GPUs suffice for 2"),
         ([TrainerConfig(devices=[0, 1])], None, "morl compare hands out the devices itself; say how many"),
         ([TrainerConfig(devices="0,1")], None, "trainer.devices='0,1': morl compare hands out the devices"),
         ([TrainerConfig(devices=0)], None, "trainer.devices=0"),
         ([TrainerConfig(num_nodes=2)], None, "one machine; got trainer.num_nodes=2"),
-        ([TrainerConfig(devices=1), TrainerConfig(devices=2)], None, "all cells must agree on trainer.accelerator"),
+        ([TrainerConfig(devices=1), TrainerConfig(devices=2)], None, "all runs must agree on trainer.accelerator"),
     ],
 )
 def test_what_cannot_be_handed_out_is_refused(trainers, jobs, says):

@@ -60,7 +60,7 @@ def interrupt_when(condition: Callable[[], bool], number: signal.Signals) -> thr
 def test_a_study_leaves_runs_a_report_and_a_record_and_only_grows(compare, study):
     code, said = compare(*TWO_BY_TWO)
     assert code == 0
-    assert "4 cells in out; 2 at a time, each with 1 thread" in said
+    assert "4 runs in out; 2 at a time, each with 1 thread" in said
     assert "gdpo, seed 1: finished after" in said
     assert "report: out/report.html" in said
     assert set(states().values()) == {"finished"}
@@ -94,8 +94,8 @@ def test_a_study_leaves_runs_a_report_and_a_record_and_only_grows(compare, study
     assert seconds() == before
     code, said = compare("--estimators", "gdpo", "--seeds", "1", "2", "--keep", "nothing")
     assert code == 0
-    assert "2 cells in out, 1 of them finished before" in said
-    assert "3 further cells there are not part of this command" in said
+    assert "2 runs in out, 1 of them finished before" in said
+    assert "3 further runs there are not part of this command" in said
     assert seconds() | before == seconds()
     assert not (OUT / "cells" / "gdpo-seed2" / "model").exists()
     results = json.loads((OUT / "results.json").read_text())
@@ -123,7 +123,7 @@ def test_a_crash_is_reported_and_stops_nothing_and_is_tried_again(compare, arms)
     assert "refuses, seed 3: failed after" in said
     assert "the judge is away" in said
     assert "log: out/logs/refuses-seed3.log" in said
-    assert "3 of 4 cells failed; their output is in out/logs" in said
+    assert "3 of 4 runs failed; their output is in out/logs" in said
     assert states() == {
         "refuses-seed3": "failed",
         "exits-seed3": "failed",
@@ -170,8 +170,8 @@ def test_an_interrupt_ends_all_processes_and_the_same_command_goes_on(compare, s
     code, said = compare("--seeds", "0", "1", "--jobs", "2", *slow)
     thread.join()
     assert code == 130
-    assert "stopping 2 cells; once more to kill them" in said
-    assert "stopped; the same command goes on:\n  morl compare config.yaml --seeds 0 1" in said
+    assert "stopping 2 runs; once more to kill them" in said
+    assert "stopped; the same command resumes the study:\n  morl compare config.yaml --seeds 0 1" in said
     assert states() == {"gdpo-seed0": "interrupted", "gdpo-seed1": "interrupted"}
     # A process that was killed on a busy machine takes a moment to be gone.
     deadline = time.monotonic() + 300
@@ -220,4 +220,4 @@ def test_no_cell_outlives_a_command_that_is_killed(compare, study, tmp_path):
         time.sleep(0.05)
     code, said = compare("--seeds", "0", "1", "--report_only", *slow)
     assert code == 0
-    assert "no cell is finished, so there is nothing to report" in said
+    assert "no run is finished, so there is nothing to report" in said
