@@ -169,7 +169,7 @@ class RolloutBackend(Protocol):
 
     Life cycle: `start` once, then `sync_weights` and `generate` in turn, `close` at the end, also after an error.
 
-    A backend that may go on with older weights where an engine missed a sync says in an attribute `max_staleness` how
+    A backend that may sample with older weights where an engine missed a sync says in an attribute `max_staleness` how
     many versions older; without it, completions of any but the last version end the run.
     """
 

@@ -1,4 +1,4 @@
-"""The data that travels from room to room, in the order of the journey.
+"""The data that packages exchange, in the order of the data flow.
 
     prompts -> rollout -> reward -> advantage -> loss -> optimizer step -> weight sync
 
@@ -54,7 +54,7 @@ class Sampling:
 
 @frozen(eq=False)
 class RewardScores:
-    """What the reward room hands on for the completions of one rank.
+    """What `morl.reward` hands on for the completions of one rank.
 
     Attributes:
         names: K reward names.

@@ -1,11 +1,11 @@
-"""The Lightning module: one training step is one turn of the journey.
+"""The Lightning module: one training step follows the data flow once.
 
     prompts -> rollout -> reward -> advantage -> loss -> optimizer step -> weight sync
 
 Optimisation is manual, because one rollout batch feeds several optimizer steps and every one of them needs the
 advantages of the whole batch.  The only state of the loop besides weights and optimizer are two counters, kept as
 buffers; all randomness is a function of the seed and of these counters (`morl.runtime.seeds`).  So Lightning's
-checkpoints hold everything, and a resumed run goes on bit for bit.
+checkpoints hold everything, and a resumed run continues bit for bit.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerBase
 
+from morl.artifacts import metrics as names
 from morl.artifacts.metrics import Metrics
 from morl.config.schema import Config
 from morl.copies import copied
@@ -116,7 +117,7 @@ class RLModule(L.LightningModule):
             )
         self.updater = Updater(policy, parts.loss, config.sampling.temperature, config.sampling.max_tokens, importance)
 
-    # The journey ----------------------------------------------------------------------------------------------------
+    # The data flow ----------------------------------------------------------------------------------------------------
 
     def training_step(self, batch: Any, batch_idx: int) -> None:
         """One rollout batch and every optimizer step on it."""
@@ -181,13 +182,13 @@ class RLModule(L.LightningModule):
         loss = totals.pop("loss", 0.0) / len(norms)
         difference = Difference.joined(self.exchange.gather(self.rollouts.difference or sums.difference))
         return {
-            "loss": loss,
-            "rollout/logprob_difference": difference.mean,
-            "rollout/logprob_difference_max": difference.largest,
-            "rollout/lag": step - min(v for v in self.exchange.gather(_oldest(experience.rollouts)) if v is not None),
+            names.LOSS.name: loss,
+            names.LOGPROB_DIFFERENCE.name: difference.mean,
+            names.LOGPROB_DIFFERENCE_MAX.name: difference.largest,
+            names.LAG.name: step - min(v for v in self.exchange.gather(_oldest(experience.rollouts)) if v is not None),
             **{name: total / tokens for name, total in totals.items()},
-            "optimizer/grad_norm": sum(norms) / len(norms),
-            "optimizer/lr": lr,
+            names.GRAD_NORM.name: sum(norms) / len(norms),
+            names.LEARNING_RATE.name: lr,
         }
 
     def evaluate(self) -> Metrics:
@@ -291,7 +292,7 @@ class RLModule(L.LightningModule):
         if not math.isfinite(size):
             raise TrainingError(
                 f"the gradient of step {int(self.finished_steps)} is not finite, so the run ends before it spoils the"
-                " weights; go on from the last checkpoint with a smaller optimizer.lr or more warm-up, and look at the"
+                " weights; resume from the last checkpoint with a smaller optimizer.lr or more warm-up, and look at the"
                 " samples of the last steps"
             )
         return size

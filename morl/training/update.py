@@ -9,6 +9,7 @@ import torch
 from attrs import define, field, frozen
 from torch import Tensor
 
+from morl.artifacts import metrics as names
 from morl.hookspecs import PolicyLoss
 from morl.loss import ImportanceWeights, token_weights
 from morl.policy.model import PolicyModel
@@ -34,9 +35,8 @@ class TokenSums:
 
     def add(self, values: dict[str, Tensor]) -> None:
         """Adds per-token figures, read from the device in one go."""
-        names = list(values)
-        totals = torch.stack([values[name].float().sum() for name in names]).tolist()
-        for name, total in zip(names, totals, strict=True):
+        totals = torch.stack([value.float().sum() for value in values.values()]).tolist()
+        for name, total in zip(values, totals, strict=True):
             self.sums[name] = self.sums.get(name, 0.0) + total
 
 
@@ -161,12 +161,15 @@ class Updater:
             factors = self.importance(logprobs.old_BT[run], rollouts.rollout_logprobs_BT[run], mask)
             importance_T = factors.values_BT[mask].to(device)
             weighted = weighted * importance_T
-            figures = {"importance/mean": importance_T, "importance/bounded": factors.bounded_BT[mask].to(device)}
+            figures = {
+                names.IMPORTANCE_MEAN.name: importance_T,
+                names.IMPORTANCE_BOUNDED.name: factors.bounded_BT[mask].to(device),
+            }
         figures |= {
             "loss": weighted.detach(),
             "tokens": torch.ones_like(batch.advantages_T),
-            "policy/entropy": out.entropy_T.detach(),
-            **{f"policy/{name}": value for name, value in losses.metrics.items()},
+            names.ENTROPY.name: out.entropy_T.detach(),
+            **{names.OF_THE_LOSS.of(name): value for name, value in losses.metrics.items()},
         }
         if version is not None:
             same_T = spread(rollouts.weights_versions_B[run] == version).bool()
