@@ -1,17 +1,37 @@
-"""Whether an answer equals the reference, as far as that can be said without computer algebra."""
+"""The verdict on a pair of texts."""
 
 from __future__ import annotations
 
-from morl_math.plain import read_in_base, read_number
+import re
+
+from morl_math.compare import Algebra, Comparison, FalseStatement, NoAlgebra, Undecided, is_exact
+from morl_math.quantity import read_number
+from morl_math.structure import Chain, Expression, Malformed, Shape, expressions, read_shape
 from morl_math.text import Answer, clean
+
+_LEAD = re.compile(
+    r"(?:(?:so|thus|hence|therefore|then),? +)?(?:(?:the|my|our|final|correct|total|required|exact) +)*"
+    r"(?:answer|result|value|solution|total|sum) *(?:is|are|equals|:|=)+ *:? *"
+    r"|(?:(?:so|thus|hence|therefore|then),? +)?(?:it is|it's|there are|there is|we get|we have|i get|that is|this is|is) +"
+    r"|(?:approximately|about|roughly|around|nearly|exactly|so|thus|hence|therefore),? +|\\(?:therefore|implies|to) *|: *",
+    re.IGNORECASE,
+)
 
 
 class NotANumber(ValueError):
     """A reference answer that should be a number and is none."""
 
 
+def tidy(text: str) -> Answer:
+    """A cleaned answer without words such as `The answer is` before it."""
+    answer = clean(text)
+    while (lead := _LEAD.match(answer.text)) and lead.end() < len(answer.text):
+        answer = Answer(answer.text[lead.end() :].strip(), answer.upright)
+    return answer
+
+
 def same_number(reference: str, answer: str) -> bool:
-    """Exact comparison of two numbers, as in GSM8K; words may follow them, and a calculation may precede the answer.
+    """Exact comparison of two numbers, as in GSM8K; units may follow them, and a calculation may precede the answer.
 
     Raises:
         NotANumber: the reference is none.
@@ -19,20 +39,60 @@ def same_number(reference: str, answer: str) -> bool:
     >>> same_number("1,450,000", "$1450000.00"), same_number("1450000", "1450007"), same_number("7", "3 + 4 = 7 apples")
     (True, False, True)
     """
-    expected = read_number(clean(reference).text, any_unit=True)
+    expected = read_number(tidy(reference).text, variables=False)
     if expected is None:
         raise NotANumber(f"the reference answer must be a number; got {reference!r:.200}")
-    given = read_number(clean(clean(answer).text.rpartition("=")[2]).text, any_unit=True)
-    return given is not None and expected.equals(given)
+    sides = [side.strip() for side in re.split(r"=|\\approx", tidy(answer).text)]
+    numbers = [read_number(side, variables=False) for side in sides]
+    given = numbers[-1]
+    if given is None or not expected.equals(given, _never):
+        return False
+    # What can be computed must be right; `x` and `total cost` are names.
+    return all(number is None or number.value == given.value for number in numbers[:-1])
 
 
 def quick_verdict(reference: Answer, answer: Answer) -> bool | None:
-    """Exact comparison of plain numbers, numbers in a base, and words; None where it takes mathematics."""
-    expected, given = read_number(reference.text), read_number(answer.text)
-    if expected is not None and (given is not None or not answer.text):
-        return given is not None and expected.equals(given)
-    in_base = read_in_base(reference.text), read_in_base(answer.text)
-    if all(in_base):
-        return in_base[0] == in_base[1]
-    words = reference.words
-    return None if words is None else answer.says(words)
+    """The verdict where it takes no algebra: on numbers, words, times, and lists and tuples of them; else None."""
+    try:
+        right = is_right(reference, answer, NoAlgebra())
+    except Undecided:
+        return None
+    # An answer is wrong only beside a reference that can be read.
+    return right if right or _needs_no_algebra(outline(reference.text)) else None
+
+
+def is_right(reference: Answer, answer: Answer, algebra: Algebra) -> bool:
+    """Whether an answer equals the reference.
+
+    Raises:
+        Undecided: by an algebra that decides nothing.
+    """
+    if reference.text == answer.text:
+        return True
+    if not answer.text:
+        return False
+    try:
+        given = read_shape(answer.text)
+    except Malformed:
+        return False
+    comparison = Comparison(algebra, reference.upright or answer.upright)
+    try:
+        return comparison.equal(outline(reference.text), given)
+    except FalseStatement:
+        return False
+
+
+def outline(text: str) -> Shape:
+    """The outline of a reference; all of it is one expression if it has none."""
+    try:
+        return read_shape(text)
+    except Malformed:
+        return Expression(text)
+
+
+def _needs_no_algebra(shape: Shape) -> bool:
+    return not (isinstance(shape, Chain) and not set(shape.relations) <= {"="}) and all(map(is_exact, expressions(shape)))
+
+
+def _never(first: str, second: str, by: object) -> bool:
+    raise AssertionError("both are numbers")

@@ -1,47 +1,25 @@
-"""Worker processes that compare answers, and are ended when an expression takes too long or too much memory.
+"""Shares pairs of answers among worker processes, within a time for each pair and one for all of them.
 
-math-verify limits its own time by SIGALRM, which works in the main thread only, while morl calls reward providers in
-other threads; and a thread that computes `9^9^9^9` cannot be stopped at all.  So the work is done in processes: plain
-child processes that run one script, neither forks of the trainer (which has threads and maybe CUDA) nor copies of its
-main module.
+A thread that computes `9^9^9^9` cannot be stopped, and math-verify limits its own time by SIGALRM, which works in the
+main thread only.  So the work is done in processes of `morl_math.process`.
 """
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
-import select
-import shlex
-import signal
-import subprocess
-import sys
 import threading
 import time
 import weakref
 from collections.abc import Iterable, Sequence
-from pathlib import Path
-from queue import Empty, SimpleQueue
-from typing import Any, TypeAlias
+from typing import Any
 
 from attrs import define, field
 
 from morl.errors import PluginError
+from morl_math.process import NotReady, Pair, Worker
 
-Pair: TypeAlias = tuple[str, str]
-"""Reference and answer."""
-
-_SCRIPT = Path(__file__).with_name("worker.py")
-_START_LIMIT = 120.0
-"""Seconds a worker may take to start, on a machine that does much else."""
-_PATIENCE = 10.0
-"""A worker limits its own processor time; after this many times as much by the clock it is given up."""
-_SHARE = 4
-"""Pairs that a worker takes at once: few, or one prompt with many costly answers would keep a single worker busy."""
-
-
-class UnreadableReference(ValueError):
-    """A reference answer that cannot be read."""
+_FIRST_SHARE = 6
+"""Each pair gets a sixth of its time at first, and the rest when every pair has had that."""
 
 
 @define(eq=False)
@@ -59,7 +37,7 @@ class Pool:
     workers: int
     time_limit: float
     memory_limit: int
-    _idle: list[_Worker] = field(factory=list, init=False)
+    _idle: list[Worker] = field(factory=list, init=False)
     _lock: threading.Lock = field(factory=threading.Lock, init=False)
     _owner: int = field(factory=os.getpid, init=False)
 
@@ -72,30 +50,27 @@ class Pool:
     def compare(self, pairs: Iterable[Pair], limit: float) -> dict[Pair, bool | Exception]:
         """Whether each pair is equal, or why that is not known.
 
-        A pair gets an `UnreadableReference`, a `TimeoutError`, or a `RuntimeError` (its worker died otherwise) in place
-        of a verdict; the others are not affected.
+        The shortest answers come first.  A pair gets an `UnreadableReference`, a `TimeoutError` (its answer takes too
+        long, or its turn did not come), or a `RuntimeError` (its worker was ended from outside, or did not start in
+        time) in place of a verdict; the others are not affected.
 
         Args:
-            limit: seconds by the clock for all of them; pairs whose turn has not come by then get a `TimeoutError`.
+            limit: seconds by the clock for all of them; the call takes no longer.
 
         Raises:
             PluginError: a worker that cannot start.
         """
-        deadline = time.monotonic() + limit
-        queue = _shares(pairs)
-        results: dict[Pair, bool | Exception] = {}
+        batch = _Batch(pairs, self.time_limit, time.monotonic() + limit)
         broken: list[PluginError] = []
 
         def work() -> None:
             worker = None
             try:
-                while not broken:
-                    for pair in queue.get_nowait():
-                        if time.monotonic() < deadline:
-                            worker, results[pair] = self._one(worker, pair)
-                        else:
-                            results[pair] = TimeoutError(f"all answers together took more than {limit:g} s")
-            except Empty:
+                while not broken and (turn := batch.next()) is not None:
+                    worker = worker or self._take()
+                    batch.put(*turn, _outcome(worker, *turn, batch.deadline))
+                    worker = worker if worker.alive else None
+            except NotReady:
                 pass
             except PluginError as error:
                 broken.append(error)
@@ -103,7 +78,7 @@ class Pool:
                 self._put(worker)
 
         # Daemons: a trainer that ends does not wait for them, and without it their workers end too.
-        count = min(self.workers, queue.qsize())
+        count = min(self.workers, len(batch.waiting))
         threads = [threading.Thread(target=work, name="morl-math", daemon=True) for _ in range(count)]
         for thread in threads:
             thread.start()
@@ -111,21 +86,9 @@ class Pool:
             thread.join()
         if broken:
             raise broken[0]
-        return results
+        return batch.all_results(limit)
 
-    def _one(self, worker: _Worker | None, pair: Pair) -> tuple[_Worker | None, bool | Exception]:
-        """The verdict on a pair, and the worker if it is still there."""
-        verdict: bool | Exception
-        try:
-            worker = worker or self._take()
-            verdict = worker.compare(pair)
-        except PluginError:
-            raise
-        except Exception as error:  # noqa: BLE001 - it belongs to this pair
-            verdict = error
-        return (worker if worker is not None and worker.alive else None), verdict
-
-    def _take(self) -> _Worker:
+    def _take(self) -> Worker:
         with self._lock:
             if self._owner != os.getpid():  # forked since: those workers listen to the other process
                 self._owner = os.getpid()
@@ -135,108 +98,60 @@ class Pool:
                 if worker.alive:
                     return worker
                 worker.close()
-        return _Worker(self.time_limit, self.memory_limit)
+        return Worker(self.memory_limit)
 
-    def _put(self, worker: _Worker | None) -> None:
+    def _put(self, worker: Worker | None) -> None:
         if worker is not None:
             with self._lock:
                 self._idle.append(worker)
 
 
-def _shares(pairs: Iterable[Pair]) -> SimpleQueue[list[Pair]]:
-    """Each pair once; some of those that share a reference together, for a worker remembers it."""
-    by_reference: dict[str, dict[Pair, None]] = {}
-    for pair in pairs:
-        by_reference.setdefault(pair[0], {})[pair] = None
-    queue: SimpleQueue[list[Pair]] = SimpleQueue()
-    for group in map(list, by_reference.values()):
-        for start in range(0, len(group), _SHARE):
-            queue.put(group[start : start + _SHARE])
-    return queue
+class _Batch:
+    """The pairs of a call: those whose turn comes, and what became of them."""
 
-
-class _Worker:
-    """One child process."""
-
-    def __init__(self, time_limit: float, memory_limit: int) -> None:
+    def __init__(self, pairs: Iterable[Pair], time_limit: float, deadline: float) -> None:
+        self.deadline = deadline
+        self.waiting = sorted(dict.fromkeys(pairs), key=lambda pair: len(pair[1]), reverse=True)
         self._time_limit = time_limit
-        # -P: the script's folder does not become a place to import from.
-        command = [sys.executable, "-P", str(_SCRIPT), str(time_limit), str(memory_limit * 2**20)]
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-        )
-        self._buffer = b""
-        try:
-            greeting = self._message(_START_LIMIT)
-        except (EOFError, TimeoutError) as error:
-            greeting = f"cannot start: {type(error).__name__} {error}"
-        if greeting != "ready":
-            self.close()
-            raise PluginError(f"the process for math-verify {greeting}; its command: {shlex.join(command)}")
+        self._again: list[Pair] = []
+        self._results: dict[Pair, bool | Exception | None] = dict.fromkeys(self.waiting)
+        self._started = False
+        self._lock = threading.Lock()
 
-    @property
-    def alive(self) -> bool:
-        return self._process.poll() is None
+    def next(self) -> tuple[Pair, float] | None:
+        """The next pair and its seconds of processor time; None when none is left, or no time."""
+        with self._lock:
+            if time.monotonic() >= self.deadline:
+                return None
+            if self.waiting:
+                return self.waiting.pop(), self._time_limit / _FIRST_SHARE
+            return (self._again.pop(0), self._time_limit) if self._again else None
 
-    def compare(self, pair: Pair) -> bool:
-        """Whether the two are equal.
+    def put(self, pair: Pair, seconds: float, outcome: bool | Exception) -> None:
+        with self._lock:
+            self._started = True
+            self._results[pair] = outcome
+            if isinstance(outcome, TimeoutError) and seconds < self._time_limit:
+                self._again.append(pair)
 
-        Raises:
-            UnreadableReference, TimeoutError, RuntimeError: why that is not known; after the latter two the worker is
-                closed.
-        """
-        assert self._process.stdin is not None
-        try:
-            self._process.stdin.write(json.dumps(pair).encode() + b"\n")
-            self._process.stdin.flush()
-            verdict = self._message(_PATIENCE * self._time_limit)
-        except (EOFError, BrokenPipeError, TimeoutError) as error:
-            self.close()
-            about = f"the answer {pair[1]!r:.200} could not be compared with {pair[0]!r:.200}"
-            if isinstance(error, TimeoutError) or self._process.returncode == -signal.SIGPROF:
-                raise TimeoutError(f"{about} within {self._time_limit:g} s") from None
-            raise RuntimeError(f"{about}: its process ended with exit code {self._process.returncode}") from None
-        if verdict == "unreadable reference":
-            raise UnreadableReference(f"math-verify cannot read the reference answer {pair[0]!r:.200}")
-        return verdict == "equal"
-
-    def close(self) -> None:
-        """Ends the process, whatever it does."""
-        self._process.kill()
-        for pipe in (self._process.stdin, self._process.stdout):
-            assert pipe is not None
-            with contextlib.suppress(BrokenPipeError):
-                pipe.close()
-        self._process.wait()
-
-    def _message(self, limit: float) -> str:
-        """The next message; closes a worker that says it was its last.
-
-        Raises:
-            EOFError: the process ended.
-            TimeoutError: no message within `limit` seconds.
-        """
-        assert self._process.stdout is not None
-        output = self._process.stdout.fileno()
-        ready = select.poll()
-        ready.register(output, select.POLLIN)
-        deadline = time.monotonic() + limit
-        while b"\n" not in self._buffer:
-            if not ready.poll(1000 * max(0.0, deadline - time.monotonic())):
-                raise TimeoutError(f"the process for math-verify did not answer within {limit:g} s")
-            received = os.read(output, 65536)
-            if not received:
-                self._process.wait()
-                raise EOFError
-            self._buffer += received
-        line, _, self._buffer = self._buffer.partition(b"\n")
-        message, goes_on = json.loads(line)
-        if not goes_on:
-            self.close()
-        return str(message)
+    def all_results(self, limit: float) -> dict[Pair, bool | Exception]:
+        late: Exception = TimeoutError(f"all answers together took more than {limit:g} s")
+        if not self._started:
+            late = RuntimeError(f"no process for mathematics was ready within {limit:g} s")
+        return {pair: late if result is None else result for pair, result in self._results.items()}
 
 
-def _close_all(workers: Sequence[_Worker], owner: int) -> None:
+def _outcome(worker: Worker, pair: Pair, seconds: float, deadline: float) -> bool | Exception:
+    """The verdict on a pair, or why there is none."""
+    try:
+        return worker.compare(pair, seconds, deadline)
+    except (PluginError, NotReady):
+        raise
+    except Exception as error:  # noqa: BLE001 - it belongs to this pair
+        return error
+
+
+def _close_all(workers: Sequence[Worker], owner: int) -> None:
     if os.getpid() == owner:
         for worker in workers:
             worker.close()

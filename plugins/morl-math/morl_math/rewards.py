@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
-from typing import Any, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 from attrs import field, frozen
 
 from morl.errors import ConfigError, suggest
 from morl.types import Completion
 from morl_math.extract import Mode, final_answer, reference_answer
-from morl_math.grading import quick_verdict, same_number
-from morl_math.pool import Pair, Pool, UnreadableReference
-from morl_math.text import clean
+from morl_math.grading import quick_verdict, same_number, tidy
+from morl_math.pool import Pool
+from morl_math.process import Pair, ReferenceTimeout, UnreadableReference
+
+_log = logging.getLogger(__name__)
+
+LateAnswer: TypeAlias = Literal["wrong", "fail"]
 
 
 @frozen(eq=False)
 class MathCorrectness:
     """Whether the final answer of a completion equals the reference answer: 0 or 1.
 
-    Numbers compare exactly; everything else is compared by math-verify, in processes of its own, and only the extracted
-    answer is.  An answer that cannot be compared within the limits is a failure of that completion, and so is a
-    reference answer that cannot be read.
+    Numbers, words, and lists and tuples of them compare exactly and at once; what takes algebra is compared in processes
+    of its own.  Only the extracted answer is looked at.  An answer that cannot be compared within the limits is wrong; a
+    reference answer that cannot be read is a failure of its completions.
 
     Args:
         mode: where the answer stands: `number` (a number after the last `####`), `boxed`, `answer-tag`, or `auto`, the
@@ -31,8 +36,10 @@ class MathCorrectness:
         opened_by_prompt: the prompt ends with `<think>`, so a completion without `</think>` has no answer.
         max_characters: a longer answer is none.
         time_limit: seconds of processor time per answer that takes mathematics.
-        batch_limit: seconds by the clock for all answers of a call; those whose turn has not come by then fail.  To be
-            kept below the entry's `timeout`, which fails them all.
+        batch_limit: seconds by the clock for all answers of a call, the short ones first; those whose turn has not come
+            by then are late.  To be kept below the entry's `timeout`, which fails them all.
+        on_late: what an answer is that exceeds a limit: `wrong`, so that no answer is better than a wrong one, or
+            `fail`, a failure under the entry's `on_failure`.
         memory_limit: MiB of address space of a process for mathematics.
         workers: number of these processes; default: 4, or the number of processors if there are fewer.
 
@@ -48,12 +55,14 @@ class MathCorrectness:
     batch_limit: float = 50.0
     memory_limit: int = 1024
     workers: int | None = None
+    on_late: LateAnswer = "wrong"
     _pool: Pool = field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
-        modes = get_args(Mode)
-        if self.mode not in modes:
-            raise ConfigError(f"mode must be one of {', '.join(modes)}; got {self.mode!r}{suggest(self.mode, modes)}")
+        for option, choices in {"mode": get_args(Mode), "on_late": get_args(LateAnswer)}.items():
+            value = getattr(self, option)
+            if value not in choices:
+                raise ConfigError(f"{option} must be one of {', '.join(choices)}; got {value!r}{suggest(value, choices)}")
         smallest = {"max_characters": 1, "time_limit": 0.1, "batch_limit": 1, "memory_limit": 256, "workers": 1}
         for option, least in smallest.items():
             value = getattr(self, option)
@@ -70,11 +79,18 @@ class MathCorrectness:
         """1 or 0 each; None where the row has no reference answer."""
         results = [self._quick(completion) for completion in completions]
         compared = self._pool.compare((result for result in results if isinstance(result, tuple)), self.batch_limit)
-        scores: list[float | Exception | None] = []
-        for result in results:
-            verdict = compared[result] if isinstance(result, tuple) else result
-            scores.append(float(verdict) if isinstance(verdict, bool) else verdict)
-        return scores
+        late = sum(isinstance(verdict, TimeoutError) for verdict in compared.values())
+        if late:
+            _log.warning("%d of %d answers that take algebra were not compared within the limits", late, len(compared))
+        verdicts = [compared[result] if isinstance(result, tuple) else result for result in results]
+        return [self._score(verdict) for verdict in verdicts]
+
+    def _score(self, verdict: bool | Exception | None) -> float | Exception | None:
+        if isinstance(verdict, ReferenceTimeout):
+            return UnreadableReference(str(verdict))
+        if isinstance(verdict, TimeoutError) and self.on_late == "wrong":
+            return 0.0
+        return float(verdict) if isinstance(verdict, bool) else verdict
 
     def _quick(self, completion: Completion) -> bool | Exception | Pair | None:
         """What can be said without mathematics, or the pair to compare."""
@@ -86,9 +102,8 @@ class MathCorrectness:
             answer = "" if answer is None or len(answer) > self.max_characters else answer
             if self.mode == "number":
                 return same_number(reference, answer)
-            expected, given = clean(reference), clean(answer)
-            verdict = quick_verdict(expected, given)
-            return (expected.text, given.text) if verdict is None else verdict
+            verdict = quick_verdict(tidy(reference), tidy(answer))
+            return (reference, answer) if verdict is None else verdict
         except (KeyError, ValueError, TypeError) as error:
             return error
 

@@ -1,37 +1,109 @@
-"""An answer's text without what does not belong to its meaning."""
+"""An answer's text in one form: the same characters, spacing and commands, whatever the writer took."""
 
 from __future__ import annotations
 
 import re
+import unicodedata
 
 from attrs import frozen
 
-_CHARACTERS = str.maketrans(
+_SUPERSCRIPTS = "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ"
+_SUBSCRIPTS = "₀₁₂₃₄₅₆₇₈₉"
+_RAISED = re.compile(f"[{_SUPERSCRIPTS}]+")
+_LOWERED = re.compile(f"[{_SUBSCRIPTS}]+")
+_VULGAR = re.compile("[¼-¾⅐-⅞↉]")
+_SYMBOLS = str.maketrans(
     {
-        **dict.fromkeys("\u2212\u2013\u2010\u2011\ufe63\uff0d", "-"),  # minus sign, en dash, hyphens
-        **dict.fromkeys("\u00a0\u2002\u2003\u2009\u200a\u202f\n\r\t", " "),
-        **dict.fromkeys("\u200b\u2060\ufeff", ""),
-        **{chr(0xFF10 + digit): str(digit) for digit in range(10)},
-        "\u00b7": r" \cdot ",
-        "\u22c5": r" \cdot ",
-        "\u221e": r" \infty ",
-        "\u2208": r" \in ",
-        "\u222a": r" \cup ",
+        **dict.fromkeys("\u2212\u2010\u2011\u2012\u2013\u2014\u2015\u2e3a\ufe58", "-"),  # minus sign and dashes
+        **dict.fromkeys("\u200b\u200c\u200d\u2060\ufeff\u00ad\u2061\u2062", ""),
+        **dict.fromkeys("\u201c\u201d\u201e\u2018\u2019\u00b4", "'"),
+        "\u00b7": r"\cdot ",
+        "\u22c5": r"\cdot ",
+        "\u2219": r"\cdot ",
+        "\u00d7": r"\times ",
+        "\u2715": r"\times ",
+        "\u2217": "*",
+        "\u00f7": r"\div ",
+        "\u2215": "/",
+        "\u2044": "/",
+        "\u2236": ":",
+        "\u221e": r"\infty ",
+        "\u2208": r"\in ",
+        "\u222a": r"\cup ",
+        "\u2229": r"\cap ",
+        "\u2216": r"\setminus ",
+        "\u2205": r"\emptyset ",
+        "\u2264": r"\le ",
+        "\u2a7d": r"\le ",
+        "\u2265": r"\ge ",
+        "\u2a7e": r"\ge ",
+        "\u2260": r"\ne ",
+        "\u2248": r"\approx ",
+        "\u2245": r"\approx ",
+        "\u2261": r"\equiv ",
+        "\u2192": r"\to ",
+        "\u21d2": r"\implies ",
+        "\u2234": r"\therefore ",
+        "\u00b1": r"\pm ",
+        "\u2213": r"\mp ",
         "\u00b0": r"^\circ ",
-        "\u00b2": "^{2}",
-        "\u00b3": "^{3}",
-        "\u00bd": r"\frac{1}{2}",
-        "\u00bc": r"\frac{1}{4}",
-        "\u00be": r"\frac{3}{4}",
+        "\u2220": r"\angle ",
+        "\u27e8": r"\langle ",
+        "\u27e9": r"\rangle ",
+        "\u211d": r"\mathbb{R}",
+        "\u2124": r"\mathbb{Z}",
+        "\u2115": r"\mathbb{N}",
+        "\u211a": r"\mathbb{Q}",
+        "\u2102": r"\mathbb{C}",
+        **{chr(0x3B1 + k): rf"\{name} " for k, name in enumerate(
+            "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi omicron pi rho varsigma sigma"
+            " tau upsilon phi chi psi omega".split())},
+        "\u0394": r"\Delta ",
+        "\u03a3": r"\Sigma ",
+        "\u03a9": r"\Omega ",
     }
+)  # fmt: skip
+_KEPT = str.maketrans({"\u211d": r"\mathbb{R}", "\u2124": r"\mathbb{Z}", "\u2115": r"\mathbb{N}", "\u211a": r"\mathbb{Q}",
+                       "\u2102": r"\mathbb{C}"})  # fmt: skip
+"""Letters that the compatibility form would make plain ones."""
+
+_ROW = r"\\\\"
+"""A row break `\\\\`, which comes first in every pattern of commands: its second half is no command."""
+_NOTHING = re.compile(
+    rf"({_ROW})|\\!|\\(?:left|right|[bB]igg?[lrm]?|displaystyle|textstyle|limits|nolimits|hfill|quad\\square)(?![A-Za-z])\.?"
+    r"|\\[()\[\]]|\\label\{[^{}]*\}"
 )
-_NOTHING = re.compile(r"\\!|(?<!\\)\\(?:left|right)(?![A-Za-z])|(?<!\\)\\[()\[\]]")
-_SPACE = re.compile(r"\\[,;: ]|\\q?quad(?![A-Za-z])|(?<!\\)~|\s+")
-_SEGMENT = re.compile(r"(?<!\\)\$+")
-_WRAPPER = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mbox|operatorname)\s*\{([^{}\\]*)\}")
-_GROUPS = re.compile(r"(?<![\d.,])\d{1,3}(?: \d{3})+(?!\d)")
-_LETTERS = re.compile(r"[^\W\d_](?:[^\W\d_]|[ ,.'’&-])*")
-_WORD_LENGTH = 4
+_SPACE = re.compile(rf"({_ROW})|\\[,;: ]|\\(?:q?quad|thinspace|enspace|hspace\{{[^{{}}]*\}})(?![A-Za-z])|~|\s+")
+_UPRIGHT = re.compile(
+    r"\\(?:text|textbf|textit|textrm|textsf|texttt|textnormal|emph|mathrm|mathbf|mathit|mathsf|mathnormal|rm|bf|mbox|hbox)"
+    r"\s*\{([^{}\\]*)\}"
+)
+_SIMPLE = re.compile(r"\\text\{\s*((?:[dei]|[^A-Za-z{}]*\d[^A-Za-z{}]*)?)\s*\}")
+"""A differential, a constant, a number: not words, however they are set."""
+_COMMANDS = re.compile(
+    rf"({_ROW})|\\(lbrace|rbrace|lbrack|rbrack|lvert|rvert|vert|leq|leqslant|geq|geqslant|neq|not\s*=|dfrac|tfrac|cfrac"
+    r"|varnothing|rightarrow|longrightarrow|Rightarrow|iff|setminus|backslash|lor|land|vee|wedge|infin|lg|tbinom|dbinom"
+    r"|cong|simeq|ast|dots|cdots|dotsc|lt|gt|arcsinh)(?![A-Za-z])"
+)
+_SAME = {
+    "lbrace": r"\{", "rbrace": r"\}", "lbrack": "[", "rbrack": "]", "lvert": "|", "rvert": "|", "vert": "|",
+    "leq": r"\le ", "leqslant": r"\le ", "geq": r"\ge ", "geqslant": r"\ge ", "neq": r"\ne ",
+    "dfrac": r"\frac", "tfrac": r"\frac", "cfrac": r"\frac", "varnothing": r"\emptyset ", "rightarrow": r"\to ",
+    "longrightarrow": r"\to ", "Rightarrow": r"\implies ", "iff": r"\implies ", "setminus": r"\setminus ",
+    "backslash": r"\setminus ", "lor": " or ", "vee": " or ", "land": " and ", "wedge": " and ", "infin": r"\infty ",
+    "lg": r"\log_{10} ", "tbinom": r"\binom", "dbinom": r"\binom", "cong": r"\approx ", "simeq": r"\approx ", "ast": "*",
+    "dots": r"\ldots ", "cdots": r"\ldots ", "dotsc": r"\ldots ", "lt": "<", "gt": ">", "arcsinh": r"\operatorname{arsinh}",
+}  # fmt: skip
+_ARGUMENT = re.compile(r"\\frac\s*([0-9A-Za-z])\s*([0-9A-Za-z])|\\(?:frac|binom)\s*(\{[^{}]*\})\s*([0-9A-Za-z])"
+                       r"|\\(?:frac|binom)\s*([0-9A-Za-z])\s*(?=\{)|\\binom\s*(\d)\s*(\d)")  # fmt: skip
+_SCRIPT = re.compile(r"([_^])\s*([0-9]+|[A-Za-z](?![A-Za-z])|-\s*\d+)")
+_ROOT = re.compile(r"[√]\s*(\d+(?:\.\d+)?|[A-Za-z]|(?=[({\\]))|[∛]\s*(\d+|[A-Za-z])|(?<![\\A-Za-z])sqrt\s*(?=[({])")
+_BARE_ROOT = re.compile(r"\\sqrt\s*(\[[^\[\]]*\])?\s*(\d|[A-Za-z])")
+_TIMES = re.compile(r"(?<=[\d.}]) ?[xX] ?(?=10 ?\^)|(?<=\d) [xX] (?=\d)")
+_POWER_OF_TEN = re.compile(r"(?<![A-Za-z\\\d.])(\d+(?:\.\d*)?|\.\d+)[eE]([+-]?\d{1,4})(?![\d.A-Za-z])")
+_COMMA = re.compile(r"(?<![\d.,])\d{1,3}(?:(?:\{,\}|\\,|\\ |\\:|\\!|[' ,]{0})\d{3})+(?!\d)")
+_GROUPS = re.compile(r"(?<![\d.,] )(?<![\d.,^_{])\d{1,3}(?: \d{3})+(?![\d,])(?! ?\d)")
+_DOLLARS = re.compile(r"(?<!\\)\$+")
 
 
 @frozen
@@ -46,41 +118,74 @@ class Answer:
     text: str
     upright: bool
 
-    @property
-    def words(self) -> str | None:
-        """The answer as words, in lower case; None if it is something else.
-
-        Letters that are not set upright are words if there are at least four in a row: `ab` is a product, `east` is
-        not, though math-verify takes it for one, and so for equal to `seat`.
-        """
-        letters = self._letters()
-        if letters is None or not (self.upright or any(len(word) >= _WORD_LENGTH for word in letters.split())):
-            return None
-        return letters
-
-    def says(self, words: str) -> bool:
-        """Whether the answer is these words, however they are set."""
-        return self._letters() == words
-
-    def _letters(self) -> str | None:
-        inside = self.text.removeprefix("(").removesuffix(")")
-        return " ".join(inside.casefold().split()) if _LETTERS.fullmatch(inside) else None
-
 
 def clean(text: str) -> Answer:
     """Drops emphasis, delimiters of mathematics, spacing commands and final periods; brings characters to one form.
 
     >>> clean(" **$\\\\left(1{,}000\\\\,;\\u22122\\\\right)$.** ")
-    Answer(text='(1,000 ;-2)', upright=False)
+    Answer(text='(1000 ;-2)', upright=False)
     """
-    text = _SEGMENT.sub("$", _bare(text.translate(_CHARACTERS)))
-    parts = re.split(r"(?<!\\)\$", text)
-    # One formula in a sentence is the answer; of several, none can be chosen.
-    text = parts[1] if len(parts) == 3 and parts[1].strip() else "".join(parts)
-    text = _SPACE.sub(" ", _NOTHING.sub("", text).replace("{,}", ","))
+    text = _characters(text)
+    text = _dollars(_bare(text))
+    # Thousands first: the spaces between the groups of a number are no spaces between numbers.
+    text = _COMMA.sub(lambda found: re.sub(r"\D", "", found[0]), text).replace("{,}", ",")
+    text = _NOTHING.sub(lambda found: found[1] or "", text)
+    text = _SPACE.sub(lambda found: found[1] or " ", text)
+    text = _COMMANDS.sub(lambda found: found[1] or _SAME.get(found[2], r"\ne "), text)
+    text = text.replace(r"\%", "%").replace(r"\ldots", "...").replace("^{\\circ}", r"^\circ ").replace("^{\\circ }", r"^\circ ")
     text = _GROUPS.sub(lambda found: found[0].replace(" ", ""), _bare(text))
-    wrapped = _WRAPPER.fullmatch(text)
-    return Answer(_bare(wrapped[1]), True) if wrapped else Answer(text, False)
+    text = _SIMPLE.sub(r" \1 ", _UPRIGHT.sub(r"\\text{\1}", text))
+    whole = re.fullmatch(r"\\text\{([^{}]*)\}", _bare(text))
+    if whole:
+        return Answer(_bare(whole[1]), True)
+    text = _mathematics(text)
+    return Answer(_bare(re.sub(r" +", " ", text)), False)
+
+
+def _characters(text: str) -> str:
+    text = text.translate(_KEPT)
+    text = _RAISED.sub(lambda found: "^{" + unicodedata.normalize("NFKC", found[0]) + "}", text)
+    text = _LOWERED.sub(lambda found: "_{" + unicodedata.normalize("NFKC", found[0]) + "}", text)
+    text = _VULGAR.sub(lambda found: r"\frac{%s}{%s}" % tuple(unicodedata.normalize("NFKC", found[0]).split("⁄")), text)
+    text = unicodedata.normalize("NFKC", text.replace("\u00b4", "'").replace("\u212f", "e").replace("\u00b5", "u"))
+    text = "".join(str(unicodedata.decimal(c)) if ord(c) > 127 and c.isdecimal() else c for c in text)
+    return text.translate(_SYMBOLS)
+
+
+def _dollars(text: str) -> str:
+    """Without the signs around formulas; a single sign is the currency."""
+    signs = len(_DOLLARS.findall(text))
+    return _DOLLARS.sub(r"\\$", text) if signs == 1 else _DOLLARS.sub("", text)
+
+
+def _mathematics(text: str) -> str:
+    """Arguments in braces, roots as commands, times and powers of ten as TeX writes them."""
+    if r"\choose" in text:
+        text = re.sub(r"\{\s*([^{}]*?)\s*\\choose\s*([^{}]*?)\s*\}", r"\\binom{\1}{\2}", text)
+    text = _ROOT.sub(_root, text)
+    text = re.sub(r"\\sqrt\s*\(([^()]*)\)", r"\\sqrt{\1}", text)
+    text = _BARE_ROOT.sub(r"\\sqrt\1{\2}", text)
+    text = _SCRIPT.sub(lambda found: found[1] + "{" + found[2].replace(" ", "") + "}", text)
+    text = _ARGUMENT.sub(_arguments, text)
+    text = _ARGUMENT.sub(_arguments, text)
+    text = re.sub(r"\}\s+\{", "}{", text)
+    text = _TIMES.sub(r" \\times ", text)
+    return _POWER_OF_TEN.sub(lambda found: rf"{found[1]} \times 10^{{{int(found[2])}}}", text)
+
+
+def _root(found: re.Match[str]) -> str:
+    if found[2]:
+        return rf"\sqrt[3]{{{found[2]}}}"
+    return rf"\sqrt{{{found[1]}}}" if found[1] else r"\sqrt"
+
+
+def _arguments(found: re.Match[str]) -> str:
+    command = re.match(r"\\[a-z]+", found[0])
+    assert command is not None
+    above = found[1] or found[3] or found[5] or found[6]
+    below = found[2] or found[4] or found[7]
+    above = above if above.startswith("{") else "{" + above + "}"
+    return command[0] + above + ("{" + below + "}" if below else "")
 
 
 def _bare(text: str) -> str:
@@ -89,7 +194,10 @@ def _bare(text: str) -> str:
     while text != before:
         before = text
         text = text.strip().strip("`")
-        text = text[:-1] if text[-1:] in ".,;" and text[-2:-1] != "\\" else text
+        if text[-1:] in ".,;" and text[-2:-1] != "\\" and not text.endswith("..."):
+            text = text[:-1]
         if len(text) > 4 and text.startswith("**") and text.endswith("**"):
             text = text[2:-2]
+        if len(text) > 2 and text[0] == text[-1] and text[0] in "'\"_":
+            text = text[1:-1]
     return text

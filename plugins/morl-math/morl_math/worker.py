@@ -1,8 +1,10 @@
-"""A process that compares answers with math-verify; started by `morl_math.pool`, one per worker.
+"""A process that compares answers by algebra; started by `morl_math.pool`, one per worker.
 
-Runs as a script and imports nothing of morl: it starts in the time that sympy takes.  Reads one JSON list
-`[reference, answer]` per line and answers each with one JSON list, the verdict and whether it goes on.  When its input
-ends, so does it.
+Runs as a script and imports nothing of morl itself: it starts in the time that sympy takes.  It imports what it needs
+once and forks a child that does the work, so that a comparison which is ended costs a fork and not another start.  The
+child reads one JSON list `[reference, answer, seconds]` per line.  It answers `reference` when it has read the
+reference, then `equal`, `different` or `unreadable reference`; its parent answers `ended by <signal>` in its place.
+When the input ends, so do both.
 
 A comparison that exceeds its time is ended by the system: the default action of SIGPROF is to end the process, whatever
 C code it is in, and even if the process that asked is gone.
@@ -10,25 +12,30 @@ C code it is in, and even if the process that asked is gone.
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import functools
+import gc
 import json
-import logging
 import os
-import re
 import resource
 import signal
 import sys
-from typing import Any, TextIO
+from fractions import Fraction
+from typing import NoReturn
 
-_SIDE_BY_SIDE = re.compile(r"(?<!\\frac )(?<!\\binom )\d +\d")
-"""Two numbers with nothing between them, of which math-verify makes a sum or a product: 3 of `1 2`."""
+_FULL = 3
+"""Exit code of a child that has used half of its memory."""
+_SET_PARENT_DEATH_SIGNAL = 1
+"""PR_SET_PDEATHSIG of prctl(2)."""
+_WARM_UP = (r"\frac{1}{2}\sqrt{3}", r"2x^{2}-3x+\frac{y}{4}", r"\sin x+\log_{2} 8", r"(x+1)(x-1)", r"e^{i\pi}", r"a_{1}n!")
+"""Read before the fork: the parser learns as it reads, and each child has learnt it."""
 
 
-def main(time_limit: float, memory_limit: int) -> None:
+def main(memory_limit: int) -> None:
     """Answers until the input ends.
 
     Args:
-        time_limit: seconds of processor time per comparison.
         memory_limit: bytes of address space.
     """
     answers = _own_output()
@@ -38,77 +45,80 @@ def main(time_limit: float, memory_limit: int) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_AS, (memory_limit, memory_limit))
     try:
-        import math_verify  # noqa: F401
+        from morl_math.algebra import same
+
+        for text in _WARM_UP:
+            same(text, text + "+0", Fraction(1))
     except BaseException as error:  # noqa: BLE001 - whatever it is, the parent has to hear of it
-        _send(answers, f"cannot start: {type(error).__name__}: {error}", False)
+        _send(answers, f"cannot start: {type(error).__name__}: {error}")
         return
-    # It warns that its own time limits are off.
-    logging.disable(logging.CRITICAL)
+    gc.collect()
+    gc.freeze()
     _send(answers, "ready")
-    for line in sys.stdin:
-        reference, answer = json.loads(line)
-        signal.setitimer(signal.ITIMER_PROF, time_limit)
-        verdict = compare(reference, answer)
-        signal.setitimer(signal.ITIMER_PROF, 0)
-        # sympy keeps what it made; short of memory it would call right answers wrong, for it swallows memory errors.
-        full = _resident() > memory_limit / 2
-        _send(answers, verdict, not full)
-        if full:
+    while True:
+        child = os.fork()
+        if child == 0:
+            _serve(answers, memory_limit)
+        _, status = os.waitpid(child, 0)
+        if os.WIFSIGNALED(status):
+            _send(answers, f"ended by {signal.Signals(os.WTERMSIG(status)).name}")
+        elif os.WEXITSTATUS(status) != _FULL:
             return
 
 
-def compare(reference: str, answer: str) -> str:
-    """`equal`, `different` or `unreadable reference`."""
-    from math_verify import verify
+def _serve(answers: int, memory_limit: int) -> NoReturn:
+    """The work of a child; it ends with its parent."""
+    parent = os.getppid()
+    ctypes.CDLL(None).prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
+    code = 0
+    try:
+        for line in sys.stdin:
+            if os.getppid() != parent:
+                break
+            reference, answer, seconds = json.loads(line)
+            _send(answers, _verdict(answers, reference, answer, seconds))
+            # sympy keeps what it made; short of memory it would call right answers wrong, for it swallows memory errors.
+            if _resident() > memory_limit / 2:
+                code = _FULL
+                break
+    finally:
+        os._exit(code)
+
+
+def _verdict(answers: int, reference: str, answer: str, seconds: float) -> str:
+    """`equal`, `different` or `unreadable reference`; each of the two texts has its own time."""
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+    readable = _is_readable(reference)
+    signal.setitimer(signal.ITIMER_PROF, 0)
+    if not readable:
+        return "unreadable reference"
+    _send(answers, "reference")
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+    equal = _is_equal(reference, answer)
+    signal.setitimer(signal.ITIMER_PROF, 0)
+    return "equal" if equal else "different"
+
+
+@functools.lru_cache(maxsize=512)
+def _is_readable(reference: str) -> bool:
+    from morl_math.algebra import check
+    from morl_math.grading import outline, tidy
 
     try:
-        expected = _parse_reference(reference)
-        if expected is None:
-            return "unreadable reference"
-        given = expected if answer == reference else _parse(answer)
-        if given is None:
-            return "different"
-        # `x > 3` and `(3, oo)` are the same answer, whichever of them is the reference.
-        options = {"allow_set_relation_comp": True, "timeout_seconds": None, "raise_on_error": True}
-        return "equal" if verify(expected, given, **options) else "different"
+        check(outline(tidy(reference).text))
+    except Exception:  # noqa: BLE001 - sympy raises what it likes
+        return False
+    return True
+
+
+def _is_equal(reference: str, answer: str) -> bool:
+    from morl_math.algebra import SympyAlgebra
+    from morl_math.grading import is_right, tidy
+
+    try:
+        return is_right(tidy(reference), tidy(answer), SympyAlgebra())
     except Exception:  # noqa: BLE001 - e.g. an answer of 1/0
-        return "different"
-
-
-@functools.lru_cache(maxsize=256)
-def _parse_reference(text: str) -> Any:
-    """An expression that at least equals itself: infinities and the like do not."""
-    from math_verify import verify
-
-    try:
-        expression = _parse(text)
-        same = expression is not None and verify(expression, expression, timeout_seconds=None, raise_on_error=True)
-    except Exception:  # noqa: BLE001
-        return None
-    return expression if same else None
-
-
-@functools.lru_cache(maxsize=256)
-def _parse(text: str) -> Any:
-    """The text as one sympy expression, or None.
-
-    Only the reader of LaTeX is used: the one for plain expressions evaluates Python.
-    """
-    from math_verify import LatexExtractionConfig, parse
-
-    if _SIDE_BY_SIDE.search(text):
-        return None
-    try:
-        found = parse(
-            f"${text}$",
-            extraction_config=[LatexExtractionConfig()],
-            fallback_mode="no_fallback",
-            parsing_timeout=None,
-            raise_on_error=True,
-        )
-    except Exception:  # noqa: BLE001 - its parser raises what it likes
-        return None
-    return found[0] if found and not isinstance(found[0], str) else None
+        return False
 
 
 def _resident() -> int:
@@ -117,19 +127,19 @@ def _resident() -> int:
         return int(file.read().split()[1]) * resource.getpagesize()
 
 
-def _own_output() -> TextIO:
+def _own_output() -> int:
     """The pipe to the parent; what libraries print goes nowhere."""
-    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    answers = os.dup(1)
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
     os.dup2(nowhere, 2)
     return answers
 
 
-def _send(answers: TextIO, message: str, goes_on: bool = True) -> None:
-    answers.write(json.dumps([message, goes_on]) + "\n")
-    answers.flush()
+def _send(answers: int, message: str) -> None:
+    with contextlib.suppress(BrokenPipeError):
+        os.write(answers, json.dumps(message).encode() + b"\n")
 
 
 if __name__ == "__main__":
-    main(float(sys.argv[1]), int(sys.argv[2]))
+    main(int(sys.argv[1]))
