@@ -54,7 +54,7 @@ def read(text: str) -> Any:
     """
     if _SIDE_BY_SIDE.search(text) or _SIGNS.search(text):
         raise Unreadable(text)
-    text = _MIXED.sub(_improper, text)
+    text = _MIXED.sub(_improper, text).replace(r"^\circ", r"^{\circ}")
     try:
         found = latex2sympy(
             text,

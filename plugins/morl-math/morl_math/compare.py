@@ -124,8 +124,10 @@ class Comparison:
         first, last = sides[0], sides[-1]
         if first is None:
             sides, relations = sides[1:], relations[1:]
-        elif names(first) is not None and len(sides) > 1:
-            name, sides, relations = names(first), sides[1:], relations[1:]
+        elif names(first) is not None:
+            name = names(first)
+            while len(sides) > 1 and sides[0] is not None and names(sides[0]) is not None and relations[0] != "~":
+                sides, relations = sides[1:], relations[1:]
         elif last is not None and names(last) is not None and len(sides) == 2 and relations == ["="]:
             name, sides, relations = names(last), sides[:1], []
         rest = [side for side in sides if side is not None]

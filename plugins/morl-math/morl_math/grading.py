@@ -16,6 +16,7 @@ _LEAD = re.compile(
     r"|(?:approximately|about|roughly|around|nearly|exactly|so|thus|hence|therefore),? +|\\(?:therefore|implies|to) *|: *",
     re.IGNORECASE,
 )
+_LABEL = re.compile(r"[A-Z]\)")
 
 
 class NotANumber(ValueError):
@@ -27,7 +28,7 @@ def tidy(text: str) -> Answer:
     answer = clean(text)
     while (lead := _LEAD.match(answer.text)) and lead.end() < len(answer.text):
         answer = Answer(answer.text[lead.end() :].strip(), answer.upright)
-    return answer
+    return Answer(answer.text[0], True) if _LABEL.fullmatch(answer.text) else answer
 
 
 def same_number(reference: str, answer: str) -> bool:

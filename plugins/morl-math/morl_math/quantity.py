@@ -18,6 +18,7 @@ _SUFFIX = re.compile(
     r"(?P<body>.*?[^\s^({+\-*/])(?P<unit>\s*(?:(?:\\text\{[^{}]*\}|%|(?:\^\\circ)|(?<=[\d}\s)])[A-Za-z]{2,}\b)"
     r"(?:\^\{-?\d\})?[ /]*(?:(?<=[ /])[A-Za-z]+)*)+)"
 )
+_ANGLE = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![A-Za-z])")
 _GLOSS = re.compile(r" ?\((?P<words>[A-Za-z -]+)\)$")
 
 Bodies = Callable[[str, str, Fraction], bool]
@@ -93,6 +94,8 @@ def read_expression(text: str) -> Quantity:
     """Any expression, with the unit, percent sign or currency taken from it."""
     text, currency = _currency(text)
     found = _SUFFIX.fullmatch(text)
+    if found is not None and "circ" in found["unit"] and _ANGLE.search(found["body"]):
+        found = None  # the sine of 30 degrees
     if found is not None and (unit := read_unit(currency + found["unit"])) is not None and not unit.bare:
         return Quantity(found["body"].strip(), evaluate(found["body"]), unit)
     return Quantity(text, None, read_unit(currency) or Unit())

@@ -11,6 +11,8 @@ from typing import TypeAlias
 
 from attrs import frozen
 
+from morl_math.words import number_in_words
+
 _DEPTH = 12
 _TOKEN = re.compile(
     r"\\\\|\\begin\{[a-z]+\*?\}(?:\{[lcr| ]*\})?|\\end\{[a-z]+\*?\}|\\[{}|]|\\[A-Za-z]+|\\.|<=|>=|!=|==|[A-Za-z]+|."
@@ -25,7 +27,7 @@ _RELATIONS = {
 }  # fmt: skip
 _SETS = {r"\cup": "|", r"\cap": "&", r"\setminus": "-"}
 _JOINING = re.compile(r"\\text\{ *,? *(and|or) *\}|(?<![A-Za-z\\])(and|or)(?![A-Za-z])")
-_THOUSANDS = re.compile(r"-?\d{1,3}(?:,\d{3})+(?:\.\d+)?")
+_THOUSANDS = re.compile(r"(?<![\d,.])\d{1,3}(?:,\d{3})+(?!\d|,\S)")
 
 
 @frozen
@@ -134,50 +136,50 @@ def _tokens(text: str) -> list[tuple[str, int, int]]:
 
 def _split(text: str, tokens: list[tuple[str, int, int]], at: set[str]) -> tuple[list[str], list[str]]:
     """The parts of a text between those tokens outside all brackets, and these tokens."""
-    parts, found, start = [], [], 0
-    for name, position, depth in tokens:
-        if depth == 0 and name in at:
-            parts.append(text[start:position].strip())
-            found.append(name)
-            start = position + len(name)
-    return [*parts, text[start:].strip()], found
+    found = [(name, position) for name, position, depth in tokens if depth == 0 and name in at]
+    return _cut(text, found), [name for name, _ in found]
 
 
 def _list(text: str, tokens: list[tuple[str, int, int]], depth: int) -> Shape | None:
-    joined = {name for name, _, level in tokens if level == 0 and name in (",", ";")}
-    words = [found for found in _JOINING.finditer(text) if _level(tokens, found.start()) == 0]
-    if not joined and not words:
+    if number_in_words(text) is not None:  # two hundred and five
         return None
-    joint = (words[-1][1] or words[-1][2]) if words else ";" if ";" in joined else ","
+    words = [found for found in _JOINING.finditer(text) if _level(tokens, found.start()) == 0]
     parts, start = [], 0
     for word in words:
         parts.append(text[start : word.start()].strip().rstrip(",;").strip())
         start = word.end()
     parts.append(text[start:].strip())
-    items = [item for part in parts for item in (_items(part) if ("," in part or ";" in part) else [part])]
+    items = [item for part in parts for item in _items(part)]
     if len(items) == 1:
         return None
+    joint = (words[-1][1] or words[-1][2]) if words else ";" if ";" in text else ","
     return Group("", tuple(read_shape(item, depth + 1) for item in items), joint)
 
 
 def _items(text: str, *, bracketed: bool = False) -> list[str]:
-    """The items between commas or semicolons; commas between groups of three digits belong to a number.
+    """The items between commas or semicolons.
 
-    Not so in brackets without a space after any comma: `(2,345)` is a pair.
+    Commas between groups of three digits belong to a number, but not in brackets without a space after any comma or a
+    semicolon: `(2,345)` is a pair.
     """
     tokens = _tokens(text)
-    semicolons, _ = _split(text, tokens, {";"})
-    if len(semicolons) > 1:
-        return [item for part in semicolons for item in ([part] if _THOUSANDS.fullmatch(part) else _items(part))]
-    spaced = re.search(r",\s", text)
-    if _THOUSANDS.fullmatch(text) and not bracketed:
-        return [text]
-    parts, _ = _split(text, tokens, {","})
-    if spaced or not bracketed:
-        pieces = re.split(r",\s+", text) if all(level == 0 for _, _, level in tokens) else []
-        if spaced and pieces and all("," not in piece or _THOUSANDS.fullmatch(piece) for piece in pieces):
-            return pieces
-    return parts
+    separators = [(name, position) for name, position, level in tokens if level == 0 and name in (",", ";")]
+    if not bracketed or any(name == ";" or text[position + 1 : position + 2] == " " for name, position in separators):
+        inside = {place for found in _THOUSANDS.finditer(text) for place in range(*found.span())}
+        separators = [(name, position) for name, position in separators if name == ";" or position not in inside]
+    if any(name == ";" for name, _ in separators) and not bracketed:
+        separators = [(name, position) for name, position in separators if name == ";"]
+        return [item for part in _cut(text, separators) for item in _items(part)]
+    return _cut(text, separators)
+
+
+def _cut(text: str, separators: list[tuple[str, int]]) -> list[str]:
+    """The parts of a text between separators at these positions."""
+    parts, start = [], 0
+    for name, position in separators:
+        parts.append(text[start:position].strip())
+        start = position + len(name)
+    return [*parts, text[start:].strip()]
 
 
 def _level(tokens: list[tuple[str, int, int]], position: int) -> int:

@@ -11,6 +11,7 @@ _SUPERSCRIPTS = "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ"
 _SUBSCRIPTS = "₀₁₂₃₄₅₆₇₈₉"
 _RAISED = re.compile(f"[{_SUPERSCRIPTS}]+")
 _LOWERED = re.compile(f"[{_SUBSCRIPTS}]+")
+_STACKED = re.compile(f"([{_SUPERSCRIPTS[:10]}]+)[/⁄]([{_SUBSCRIPTS}]+)")
 _VULGAR = re.compile("[¼-¾⅐-⅞↉]")
 _SYMBOLS = str.maketrans(
     {
@@ -101,7 +102,7 @@ _ROOT = re.compile(r"[√]\s*(\d+(?:\.\d+)?|[A-Za-z]|(?=[({\\]))|[∛]\s*(\d+|[A
 _BARE_ROOT = re.compile(r"\\sqrt\s*(\[[^\[\]]*\])?\s*(\d|[A-Za-z])")
 _TIMES = re.compile(r"(?<=[\d.}]) ?[xX] ?(?=10 ?\^)|(?<=\d) [xX] (?=\d)")
 _POWER_OF_TEN = re.compile(r"(?<![A-Za-z\\\d.])(\d+(?:\.\d*)?|\.\d+)[eE]([+-]?\d{1,4})(?![\d.A-Za-z])")
-_COMMA = re.compile(r"(?<![\d.,])\d{1,3}(?:(?:\{,\}|\\,|\\ |\\:|\\!|[' ,]{0})\d{3})+(?!\d)")
+_COMMA = re.compile(r"(?<![\d.,])\d{1,3}(?:(?:\{,\}|\\,|\\ |\\:|\\!)\d{3})+(?!\d)")
 _GROUPS = re.compile(r"(?<![\d.,] )(?<![\d.,^_{])\d{1,3}(?: \d{3})+(?![\d,])(?! ?\d)")
 _DOLLARS = re.compile(r"(?<!\\)\$+")
 
@@ -144,6 +145,7 @@ def clean(text: str) -> Answer:
 
 def _characters(text: str) -> str:
     text = text.translate(_KEPT)
+    text = _STACKED.sub(lambda found: r"\frac{%s}{%s}" % tuple(unicodedata.normalize("NFKC", part) for part in found.groups()), text)
     text = _RAISED.sub(lambda found: "^{" + unicodedata.normalize("NFKC", found[0]) + "}", text)
     text = _LOWERED.sub(lambda found: "_{" + unicodedata.normalize("NFKC", found[0]) + "}", text)
     text = _VULGAR.sub(lambda found: r"\frac{%s}{%s}" % tuple(unicodedata.normalize("NFKC", found[0]).split("⁄")), text)
@@ -163,6 +165,7 @@ def _mathematics(text: str) -> str:
     if r"\choose" in text:
         text = re.sub(r"\{\s*([^{}]*?)\s*\\choose\s*([^{}]*?)\s*\}", r"\\binom{\1}{\2}", text)
     text = _ROOT.sub(_root, text)
+    text = re.sub(r"\\log\s*_\s*(\d)(\d+)(?=$|[-+*/=,)])", r"\\log_{\1} \2", text)  # TeX takes one digit
     text = re.sub(r"\\sqrt\s*\(([^()]*)\)", r"\\sqrt{\1}", text)
     text = _BARE_ROOT.sub(r"\\sqrt\1{\2}", text)
     text = _SCRIPT.sub(lambda found: found[1] + "{" + found[2].replace(" ", "") + "}", text)
@@ -194,6 +197,8 @@ def _bare(text: str) -> str:
     while text != before:
         before = text
         text = text.strip().strip("`")
+        if text.endswith("\\") and not text.endswith("\\\\"):  # the space of `\ ` is gone
+            text = text[:-1]
         if text[-1:] in ".,;" and text[-2:-1] != "\\" and not text.endswith("..."):
             text = text[:-1]
         if len(text) > 4 and text.startswith("**") and text.endswith("**"):
