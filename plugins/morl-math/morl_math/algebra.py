@@ -19,9 +19,9 @@ import sympy
 from latex2sympy2_extended import latex2sympy
 from latex2sympy2_extended.latex2sympy2 import ConversionConfig
 
-from morl_math.compare import is_rounded
+from morl_math.compare import is_rounded, readable_parts
 from morl_math.solutions import same_relations, same_sets
-from morl_math.structure import Chain, Expression, Matrix, Shape
+from morl_math.structure import Chain, Shape, expressions
 
 _SIDE_BY_SIDE = re.compile(r"\d +[\d.]")
 _SIGNS = re.compile(r"[+-] *[+-]|!!")
@@ -102,7 +102,9 @@ def equal(one: Any, other: Any, digits: int = 60) -> bool:
     if one == other:
         return True
     if isinstance(one, sympy.MatrixBase) or isinstance(other, sympy.MatrixBase):
-        matrices = isinstance(one, sympy.MatrixBase) and isinstance(other, sympy.MatrixBase) and one.shape == other.shape
+        matrices = (
+            isinstance(one, sympy.MatrixBase) and isinstance(other, sympy.MatrixBase) and one.shape == other.shape
+        )
         return matrices and all(equal(first, second, digits) for first, second in zip(one, other, strict=True))
     if one.has(sympy.oo, -sympy.oo) or other.has(sympy.oo, -sympy.oo):
         return bool(one == other)
@@ -118,7 +120,8 @@ def equal(one: Any, other: Any, digits: int = 60) -> bool:
 def values(expression: Any, symbols: list[Any]) -> Iterator[Any]:
     """Its values where the symbols have the coordinates of some points."""
     whole = expression.has(*_ON_WHOLE_NUMBERS) or any(
-        power.base.is_number and power.base.is_negative and power.exp.free_symbols for power in expression.atoms(sympy.Pow)
+        power.base.is_number and power.base.is_negative and power.exp.free_symbols
+        for power in expression.atoms(sympy.Pow)
     )
     for point in _WHOLE_POINTS if whole else _POINTS:
         # Of many symbols each gets another value, so that no two of them can change places.
@@ -131,7 +134,11 @@ def _at_points(one: Any, other: Any, symbols: list[Any]) -> Iterator[bool | None
     pair = sympy.Tuple(one, other)
     for first, second in values(pair, symbols):
         if first.has(sympy.nan, sympy.zoo, sympy.oo) or second.has(sympy.nan, sympy.zoo, sympy.oo):
-            yield None if first == second or (first.has(sympy.zoo, sympy.nan) and second.has(sympy.zoo, sympy.nan)) else False
+            yield (
+                None
+                if first == second or (first.has(sympy.zoo, sympy.nan) and second.has(sympy.zoo, sympy.nan))
+                else False
+            )
             continue
         verdict = _equal_numbers(first, second, _MIN_DIGITS)
         yield verdict
@@ -166,7 +173,9 @@ def _improper(found: re.Match[str]) -> str:
 
 def _is_odd_root(part: Any) -> bool:
     exponent = getattr(part, "exp", None)
-    return part.is_Pow and exponent.is_Rational and exponent.q % 2 == 1 and exponent.q > 1 and part.base.is_extended_real
+    return (
+        part.is_Pow and exponent.is_Rational and exponent.q % 2 == 1 and exponent.q > 1 and part.base.is_extended_real
+    )
 
 
 def _real_root(part: Any) -> Any:
@@ -191,28 +200,12 @@ class SympyAlgebra:
         return same_relations(first, second, read, equal, values)
 
 
-def check(shape: Shape) -> None:
+def check(reference: Shape) -> None:
     """Reads all expressions of a reference.
 
     Raises:
         Unreadable: one cannot be read.
     """
-    from morl_math.compare import is_exact
-
-    match shape:
-        case Expression(text):
-            if not is_exact(text) and text not in (r"\mathbb{R}", r"\mathbb{Z}", r"\mathbb{Q}", r"\mathbb{N}", r"\mathbb{C}"):
-                from morl_math.quantity import read_expression
-
-                read(read_expression(text).body)
-        case Matrix(rows):
-            for row in rows:
-                for entry in row:
-                    check(entry)
-        case Chain(sides):
-            for side in sides:
-                if side is not None:
-                    check(side)
-        case _:
-            for part in getattr(shape, "items", None) or getattr(shape, "parts", ()):
-                check(part)
+    for text in expressions(reference):
+        for part in readable_parts(text):
+            read(part)

@@ -75,7 +75,11 @@ def _decimal(found: re.Match[str]) -> Fraction:
     block = found["barred"] or found["bracketed"] or ""
     if found["dots"]:
         # 0.1666.. repeats 6, not 66: the shortest block that ends the digits at least twice.
-        blocks = [again for start in range(max(0, len(digits) - 60), len(digits)) if (again := _REPEATED.fullmatch(digits, start))]
+        blocks = [
+            again
+            for start in range(max(0, len(digits) - 60), len(digits))
+            if (again := _REPEATED.fullmatch(digits, start))
+        ]
         if not blocks:
             raise _Unreadable
         digits, block = digits[: blocks[0].start()], blocks[0][1]
@@ -152,7 +156,12 @@ class _Parser:
                 if 0 < fraction < 1:
                     return whole + fraction
                 self.position = start
-            elif len(after) >= 3 and isinstance(after[0], Fraction) and after[1] == "/" and isinstance(after[2], Fraction):
+            elif (
+                len(after) >= 3
+                and isinstance(after[0], Fraction)
+                and after[1] == "/"
+                and isinstance(after[2], Fraction)
+            ):
                 fraction = after[0] / after[2]
                 if not 0 < fraction < 1 or after[3:4] not in ([], [")"], ["}"], ["+"], ["-"]):
                     raise _Unreadable

@@ -10,7 +10,8 @@ from attrs import frozen
 from morl_math.arithmetic import evaluate
 
 _TIME = re.compile(
-    r"(?P<hour>\d{1,2})(?::(?P<minute>[0-5]\d)(?::(?P<second>[0-5]\d))?)? ?(?:(?P<half>[ap])\.? ?m\.?)?", re.IGNORECASE
+    r"(?P<hour>\d{1,2})(?::(?P<minute>[0-5]\d)(?::(?P<second>[0-5]\d))?)? ?(?:(?P<half>[ap])\.? ?m\.?|(?P<noon>noon|midnight))?",
+    re.IGNORECASE,
 )
 
 
@@ -28,11 +29,10 @@ class Time:
 
     def equals(self, other: Time) -> bool:
         """Equal as they stand, where one does not say which half of the day; else by 24 hours."""
-        if self.half and other.half:
+        by_24_hours = any(time.half or not 0 < time.clock[0] <= 12 for time in (self, other))
+        if (self.half and other.half) or (by_24_hours and self.clock[0] != other.clock[0]):
             return self._seconds == other._seconds
-        return self.clock == other.clock or (
-            max(self.clock[0], other.clock[0]) > 12 and bool(self.half or other.half) and self._seconds == other._seconds
-        )
+        return self.clock == other.clock
 
     @property
     def _seconds(self) -> int:
@@ -47,10 +47,12 @@ def read_time(text: str) -> Time | None:
     >>> read_time("8:30 PM").equals(read_time("20:30")), read_time("8:30").equals(read_time("4:15")), read_time("3:4")
     (True, False, None)
     """
-    found = _TIME.fullmatch(re.sub(r"\\text\{([^{}]*)\}", r"\1", text).strip())
-    if found is None or not (found["minute"] or found["half"]) or int(found["hour"]) > (12 if found["half"] else 24):
+    found = _TIME.fullmatch(" ".join(re.sub(r"\\text\{([^{}]*)\}", r" \1", text).split()))
+    if found is None or not (found["minute"] or found["half"] or found["noon"]):
         return None
-    half = (found["half"] or "").lower()
+    half = (found["half"] or {"noon": "p", "midnight": "a"}.get((found["noon"] or "").lower(), "")).lower()
+    if int(found["hour"]) > (12 if half else 24):
+        return None
     return Time((int(found["hour"]), int(found["minute"] or 0), int(found["second"] or 0)), half)
 
 
@@ -60,7 +62,10 @@ def read_ratio(text: str) -> tuple[Fraction, ...] | None:
     >>> read_ratio("3:4") == read_ratio("6 : 8"), read_ratio("1:2:0")
     (True, None)
     """
-    values = [evaluate(part) for part in text.replace(r"\colon", ":").split(":")]
+    parts = text.replace(r"\colon", ":").split(":")
+    if any(re.match(r" ?0\d", part) for part in parts):  # 7:05 is a time
+        return None
+    values = [evaluate(part) for part in parts]
     numbers = [value for value in values if value is not None]
     if len(values) < 2 or len(numbers) < len(values) or not numbers[-1]:
         return None

@@ -21,6 +21,7 @@ _FLIPPED = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "!=": "!=", "=": "="}
 _CALL = re.compile(r"\\?[A-Za-z]+(?:_\{[^{}]*\})?'*(?:\^\{-?1\})? ?\(.*\)")
 _SCRIPTS = re.compile(r"_\{[^{}]*\}|\\mathbb\{[A-Z]\}")
 _DENIALS = re.compile(r"\b(?:not|no|never|wrong|false|except|but|isn't|incorrect)\b", re.IGNORECASE)
+_MODULAR = re.compile(r"(.+?) *\\pmod\{(.+)\}")
 _CONSTANTS = re.compile(r"\\(?:pi|infty|emptyset)(?![A-Za-z])")
 _NUMBER_SETS = re.compile(r"\\mathbb\{[RQZNC]\}")
 
@@ -126,7 +127,7 @@ class Comparison:
             sides, relations = sides[1:], relations[1:]
         elif names(first) is not None:
             name = names(first)
-            while len(sides) > 1 and sides[0] is not None and names(sides[0]) is not None and relations[0] != "~":
+            while len(sides) > 1 and sides[0] is not None and names(sides[0]) is not None:
                 sides, relations = sides[1:], relations[1:]
         elif last is not None and names(last) is not None and len(sides) == 2 and relations == ["="]:
             name, sides, relations = names(last), sides[:1], []
@@ -189,7 +190,7 @@ class Comparison:
             return self._covers(first.items, second.items) and self._covers(second.items, first.items)
         if set(kinds) <= {"", "{}"}:
             return self._match(self._items(first), self._items(second))
-        if kinds[0] == kinds[1] or set(kinds) <= {"", "()"} and all(_joins(group) for group in (first, second)):
+        if kinds[0] == kinds[1] or set(kinds) <= {"", "()"} and all(map(self._joins, (first, second))):
             expected, given = self._ordered(first), self._ordered(second)
             return len(expected) == len(given) and all(map(self.equal, expected, given))
         return False
@@ -226,6 +227,14 @@ class Comparison:
         named = {_squeeze(value.name or ""): value.shapes[0] for value in values if value is not None}
         return [named[name] for name in sorted(named)] if len(named) == len(values) else list(group.items)
 
+    def _joins(self, group: Group) -> bool:
+        """Whether the items are in an order: `1, 2` may be a pair and `x = 1 and y = 2`, `1 or 2` may not."""
+        return (
+            bool(group.brackets)
+            or group.joint in (",", ";")
+            or (group.joint == "and" and self._ordered(group) != list(group.items))
+        )
+
     def _match(self, first: Sequence[Shape], second: Sequence[Shape]) -> bool:
         """Whether the items are equal one to one, in any order."""
         if len(first) != len(second):
@@ -249,6 +258,8 @@ class Comparison:
         assert second is not None
         if first == second:
             return True
+        if isinstance(first, Union) and isinstance(second, Union) and self._same_union(first, second):
+            return True
         for shape in pair:
             plain = isinstance(shape, Group) and (_kind(shape) in ("()", "[]", "[)", "(]", "{}") or _is_set(shape))
             if not plain and not _is_set(shape):
@@ -256,6 +267,14 @@ class Comparison:
         if isinstance(first, Chain) and isinstance(second, Chain):
             return self._relations(first, second)
         return self.algebra.sets(first, second)
+
+    def _same_union(self, first: Union, second: Union) -> bool:
+        """Whether the same sets are joined, in any order: also sets that only have names."""
+        operators = {*first.operators, *second.operators}
+        try:
+            return operators in ({"|"}, {"&"}) and self._match(first.parts, second.parts)
+        except Undecided:
+            return False
 
     def _relations(self, reference: Chain, answer: Chain) -> bool:
         backwards = tuple(_FLIPPED.get(relation, relation) for relation in reversed(answer.relations))
@@ -279,6 +298,9 @@ class Comparison:
         """Whether two expressions are equal."""
         if _squeeze(reference) == _squeeze(answer):
             return True
+        modular = _MODULAR.fullmatch(reference), _MODULAR.fullmatch(answer)
+        if modular[0] is not None and modular[1] is not None:
+            return all(map(self.same, modular[0].groups(), modular[1].groups()))
         for read in (read_time, read_in_base):
             first, second = read(reference), read(answer)
             if first is not None and second is not None:
@@ -297,7 +319,10 @@ class Comparison:
                 return False  # a number is no variable
         ratios = read_ratio(reference), read_ratio(answer)
         if ratios[0] is not None or ratios[1] is not None:
-            values = [(evaluate(text),) if ratio is None else ratio for text, ratio in zip((reference, answer), ratios, strict=True)]
+            values = [
+                (evaluate(text),) if ratio is None else ratio
+                for text, ratio in zip((reference, answer), ratios, strict=True)
+            ]
             return values[0] == values[1]
         expected, given = expected or read_expression(reference), given or read_expression(answer)
         return expected.equals(given, self.algebra.same)
@@ -306,6 +331,14 @@ class Comparison:
 def is_exact(text: str) -> bool:
     """Whether an expression can be compared without algebra."""
     return any(read(text) is not None for read in (read_number, letters, read_time, read_in_base, read_ratio))
+
+
+def readable_parts(text: str) -> list[str]:
+    """The expressions in a text that algebra has to read."""
+    modular = _MODULAR.fullmatch(text)
+    if modular is not None:
+        return [part for group in modular.groups() for part in readable_parts(group)]
+    return [] if is_exact(text) or _NUMBER_SETS.fullmatch(text) else [read_expression(text).body]
 
 
 def is_rounded(value: Fraction, decimal: str) -> bool:
@@ -337,7 +370,11 @@ def names(shape: Shape) -> str | None:
 def _has_variables(shape: Shape) -> bool:
     if isinstance(shape, Expression):
         bare = re.sub(r"\\text\{[^{}]*\}|\\[A-Za-z]+", "", shape.text)
-        return read_number(shape.text) is None and re.search("[A-Za-z]", bare) is not None and bare.strip() not in ("e", "i")
+        return (
+            read_number(shape.text) is None
+            and re.search("[A-Za-z]", bare) is not None
+            and bare.strip() not in ("e", "i")
+        )
     return not isinstance(shape, Matrix)
 
 
@@ -347,16 +384,25 @@ def _is_set(shape: Shape) -> bool:
         case Union():
             return True
         case Chain(sides, relations):
-            return set(relations) <= _INEQUALITIES or (_is_membership(shape) and sides[1] is not None and _is_set(sides[1]))
+            return set(relations) <= _INEQUALITIES or (
+                _is_membership(shape) and sides[1] is not None and _is_set(sides[1])
+            )
         case Group("", items):
-            return bool(items) and all(isinstance(item, Chain) and set(item.relations) <= _INEQUALITIES for item in items)
+            return bool(items) and all(
+                isinstance(item, Chain) and set(item.relations) <= _INEQUALITIES for item in items
+            )
         case Expression(text):
             return _NUMBER_SETS.fullmatch(text) is not None
     return False
 
 
 def _is_membership(shape: Shape) -> bool:
-    return isinstance(shape, Chain) and shape.relations == (r"\in",) and shape.sides[0] is not None and names(shape.sides[0]) is not None
+    return (
+        isinstance(shape, Chain)
+        and shape.relations == (r"\in",)
+        and shape.sides[0] is not None
+        and names(shape.sides[0]) is not None
+    )
 
 
 def _kind(shape: Shape) -> str:
@@ -366,11 +412,6 @@ def _kind(shape: Shape) -> str:
     if shape.brackets == "<>" or (len(shape.items) > 2 and shape.brackets == "[]"):
         return "()"
     return shape.brackets
-
-
-def _joins(group: Group) -> bool:
-    """Whether the items are in an order: `1, 2` may be a pair, `1 or 2` may not."""
-    return bool(group.brackets) or group.joint in (",", ";")
 
 
 def _text(shape: Shape) -> str:

@@ -92,7 +92,9 @@ def outline(text: str) -> Shape:
 
 
 def _needs_no_algebra(shape: Shape) -> bool:
-    return not (isinstance(shape, Chain) and not set(shape.relations) <= {"="}) and all(map(is_exact, expressions(shape)))
+    return not (isinstance(shape, Chain) and not set(shape.relations) <= {"="}) and all(
+        map(is_exact, expressions(shape))
+    )
 
 
 def _never(first: str, second: str, by: object) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable
 from fractions import Fraction
@@ -12,7 +13,9 @@ from morl_math.arithmetic import evaluate
 from morl_math.units import Unit, read_unit
 from morl_math.words import number_in_words
 
-_PREFIX = re.compile(r"(?P<sign>[+-]?) ?(?P<currency>(?:US)?\\?\$|[€£¥₹]|(?:USD|EUR|GBP|Rs\.?)(?= ?\d)) ?(?P<inner>[+-]?)(?=[ \d.])")
+_PREFIX = re.compile(
+    r"(?P<sign>[+-]?) ?(?P<currency>(?:US)?\\?\$|[€£¥₹]|(?:USD|EUR|GBP|Rs\.?)(?= ?\d)) ?(?P<inner>[+-]?)(?=[ \d.])"
+)
 _BODY = re.compile(r"(?:\\(?:frac|binom|cdot|times|div|overline|bar|dot)(?![A-Za-z])|[\d .,+\-*/^!(){}])*")
 _SUFFIX = re.compile(
     r"(?P<body>.*?[^\s^({+\-*/])(?P<unit>\s*(?:(?:\\text\{[^{}]*\}|%|(?:\^\\circ)|(?<=[\d}\s)])[A-Za-z]{2,}\b)"
@@ -59,6 +62,7 @@ class Quantity:
         return any(bodies(self.body, other.body, by) for by in ratios)
 
 
+@functools.lru_cache(maxsize=4096)
 def read_number(text: str, *, variables: bool = True) -> Quantity | None:
     """A number, or arithmetic with numbers, that stands alone up to its unit; None for everything else.
 

@@ -62,7 +62,9 @@ class MathCorrectness:
         for option, choices in {"mode": get_args(Mode), "on_late": get_args(LateAnswer)}.items():
             value = getattr(self, option)
             if value not in choices:
-                raise ConfigError(f"{option} must be one of {', '.join(choices)}; got {value!r}{suggest(value, choices)}")
+                raise ConfigError(
+                    f"{option} must be one of {', '.join(choices)}; got {value!r}{suggest(value, choices)}"
+                )
         smallest = {"max_characters": 1, "time_limit": 0.1, "batch_limit": 1, "memory_limit": 256, "workers": 1}
         for option, least in smallest.items():
             value = getattr(self, option)

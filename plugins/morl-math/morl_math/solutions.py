@@ -43,7 +43,9 @@ def same_relations(first: Chain, second: Chain, read: Read, equal: Equal, values
         if relation != another:
             other, another = -other, _FLIPPED[another]
         if relation == another:
-            ratios = [top / bottom for top, bottom in values(sympy.Tuple(one, other), symbols) if bottom != 0 and top != 0]
+            ratios = [
+                top / bottom for top, bottom in values(sympy.Tuple(one, other), symbols) if bottom != 0 and top != 0
+            ]
             fits = all(equal(ratio, ratios[0]) for ratio in ratios)
             if len(ratios) >= 3 and fits and (relation in ("=", "!=") or ratios[0].is_positive):
                 return True

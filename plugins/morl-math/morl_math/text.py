@@ -16,7 +16,7 @@ _VULGAR = re.compile("[¼-¾⅐-⅞↉]")
 _SYMBOLS = str.maketrans(
     {
         **dict.fromkeys("\u2212\u2010\u2011\u2012\u2013\u2014\u2015\u2e3a\ufe58", "-"),  # minus sign and dashes
-        **dict.fromkeys("\u200b\u200c\u200d\u2060\ufeff\u00ad\u2061\u2062", ""),
+        **dict.fromkeys("\u200b\u200c\u200d\u200e\u200f\u2060\ufeff\u00ad\u2061\u2062", ""),
         **dict.fromkeys("\u201c\u201d\u201e\u2018\u2019\u00b4", "'"),
         "\u00b7": r"\cdot ",
         "\u22c5": r"\cdot ",
@@ -79,7 +79,7 @@ _UPRIGHT = re.compile(
     r"\\(?:text|textbf|textit|textrm|textsf|texttt|textnormal|emph|mathrm|mathbf|mathit|mathsf|mathnormal|rm|bf|mbox|hbox)"
     r"\s*\{([^{}\\]*)\}"
 )
-_SIMPLE = re.compile(r"\\text\{\s*((?:[dei]|[^A-Za-z{}]*\d[^A-Za-z{}]*)?)\s*\}")
+_SIMPLE = re.compile(r"\\text\{\s*([dei]|[^A-Za-z{}]*)\s*\}")
 """A differential, a constant, a number: not words, however they are set."""
 _COMMANDS = re.compile(
     rf"({_ROW})|\\(lbrace|rbrace|lbrack|rbrack|lvert|rvert|vert|leq|leqslant|geq|geqslant|neq|not\s*=|dfrac|tfrac|cfrac"
@@ -95,14 +95,14 @@ _SAME = {
     "lg": r"\log_{10} ", "tbinom": r"\binom", "dbinom": r"\binom", "cong": r"\approx ", "simeq": r"\approx ", "ast": "*",
     "dots": r"\ldots ", "cdots": r"\ldots ", "dotsc": r"\ldots ", "lt": "<", "gt": ">", "arcsinh": r"\operatorname{arsinh}",
 }  # fmt: skip
-_ARGUMENT = re.compile(r"\\frac\s*([0-9A-Za-z])\s*([0-9A-Za-z])|\\(?:frac|binom)\s*(\{[^{}]*\})\s*([0-9A-Za-z])"
-                       r"|\\(?:frac|binom)\s*([0-9A-Za-z])\s*(?=\{)|\\binom\s*(\d)\s*(\d)")  # fmt: skip
+_ARGUMENT = re.compile(r"\\frac(?![A-Za-z])\s*([0-9A-Za-z])\s*([0-9A-Za-z])|\\(?:frac|binom)(?![A-Za-z])\s*(\{[^{}]*\})\s*([0-9A-Za-z])"
+                       r"|\\(?:frac|binom)(?![A-Za-z])\s*([0-9A-Za-z])\s*(?=\{)|\\binom\s*(\d)\s*(\d)")  # fmt: skip
 _SCRIPT = re.compile(r"([_^])\s*([0-9]+|[A-Za-z](?![A-Za-z])|-\s*\d+)")
 _ROOT = re.compile(r"[√]\s*(\d+(?:\.\d+)?|[A-Za-z]|(?=[({\\]))|[∛]\s*(\d+|[A-Za-z])|(?<![\\A-Za-z])sqrt\s*(?=[({])")
 _BARE_ROOT = re.compile(r"\\sqrt\s*(\[[^\[\]]*\])?\s*(\d|[A-Za-z])")
 _TIMES = re.compile(r"(?<=[\d.}]) ?[xX] ?(?=10 ?\^)|(?<=\d) [xX] (?=\d)")
 _POWER_OF_TEN = re.compile(r"(?<![A-Za-z\\\d.])(\d+(?:\.\d*)?|\.\d+)[eE]([+-]?\d{1,4})(?![\d.A-Za-z])")
-_COMMA = re.compile(r"(?<![\d.,])\d{1,3}(?:(?:\{,\}|\\,|\\ |\\:|\\!)\d{3})+(?!\d)")
+_COMMA = re.compile(r"(?<![\d.])\d{1,3}(?:(?:\{,\}|\\,|\\ |\\:|\\!)\d{3})+(?!\d)")
 _GROUPS = re.compile(r"(?<![\d.,] )(?<![\d.,^_{])\d{1,3}(?: \d{3})+(?![\d,])(?! ?\d)")
 _DOLLARS = re.compile(r"(?<!\\)\$+")
 
@@ -133,7 +133,12 @@ def clean(text: str) -> Answer:
     text = _NOTHING.sub(lambda found: found[1] or "", text)
     text = _SPACE.sub(lambda found: found[1] or " ", text)
     text = _COMMANDS.sub(lambda found: found[1] or _SAME.get(found[2], r"\ne "), text)
-    text = text.replace(r"\%", "%").replace(r"\ldots", "...").replace("^{\\circ}", r"^\circ ").replace("^{\\circ }", r"^\circ ")
+    text = (
+        text.replace(r"\%", "%")
+        .replace(r"\ldots", "...")
+        .replace("^{\\circ}", r"^\circ ")
+        .replace("^{\\circ }", r"^\circ ")
+    )
     text = _GROUPS.sub(lambda found: found[0].replace(" ", ""), _bare(text))
     text = _SIMPLE.sub(r" \1 ", _UPRIGHT.sub(r"\\text{\1}", text))
     whole = re.fullmatch(r"\\text\{([^{}]*)\}", _bare(text))
@@ -145,7 +150,9 @@ def clean(text: str) -> Answer:
 
 def _characters(text: str) -> str:
     text = text.translate(_KEPT)
-    text = _STACKED.sub(lambda found: r"\frac{%s}{%s}" % tuple(unicodedata.normalize("NFKC", part) for part in found.groups()), text)
+    text = _STACKED.sub(
+        lambda found: r"\frac{%s}{%s}" % tuple(unicodedata.normalize("NFKC", part) for part in found.groups()), text
+    )
     text = _RAISED.sub(lambda found: "^{" + unicodedata.normalize("NFKC", found[0]) + "}", text)
     text = _LOWERED.sub(lambda found: "_{" + unicodedata.normalize("NFKC", found[0]) + "}", text)
     text = _VULGAR.sub(lambda found: r"\frac{%s}{%s}" % tuple(unicodedata.normalize("NFKC", found[0]).split("⁄")), text)
@@ -162,6 +169,7 @@ def _dollars(text: str) -> str:
 
 def _mathematics(text: str) -> str:
     """Arguments in braces, roots as commands, times and powers of ten as TeX writes them."""
+    text = re.sub(r"(?<=[\w)}])\*\*(?=[\w({-])", "^", text)
     if r"\choose" in text:
         text = re.sub(r"\{\s*([^{}]*?)\s*\\choose\s*([^{}]*?)\s*\}", r"\\binom{\1}{\2}", text)
     text = _ROOT.sub(_root, text)
@@ -172,6 +180,7 @@ def _mathematics(text: str) -> str:
     text = _ARGUMENT.sub(_arguments, text)
     text = _ARGUMENT.sub(_arguments, text)
     text = re.sub(r"\}\s+\{", "}{", text)
+    text = re.sub(r"\\[pb]?mod\s*(?:\{\s*(\w+)\s*\}|(\w))", r"\\pmod{\1\2}", text)
     text = _TIMES.sub(r" \\times ", text)
     return _POWER_OF_TEN.sub(lambda found: rf"{found[1]} \times 10^{{{int(found[2])}}}", text)
 

@@ -66,6 +66,7 @@ _TOKEN = re.compile(
 )
 _RISKY = frozenset({"nm", "ms", "dm", "ha", "dl", "cl", "kl", "mo"})
 """Abbreviations that could as well be products of variables; single letters are, too."""
+_USUAL = frozenset("m g s h L l N J W V".split())
 _POWERS = {"square": 2, "sq": 2, "cubic": 3, "cu": 3, "squared": 2, "cubed": 3}
 
 
@@ -79,7 +80,7 @@ class Unit:
         dimensions: with their exponents; empty where no unit was given, or one that only counts.
         percent: a percent sign.
         counts: things were named.
-        bare: a letter that may be a variable as well, as in `5 m`.
+        bare: letters that may be variables as well, as in `5m`; after a space, `5 m`, the usual units are units.
     """
 
     scale: Fraction = Fraction(1)
@@ -109,6 +110,7 @@ def read_unit(text: str, *, variables: bool = True) -> Unit | None:
     (True, True)
     """
     reader = _Reader()
+    spaced = text.startswith(" ")
     position, text = 0, text.strip()
     while position < len(text):
         token = _TOKEN.match(text, position)
@@ -126,7 +128,12 @@ def read_unit(text: str, *, variables: bool = True) -> Unit | None:
                     return None
             if re.sub(r"[\s.,]", "", _TOKEN.sub("", token[kind])):
                 return None
-        elif not reader.take(kind, token[kind], upright=not variables, last=text[position:].lstrip()[:1] in ("", "^", "/", ".")):
+        elif not reader.take(
+            kind,
+            token[kind],
+            upright=not variables or (spaced and token[kind] in _USUAL),
+            last=text[position:].lstrip()[:1] in ("", "^", "/", "."),
+        ):
             return None
     return reader.unit()
 
@@ -209,8 +216,14 @@ class _Reader:
                 for part, times in _PARTS.get(dimension, ((dimension, 1),)):
                     exponents[part] += times * exponent
         dimensions = frozenset((name, exponent) for name, exponent in exponents.items() if exponent)
-        return Unit(self.scale, size, dimensions, self.percent, self.counts and not dimensions,
-                    bool(self.sizes) and not self.clear)
+        return Unit(
+            self.scale,
+            size,
+            dimensions,
+            self.percent,
+            self.counts and not dimensions,
+            bool(self.sizes) and not self.clear,
+        )
 
 
 _PARTS = {"speed": (("length", 1), ("time", -1)), "volume": (("length", 3),)}
@@ -237,8 +250,12 @@ def _nouns() -> frozenset[str]:
 
 def _counts(word: str) -> bool:
     """Whether the word is a noun of the list, in singular or plural."""
-    forms = [word, word + "s", word + "es"] + ([word[:-1] + "ies"] if word.endswith("y") else [])
-    return any(form in _nouns() for form in forms)
+    plural = (
+        word[:-1] + "ies"
+        if word.endswith("y")
+        else word + ("es" if word.endswith(("s", "x", "z", "ch", "sh", "o")) else "s")
+    )
+    return not _nouns().isdisjoint((word, plural, word + "s"))
 
 
 def _singular(word: str) -> str:

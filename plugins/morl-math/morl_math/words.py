@@ -12,9 +12,7 @@ _TENS = {word: 10 * n for n, word in enumerate(
     "twenty thirty forty fifty sixty seventy eighty ninety".split(), start=2)}  # fmt: skip
 _LARGE = {"thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 _LETTERS = re.compile(r"[^\W\d_](?:[^\W\d_]|[ .'’&-])*")
-_SHORT = frozenset(
-    "no on or of to so go do us up if is it at am as an we he me my by be in ok hi ox ax odd".split()
-)
+_SHORT = frozenset("no on or of to so go do us up if is it at am as an we he me my by be in ok hi ox ax odd".split())
 """Words of two letters, which would be read as products."""
 _FAMILIES = ("abcd", "fgh", "ijk", "klmn", "pqrs", "rst", "uvw", "uvwxyz")
 """Letters that stand for variables together; as many of others in a row are a word."""
@@ -40,7 +38,12 @@ def number_in_words(text: str) -> Fraction | None:
             joined = True
             continue
         joined = False
-        if word in _SMALL and below > _SMALL[word] and (below >= 10 or _SMALL[word] < 10) and (word != "zero" or len(words) == 1):
+        if (
+            word in _SMALL
+            and below > _SMALL[word]
+            and (below >= 10 or _SMALL[word] < 10)
+            and (word != "zero" or len(words) == 1)
+        ):
             group, below = group + _SMALL[word], 0
         elif word in _TENS and below >= 100:
             group, below = group + _TENS[word], 10

@@ -28,7 +28,14 @@ _FULL = 3
 """Exit code of a child that has used half of its memory."""
 _SET_PARENT_DEATH_SIGNAL = 1
 """PR_SET_PDEATHSIG of prctl(2)."""
-_WARM_UP = (r"\frac{1}{2}\sqrt{3}", r"2x^{2}-3x+\frac{y}{4}", r"\sin x+\log_{2} 8", r"(x+1)(x-1)", r"e^{i\pi}", r"a_{1}n!")
+_WARM_UP = (
+    r"\frac{1}{2}\sqrt{3}",
+    r"2x^{2}-3x+\frac{y}{4}",
+    r"\sin x+\log_{2} 8",
+    r"(x+1)(x-1)",
+    r"e^{i\pi}",
+    r"a_{1}n!",
+)
 """Read before the fork: the parser learns as it reads, and each child has learnt it."""
 
 
