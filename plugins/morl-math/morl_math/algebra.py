@@ -1,7 +1,7 @@
 """Equality of expressions by sympy; imported by worker processes only.
 
-math-verify's parser reads the expressions.  The decision is ours: math-verify compares to 6 decimals, so `10^{-20}` and
-`10^{-21}` are one number to it.  Here numbers are equal when they are exactly, or to more digits than the two texts have
+math-verify's parser reads the expressions.  The decision is ours: math-verify compares to 6 decimals, so that 10^-20
+and 10^-21 are one number to it.  Here numbers are equal when they are exactly, or to more digits than the two texts have
 characters, which no decimal fraction within them can imitate.  Expressions with variables are equal when they are at
 several points; that is cheaper than to simplify their difference, and an expression that differs somewhere differs
 almost everywhere.
@@ -15,13 +15,13 @@ from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any
 
-import sympy
-from latex2sympy2_extended import latex2sympy
-from latex2sympy2_extended.latex2sympy2 import ConversionConfig
+import sympy  # type: ignore[import-untyped]
+from latex2sympy2_extended import latex2sympy  # type: ignore[import-untyped]
+from latex2sympy2_extended.latex2sympy2 import ConversionConfig  # type: ignore[import-untyped]
 
-from morl_math.compare import is_rounded, readable_parts
 from morl_math.solutions import same_relations, same_sets
 from morl_math.structure import Chain, Shape, expressions
+from morl_math.texts import is_rounded, readable_parts
 
 _SIDE_BY_SIDE = re.compile(r"\d +[\d.]")
 _SIGNS = re.compile(r"[+-] *[+-]|!!")
@@ -71,7 +71,7 @@ def read(text: str) -> Any:
         found = found.doit()
     except Unreadable:
         raise
-    except Exception as error:  # noqa: BLE001 - the parser and sympy raise what they like
+    except Exception as error:
         raise Unreadable(text) from error
     if not isinstance(found, sympy.MatrixBase) and found.has(sympy.nan, sympy.zoo):
         raise Unreadable(text)
@@ -172,10 +172,9 @@ def _improper(found: re.Match[str]) -> str:
 
 
 def _is_odd_root(part: Any) -> bool:
-    exponent = getattr(part, "exp", None)
-    return (
-        part.is_Pow and exponent.is_Rational and exponent.q % 2 == 1 and exponent.q > 1 and part.base.is_extended_real
-    )
+    if not part.is_Pow or not part.exp.is_Rational:
+        return False
+    return bool(part.exp.q % 2 == 1 and part.exp.q > 1 and part.base.is_extended_real)
 
 
 def _real_root(part: Any) -> Any:

@@ -11,9 +11,10 @@ from morl_math.arithmetic import evaluate
 _NUMBER = re.compile(
     r"(?:\\text\{)? ?(?P<digits>[0-9A-Fa-f]+) ?\}?_ ?\{ ?(?:\\text\{)? ?(?P<base>\d{1,2}|[a-z]+) ?\}?\}", re.IGNORECASE
 )
-_WORDS = {word: n for n, word in enumerate(
-    "two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen".split(), start=2
-)}  # fmt: skip
+_WORDS = {
+    "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10, "eleven": 11,
+    "twelve": 12, "thirteen": 13, "fourteen": 14, "fifteen": 15, "sixteen": 16,
+}  # fmt: skip
 
 
 @frozen

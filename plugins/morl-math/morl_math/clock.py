@@ -10,7 +10,8 @@ from attrs import frozen
 from morl_math.arithmetic import evaluate
 
 _TIME = re.compile(
-    r"(?P<hour>\d{1,2})(?::(?P<minute>[0-5]\d)(?::(?P<second>[0-5]\d))?)? ?(?:(?P<half>[ap])\.? ?m\.?|(?P<noon>noon|midnight))?",
+    r"(?P<hour>\d{1,2})(?::(?P<minute>[0-5]\d)(?::(?P<second>[0-5]\d))?)?"
+    r" ?(?:(?P<half>[ap])\.? ?m\.?|(?P<noon>noon|midnight))?",
     re.IGNORECASE,
 )
 

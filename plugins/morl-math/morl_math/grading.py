@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import re
 
-from morl_math.compare import Algebra, Comparison, FalseStatement, NoAlgebra, Undecided, is_exact
+from morl_math.compare import Comparison, FalseStatement
+from morl_math.protocol import Algebra, NoAlgebra, Undecided
 from morl_math.quantity import read_number
 from morl_math.structure import Chain, Expression, Malformed, Shape, expressions, read_shape
 from morl_math.text import Answer, clean
+from morl_math.texts import is_exact
 
+_SO = r"(?:(?:so|thus|hence|therefore|then),? +)?"
 _LEAD = re.compile(
-    r"(?:(?:so|thus|hence|therefore|then),? +)?(?:(?:the|my|our|final|correct|total|required|exact) +)*"
+    rf"{_SO}(?:(?:the|my|our|final|correct|total|required|exact) +)*"
     r"(?:answer|result|value|solution|total|sum) *(?:is|are|equals|:|=)+ *:? *"
-    r"|(?:(?:so|thus|hence|therefore|then),? +)?(?:it is|it's|there are|there is|we get|we have|i get|that is|this is|is) +"
-    r"|(?:approximately|about|roughly|around|nearly|exactly|so|thus|hence|therefore),? +|\\(?:therefore|implies|to) *|: *",
+    rf"|{_SO}(?:it is|it's|there are|there is|we get|we have|i get|that is|this is|is) +"
+    r"|(?:approximately|about|roughly|around|nearly|exactly|so|thus|hence|therefore),? +"
+    r"|\\(?:therefore|implies|to) *|: *",
     re.IGNORECASE,
 )
 _LABEL = re.compile(r"[A-Z]\)")

@@ -25,9 +25,9 @@ LateAnswer: TypeAlias = Literal["wrong", "fail"]
 class MathCorrectness:
     """Whether the final answer of a completion equals the reference answer: 0 or 1.
 
-    Numbers, words, and lists and tuples of them compare exactly and at once; what takes algebra is compared in processes
-    of its own.  Only the extracted answer is looked at.  An answer that cannot be compared within the limits is wrong; a
-    reference answer that cannot be read is a failure of its completions.
+    Numbers, words, and lists and tuples of them compare exactly and at once; what takes algebra is compared in
+    processes of its own.  Only the extracted answer is looked at.  An answer that cannot be compared within the limits
+    is wrong; a reference answer that cannot be read is a failure of its completions.
 
     Args:
         mode: where the answer stands: `number` (a number after the last `####`), `boxed`, `answer-tag`, or `auto`, the

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import sympy
-from sympy.solvers.inequalities import solve_univariate_inequality
+import sympy  # type: ignore[import-untyped]
+from sympy.solvers.inequalities import solve_univariate_inequality  # type: ignore[import-untyped]
 
 from morl_math.structure import Chain, Expression, Group, Shape, Union
 
@@ -33,7 +33,7 @@ def same_sets(first: Shape, second: Shape, read: Read, equal: Equal) -> bool:
 
 
 def same_relations(first: Chain, second: Chain, read: Read, equal: Equal, values: Values) -> bool:
-    """Whether two equations or inequalities say the same: one is a multiple of the other, or they have one solution set."""
+    """Whether two equations or inequalities say the same: by a factor, or by their solutions in one variable."""
     if len(first.relations) == len(second.relations) == 1 and None not in (*first.sides, *second.sides):
         one, relation = _difference(first, read)
         other, another = _difference(second, read)

@@ -15,7 +15,8 @@ from morl_math.words import number_in_words
 
 _DEPTH = 12
 _TOKEN = re.compile(
-    r"\\\\|\\begin\{[a-z]+\*?\}(?:\{[lcr| ]*\})?|\\end\{[a-z]+\*?\}|\\[{}|]|\\[A-Za-z]+|\\.|<=|>=|!=|==|[A-Za-z]+|."
+    r"\\\\|\\begin\{[a-z]+\*?\}(?:\{[lcr| ]*\})?|\\end\{[a-z]+\*?\}|\\[{}|]|\\[A-Za-z]+|\\."
+    r"|<=|>=|!=|==|[A-Za-z]+|."
 )
 _OPEN = {"(", "[", "{", r"\{", r"\langle", r"\lfloor", r"\lceil"}
 _CLOSE = {")", "]", "}", r"\}", r"\rangle", r"\rfloor", r"\rceil"}

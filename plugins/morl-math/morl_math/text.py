@@ -3,80 +3,20 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 
 from attrs import frozen
 
-_SUPERSCRIPTS = "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ"
-_SUBSCRIPTS = "₀₁₂₃₄₅₆₇₈₉"
-_RAISED = re.compile(f"[{_SUPERSCRIPTS}]+")
-_LOWERED = re.compile(f"[{_SUBSCRIPTS}]+")
-_STACKED = re.compile(f"([{_SUPERSCRIPTS[:10]}]+)[/⁄]([{_SUBSCRIPTS}]+)")
-_VULGAR = re.compile("[¼-¾⅐-⅞↉]")
-_SYMBOLS = str.maketrans(
-    {
-        **dict.fromkeys("\u2212\u2010\u2011\u2012\u2013\u2014\u2015\u2e3a\ufe58", "-"),  # minus sign and dashes
-        **dict.fromkeys("\u200b\u200c\u200d\u200e\u200f\u2060\ufeff\u00ad\u2061\u2062", ""),
-        **dict.fromkeys("\u201c\u201d\u201e\u2018\u2019\u00b4", "'"),
-        "\u00b7": r"\cdot ",
-        "\u22c5": r"\cdot ",
-        "\u2219": r"\cdot ",
-        "\u00d7": r"\times ",
-        "\u2715": r"\times ",
-        "\u2217": "*",
-        "\u00f7": r"\div ",
-        "\u2215": "/",
-        "\u2044": "/",
-        "\u2236": ":",
-        "\u221e": r"\infty ",
-        "\u2208": r"\in ",
-        "\u222a": r"\cup ",
-        "\u2229": r"\cap ",
-        "\u2216": r"\setminus ",
-        "\u2205": r"\emptyset ",
-        "\u2264": r"\le ",
-        "\u2a7d": r"\le ",
-        "\u2265": r"\ge ",
-        "\u2a7e": r"\ge ",
-        "\u2260": r"\ne ",
-        "\u2248": r"\approx ",
-        "\u2245": r"\approx ",
-        "\u2261": r"\equiv ",
-        "\u2192": r"\to ",
-        "\u21d2": r"\implies ",
-        "\u2234": r"\therefore ",
-        "\u00b1": r"\pm ",
-        "\u2213": r"\mp ",
-        "\u00b0": r"^\circ ",
-        "\u2220": r"\angle ",
-        "\u27e8": r"\langle ",
-        "\u27e9": r"\rangle ",
-        "\u211d": r"\mathbb{R}",
-        "\u2124": r"\mathbb{Z}",
-        "\u2115": r"\mathbb{N}",
-        "\u211a": r"\mathbb{Q}",
-        "\u2102": r"\mathbb{C}",
-        **{chr(0x3B1 + k): rf"\{name} " for k, name in enumerate(
-            "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi omicron pi rho varsigma sigma"
-            " tau upsilon phi chi psi omega".split())},
-        "\u0394": r"\Delta ",
-        "\u03a3": r"\Sigma ",
-        "\u03a9": r"\Omega ",
-    }
-)  # fmt: skip
-_KEPT = str.maketrans({"\u211d": r"\mathbb{R}", "\u2124": r"\mathbb{Z}", "\u2115": r"\mathbb{N}", "\u211a": r"\mathbb{Q}",
-                       "\u2102": r"\mathbb{C}"})  # fmt: skip
-"""Letters that the compatibility form would make plain ones."""
+from morl_math.characters import plain_characters
 
 _ROW = r"\\\\"
 """A row break `\\\\`, which comes first in every pattern of commands: its second half is no command."""
 _NOTHING = re.compile(
-    rf"({_ROW})|\\!|\\(?:left|right|[bB]igg?[lrm]?|displaystyle|textstyle|limits|nolimits|hfill|quad\\square)(?![A-Za-z])\.?"
+    rf"({_ROW})|\\!|\\(?:left|right|[bB]igg?[lrm]?|displaystyle|textstyle|limits|nolimits|hfill)(?![A-Za-z])\.?"
     r"|\\[()\[\]]|\\label\{[^{}]*\}"
 )
 _SPACE = re.compile(rf"({_ROW})|\\[,;: ]|\\(?:q?quad|thinspace|enspace|hspace\{{[^{{}}]*\}})(?![A-Za-z])|~|\s+")
 _UPRIGHT = re.compile(
-    r"\\(?:text|textbf|textit|textrm|textsf|texttt|textnormal|emph|mathrm|mathbf|mathit|mathsf|mathnormal|rm|bf|mbox|hbox)"
+    r"\\(?:text(?:bf|it|rm|sf|tt|normal)?|emph|math(?:rm|bf|it|sf|normal)|rm|bf|mbox|hbox)"
     r"\s*\{([^{}\\]*)\}"
 )
 _SIMPLE = re.compile(r"\\text\{\s*([dei]|[^A-Za-z{}]*)\s*\}")
@@ -93,10 +33,14 @@ _SAME = {
     "longrightarrow": r"\to ", "Rightarrow": r"\implies ", "iff": r"\implies ", "setminus": r"\setminus ",
     "backslash": r"\setminus ", "lor": " or ", "vee": " or ", "land": " and ", "wedge": " and ", "infin": r"\infty ",
     "lg": r"\log_{10} ", "tbinom": r"\binom", "dbinom": r"\binom", "cong": r"\approx ", "simeq": r"\approx ", "ast": "*",
-    "dots": r"\ldots ", "cdots": r"\ldots ", "dotsc": r"\ldots ", "lt": "<", "gt": ">", "arcsinh": r"\operatorname{arsinh}",
+    "dots": r"\ldots ", "cdots": r"\ldots ", "dotsc": r"\ldots ", "lt": "<", "gt": ">",
+    "arcsinh": r"\operatorname{arsinh}",
 }  # fmt: skip
-_ARGUMENT = re.compile(r"\\frac(?![A-Za-z])\s*([0-9A-Za-z])\s*([0-9A-Za-z])|\\(?:frac|binom)(?![A-Za-z])\s*(\{[^{}]*\})\s*([0-9A-Za-z])"
-                       r"|\\(?:frac|binom)(?![A-Za-z])\s*([0-9A-Za-z])\s*(?=\{)|\\binom\s*(\d)\s*(\d)")  # fmt: skip
+_ARGUMENT = re.compile(
+    r"\\frac(?![A-Za-z])\s*([0-9A-Za-z])\s*([0-9A-Za-z])"
+    r"|\\(?:frac|binom)(?![A-Za-z])\s*(\{[^{}]*\})\s*([0-9A-Za-z])"
+    r"|\\(?:frac|binom)(?![A-Za-z])\s*([0-9A-Za-z])\s*(?=\{)|\\binom\s*(\d)\s*(\d)"
+)
 _SCRIPT = re.compile(r"([_^])\s*([0-9]+|[A-Za-z](?![A-Za-z])|-\s*\d+)")
 _ROOT = re.compile(r"[√]\s*(\d+(?:\.\d+)?|[A-Za-z]|(?=[({\\]))|[∛]\s*(\d+|[A-Za-z])|(?<![\\A-Za-z])sqrt\s*(?=[({])")
 _BARE_ROOT = re.compile(r"\\sqrt\s*(\[[^\[\]]*\])?\s*(\d|[A-Za-z])")
@@ -126,19 +70,14 @@ def clean(text: str) -> Answer:
     >>> clean(" **$\\\\left(1{,}000\\\\,;\\u22122\\\\right)$.** ")
     Answer(text='(1000 ;-2)', upright=False)
     """
-    text = _characters(text)
+    text = plain_characters(text)
     text = _dollars(_bare(text))
     # Thousands first: the spaces between the groups of a number are no spaces between numbers.
     text = _COMMA.sub(lambda found: re.sub(r"\D", "", found[0]), text).replace("{,}", ",")
     text = _NOTHING.sub(lambda found: found[1] or "", text)
     text = _SPACE.sub(lambda found: found[1] or " ", text)
     text = _COMMANDS.sub(lambda found: found[1] or _SAME.get(found[2], r"\ne "), text)
-    text = (
-        text.replace(r"\%", "%")
-        .replace(r"\ldots", "...")
-        .replace("^{\\circ}", r"^\circ ")
-        .replace("^{\\circ }", r"^\circ ")
-    )
+    text = re.sub(r"\^ ?\{ ?\\circ ?\}", r"^\\circ ", text.replace(r"\%", "%").replace(r"\ldots", "..."))
     text = _GROUPS.sub(lambda found: found[0].replace(" ", ""), _bare(text))
     text = _SIMPLE.sub(r" \1 ", _UPRIGHT.sub(r"\\text{\1}", text))
     whole = re.fullmatch(r"\\text\{([^{}]*)\}", _bare(text))
@@ -146,19 +85,6 @@ def clean(text: str) -> Answer:
         return Answer(_bare(whole[1]), True)
     text = _mathematics(text)
     return Answer(_bare(re.sub(r" +", " ", text)), False)
-
-
-def _characters(text: str) -> str:
-    text = text.translate(_KEPT)
-    text = _STACKED.sub(
-        lambda found: r"\frac{%s}{%s}" % tuple(unicodedata.normalize("NFKC", part) for part in found.groups()), text
-    )
-    text = _RAISED.sub(lambda found: "^{" + unicodedata.normalize("NFKC", found[0]) + "}", text)
-    text = _LOWERED.sub(lambda found: "_{" + unicodedata.normalize("NFKC", found[0]) + "}", text)
-    text = _VULGAR.sub(lambda found: r"\frac{%s}{%s}" % tuple(unicodedata.normalize("NFKC", found[0]).split("⁄")), text)
-    text = unicodedata.normalize("NFKC", text.replace("\u00b4", "'").replace("\u212f", "e").replace("\u00b5", "u"))
-    text = "".join(str(unicodedata.decimal(c)) if ord(c) > 127 and c.isdecimal() else c for c in text)
-    return text.translate(_SYMBOLS)
 
 
 def _dollars(text: str) -> str:

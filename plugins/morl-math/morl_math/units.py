@@ -14,51 +14,96 @@ _SCALES = {
     "hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12, "quadrillion": 10**15,
     "dozen": 12, "lakh": 10**5, "crore": 10**7,
 }  # fmt: skip
-_WORDS = """
-length: 1 meter metre m; 1/1000 millimeter millimetre mm; 1/100 centimeter centimetre cm; 1/10 decimeter decimetre dm;
- 1000 kilometer kilometre km; 1/1000000 micrometer um; 1/1000000000 nanometer nm; 127/5000 inch inches in; 381/1250 foot feet ft;
- 1143/1250 yard yd; 201168/125 mile mi; 1852 nautical-mile
-mass: 1 gram g gm; 1/1000 milligram mg; 1000 kilogram kilo kg; 1000000 tonne; 45359237/100000 pound lb lbs; 45359237/1600000 ounce oz
-time: 1 second sec s; 1/1000 millisecond ms; 60 minute min; 3600 hour hr h; 86400 day; 604800 week wk
-years: 12 year yr yrs; 1 month mo; 120 decade; 1200 century centuries
-volume: 1 liter litre L l; 1/1000 milliliter millilitre ml mL; 1/10 deciliter dl; 1/100 centiliter cl; 1000 kiloliter kl;
- 473176473/125000000 gallon gal; 473176473/500000000 quart qt; 473176473/1000000000 pint pt; 473176473/2000000000 cup
-spoons: 1 teaspoon tsp; 3 tablespoon tbsp tbs
-acre: 1 acre
-hectare: 1 hectare ha
-usd: 1 dollar USD buck $; 1/100 cent penny pennies; 1/20 nickel; 1/10 dime
-eur: 1 euro EUR €
-gbp: 1 GBP £
-yen: 1 yen JPY ¥
-inr: 1 rupee INR Rs ₹
-angle: 1 degree deg °; 1/60 arcminute
-radian: 1 radian rad
-celsius: 1 celsius C
-fahrenheit: 1 fahrenheit F
-kelvin: 1 kelvin K
-speed: 201168/450000 mph; 5/18 kmph kph kmh; 463/900 knot
-energy: 1 joule J; 1000 kilojoule kJ; 4184/1000 calorie cal; 4184 kilocalorie kcal; 3600000 kWh
-power: 1 watt W; 1000 kilowatt kW
-force: 1 newton N
-pressure: 1 pascal Pa
-voltage: 1 volt V
-current: 1 ampere amp A
-resistance: 1 ohm
-frequency: 1 hertz Hz; 1000 kHz; 1000000 MHz; 1000000000 GHz
-data: 1 byte B; 1000 kilobyte KB kB; 1000000 megabyte MB; 1000000000 gigabyte GB; 1000000000000 terabyte TB
-bits: 1 bit; 1000000 megabit Mb
-amount: 1 mole mol
-any: 1 unit
-"""
 _CURRENCIES = frozenset({"usd", "eur", "gbp", "yen", "inr"})
-_JOINTS = frozenset("a an the of in at on by for from to with".split())
+_JOINTS = frozenset(["a", "an", "the", "of", "in", "at", "on", "by", "for", "from", "to", "with"])
 _FILLERS = frozenset(
-    "each every left remaining total altogether all together together apiece"
-    " old new long tall high wide deep away now today more-in-total his her their its our my your them"
-    " january february march april may june july august september october november december monday tuesday wednesday"
-    " thursday friday saturday sunday year week day weekend"
-    " red blue green yellow black white orange purple pink brown silver gold golden gray grey large small big little extra"
-    " full whole different distinct real positive negative male female adult young first second-hand".split()
+    [
+        "each",
+        "every",
+        "left",
+        "remaining",
+        "total",
+        "altogether",
+        "all",
+        "together",
+        "together",
+        "apiece",
+        "old",
+        "new",
+        "long",
+        "tall",
+        "high",
+        "wide",
+        "deep",
+        "away",
+        "now",
+        "today",
+        "more-in-total",
+        "his",
+        "her",
+        "their",
+        "its",
+        "our",
+        "my",
+        "your",
+        "them",
+        "january",
+        "february",
+        "march",
+        "april",
+        "may",
+        "june",
+        "july",
+        "august",
+        "september",
+        "october",
+        "november",
+        "december",
+        "monday",
+        "tuesday",
+        "wednesday",
+        "thursday",
+        "friday",
+        "saturday",
+        "sunday",
+        "year",
+        "week",
+        "day",
+        "weekend",
+        "red",
+        "blue",
+        "green",
+        "yellow",
+        "black",
+        "white",
+        "orange",
+        "purple",
+        "pink",
+        "brown",
+        "silver",
+        "gold",
+        "golden",
+        "gray",
+        "grey",
+        "large",
+        "small",
+        "big",
+        "little",
+        "extra",
+        "full",
+        "whole",
+        "different",
+        "distinct",
+        "real",
+        "positive",
+        "negative",
+        "male",
+        "female",
+        "adult",
+        "young",
+        "first",
+        "second-hand",
+    ]
 )
 _TOKEN = re.compile(
     r"\\text\{(?P<upright>[^{}]*)\}|(?P<degree>\^\\circ|\\circ|\\degree)|\^\{?(?P<power>-?\d)\}?|(?P<percent>%)"
@@ -66,7 +111,7 @@ _TOKEN = re.compile(
 )
 _RISKY = frozenset({"nm", "ms", "dm", "ha", "dl", "cl", "kl", "mo"})
 """Abbreviations that could as well be products of variables; single letters are, too."""
-_USUAL = frozenset("m g s h L l N J W V".split())
+_USUAL = frozenset(["m", "g", "s", "h", "L", "l", "N", "J", "W", "V"])
 _POWERS = {"square": 2, "sq": 2, "cubic": 3, "cu": 3, "squared": 2, "cubed": 3}
 
 
@@ -232,20 +277,24 @@ _PARTS = {"speed": (("length", 1), ("time", -1)), "volume": (("length", 3),)}
 @functools.cache
 def _units() -> dict[str, tuple[str, Fraction]]:
     """Dimension and size of each unit by its name."""
-    table = {}
-    for line in _WORDS.replace("\n ", " ").strip().splitlines():
+    table: dict[str, tuple[str, Fraction]] = {}
+    for line in _lines("units.txt"):
         dimension, _, units = line.partition(": ")
         for unit in units.split("; "):
             size, *names = unit.split()
             factor = Fraction(size) / (1000 if dimension == "volume" else 1)  # a litre is 1/1000 cubic metre
-            table.update({name: (dimension, factor) for name in names})
+            table.update(dict.fromkeys(names, (dimension, factor)))
     return table
 
 
 @functools.cache
 def _nouns() -> frozenset[str]:
-    lines = files("morl_math").joinpath("data/nouns.txt").read_text(encoding="utf-8").splitlines()
-    return frozenset(" ".join(line for line in lines if not line.startswith("#")).split())
+    return frozenset(" ".join(_lines("nouns.txt")).split())
+
+
+def _lines(name: str) -> list[str]:
+    text = files("morl_math").joinpath("data", name).read_text(encoding="utf-8")
+    return [line for line in text.splitlines() if not line.startswith("#")]
 
 
 def _counts(word: str) -> bool:

@@ -5,14 +5,49 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
-_SMALL = {word: n for n, word in enumerate(
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen"
-    " eighteen nineteen".split())}  # fmt: skip
-_TENS = {word: 10 * n for n, word in enumerate(
-    "twenty thirty forty fifty sixty seventy eighty ninety".split(), start=2)}  # fmt: skip
+_SMALL = {
+    "zero": 0, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9,
+    "ten": 10, "eleven": 11, "twelve": 12, "thirteen": 13, "fourteen": 14, "fifteen": 15, "sixteen": 16, "seventeen": 17,
+    "eighteen": 18, "nineteen": 19,
+}  # fmt: skip
+_TENS = {
+    "twenty": 20, "thirty": 30, "forty": 40, "fifty": 50, "sixty": 60, "seventy": 70, "eighty": 80, "ninety": 90,
+}  # fmt: skip
 _LARGE = {"thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 _LETTERS = re.compile(r"[^\W\d_](?:[^\W\d_]|[ .'’&-])*")
-_SHORT = frozenset("no on or of to so go do us up if is it at am as an we he me my by be in ok hi ox ax odd".split())
+_SHORT = frozenset(
+    [
+        "no",
+        "on",
+        "or",
+        "of",
+        "to",
+        "so",
+        "go",
+        "do",
+        "us",
+        "up",
+        "if",
+        "is",
+        "it",
+        "at",
+        "am",
+        "as",
+        "an",
+        "we",
+        "he",
+        "me",
+        "my",
+        "by",
+        "be",
+        "in",
+        "ok",
+        "hi",
+        "ox",
+        "ax",
+        "odd",
+    ]
+)
 """Words of two letters, which would be read as products."""
 _FAMILIES = ("abcd", "fgh", "ijk", "klmn", "pqrs", "rst", "uvw", "uvwxyz")
 """Letters that stand for variables together; as many of others in a row are a word."""

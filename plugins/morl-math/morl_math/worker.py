@@ -84,7 +84,7 @@ def _serve(answers: int, memory_limit: int) -> NoReturn:
                 break
             reference, answer, seconds = json.loads(line)
             _send(answers, _verdict(answers, reference, answer, seconds))
-            # sympy keeps what it made; short of memory it would call right answers wrong, for it swallows memory errors.
+            # sympy keeps what it made, and swallows memory errors: short of memory it would call right answers wrong.
             if _resident() > memory_limit / 2:
                 code = _FULL
                 break
