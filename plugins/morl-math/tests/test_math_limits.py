@@ -15,7 +15,8 @@ import pytest
 
 from morl.errors import PluginError
 from morl.types import Completion, Prompt
-from morl_math.pool import Pool
+from morl_math.pool import Pool, _Batch
+from morl_math.process import UnreadableReference
 from morl_math.rewards import MathCorrectness
 
 PATIENCE = 300.0
@@ -27,13 +28,13 @@ COSTLY = [
     "1000000000!",
     r"\sum_{n=1}^{10^9} \frac{1}{n^2}",
     r"\binom{10^9}{5 \cdot 10^8}",
-    "(" * 300 + "1" + ")" * 300,
 ]
 DEEP = [
     r"\frac{1}{" * 10_000 + "2" + "}" * 10_000,
     r"\sqrt{" * 10_000 + "2" + "}" * 10_000,
     "1+" * 10**6 + "1",
     "9" * 10**6,
+    "(" * 300 + "1" + ")" * 300,
 ]
 
 
@@ -66,15 +67,76 @@ def test_a_deep_answer_is_never_right(pool: Pool, deep: str) -> None:
     assert result[ORDINARY] is True
 
 
-def test_many_costly_answers_share_one_limit() -> None:
-    pool = Pool(workers=1, time_limit=0.5, memory_limit=1024)
+def test_a_batch_ends_at_its_limit() -> None:
+    """Also while an answer is compared: its process is ended, and those behind it have no verdict."""
+    pool = Pool(workers=1, time_limit=600.0, memory_limit=1024)
     assert pool.compare([ORDINARY], PATIENCE) == {ORDINARY: True}  # it has started
     pairs = [("5", f"{n}^{{9^{{9^9}}}}") for n in range(2, 100)]
     results = pool.compare(pairs, 1.0)
     assert all(isinstance(error, TimeoutError) for error in results.values())
-    not_begun = [pair for pair in pairs if str(results[pair]) == "all answers together took more than 1 s"]
-    # Each of the others took half a second or more, of which the last may have begun within the limit.
-    assert len(pairs) - len(not_begun) <= 3
+    assert str(results[pairs[-1]]) == "all answers together took more than 1 s"
+    assert pool._idle == []
+    assert pool.compare([ORDINARY], PATIENCE) == {ORDINARY: True}
+
+
+def test_a_process_that_is_not_ready_by_the_limit_is_no_fault_of_the_answers() -> None:
+    pool = Pool(workers=1, time_limit=1.0, memory_limit=1024)
+    (error,) = pool.compare([ORDINARY], 0.01).values()
+    assert isinstance(error, RuntimeError)
+    assert str(error) == "no process for mathematics was ready within 0.01 s"
+    assert pool.compare([ORDINARY], PATIENCE) == {ORDINARY: True}  # by the same process, which started meanwhile
+
+
+def test_short_answers_come_first_and_costly_ones_a_second_time() -> None:
+    pairs = [("5", "x" * length) for length in (3, 1, 2)]
+    batch = _Batch([*pairs, pairs[0]], 6.0, time.monotonic() + PATIENCE)
+    turns = []
+    while (turn := batch.next()) is not None:
+        turns.append((len(turn[0][1]), turn[1]))
+        batch.put(*turn, TimeoutError() if len(turn[0][1]) < 3 else True)
+    assert turns == [(1, 1.0), (2, 1.0), (3, 1.0), (1, 6.0), (2, 6.0)]
+    assert [type(result) for result in batch.all_results(1.0).values()] == [bool, TimeoutError, TimeoutError]
+
+
+def bombs_and_right_answers() -> list[Completion]:
+    bombs = [f"{n}^{{9^{{9^9}}}}" for n in range(2, 26)]
+    right = [f"{n}+x-1" for n in range(2, 26)]
+    references = ["5"] * 24 + [f"x+{n}" for n in range(1, 25)]
+    return [
+        Completion(Prompt("?", {"answer": reference}), rf"\boxed{{{answer}}}", (1,))
+        for reference, answer in zip(references, bombs + right, strict=True)
+    ]
+
+
+def test_costly_answers_are_wrong_and_starve_no_right_ones(caplog: pytest.LogCaptureFixture) -> None:
+    reward = MathCorrectness(mode="boxed", workers=1, time_limit=0.6, batch_limit=20 * PATIENCE)
+    assert reward.score(bombs_and_right_answers()) == [0.0] * 24 + [1.0] * 24
+    assert "24 of 48 answers that take algebra were not compared within the limits" in caplog.text
+
+
+def test_late_answers_can_be_failures() -> None:
+    reward = MathCorrectness(mode="boxed", workers=1, time_limit=0.6, batch_limit=20 * PATIENCE, on_late="fail")
+    scores = reward.score(bombs_and_right_answers()[22:26])
+    assert [type(score) for score in scores] == [TimeoutError, TimeoutError, float, float]
+
+
+def test_a_reference_that_takes_too_long_is_a_failure() -> None:
+    reward = MathCorrectness(mode="boxed", workers=1, time_limit=0.5, batch_limit=20 * PATIENCE)
+    costly = Completion(Prompt("?", {"answer": COSTLY[2]}), r"\boxed{5}", (1,))
+    (error,) = reward.score([costly])
+    assert isinstance(error, UnreadableReference)
+    assert "could not be read within 0.5 s" in str(error)
+
+
+def test_exact_comparisons_need_no_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """They do not wait for one either: here none can start."""
+    (tmp_path / "latex2sympy2_extended.py").write_text("raise ImportError('broken')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    pairs = [("5", "5.0"), ("(1,2)", "(1, 2)"), ("yes", r"\text{No}"), ("5 million", "5"), (r"\frac{1}{3}", "1/3")]
+    completions = [
+        Completion(Prompt("?", {"answer": reference}), rf"\boxed{{{answer}}}", (1,)) for reference, answer in pairs
+    ]
+    assert MathCorrectness(workers=1).score(completions) == [1.0, 1.0, 0.0, 0.0, 1.0]
 
 
 def test_a_worker_without_memory_fails_or_denies_but_never_confirms() -> None:
@@ -85,10 +147,47 @@ def test_a_worker_without_memory_fails_or_denies_but_never_confirms() -> None:
     assert results[ORDINARY] is True
 
 
-def test_a_worker_whose_memory_is_half_full_is_replaced() -> None:
-    pool = Pool(workers=1, time_limit=20.0, memory_limit=100)  # sympy takes 70
-    assert pool.compare([ORDINARY, ("2", r"\frac{x}{y}")], PATIENCE)[ORDINARY] is True
-    assert pool._idle == []
+def children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def test_a_child_whose_memory_is_half_full_is_replaced() -> None:
+    pool = Pool(workers=1, time_limit=20.0, memory_limit=110)  # sympy takes 70
+    seen = []
+    for n in range(2):
+        assert pool.compare([(f"{n}+x", f"x+{n}")], PATIENCE) == {(f"{n}+x", f"x+{n}"): True}
+        deadline = time.monotonic() + PATIENCE
+        while (now := children(pool._idle[0]._process.pid)) in ([], *seen):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        seen.append(now)
+    assert len(pool._idle) == 1
+
+
+@pytest.mark.parametrize(("by", "kind"), [(signal.SIGSEGV, TimeoutError), (signal.SIGKILL, RuntimeError)])
+def test_a_child_that_dies_at_work_fails_its_pair_only(by: signal.Signals, kind: type[Exception]) -> None:
+    """By its own fault it is late, and so wrong; ended from outside it is a failure."""
+    pool = Pool(workers=1, time_limit=600.0, memory_limit=1024)
+    assert pool.compare([ORDINARY], PATIENCE) == {ORDINARY: True}
+    (child,) = children(pool._idle[0]._process.pid)
+    costly = ("5", COSTLY[0])
+    threading.Thread(target=kill_at_work, args=(child, child, by)).start()
+    results = pool.compare([costly, ORDINARY], PATIENCE)
+    assert type(results[costly]) is kind
+    assert results[ORDINARY] is True
+
+
+def processor_time(pid: int) -> int:
+    """Of a process, in ticks of the kernel, a hundredth of a second each."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11])
+
+
+def kill_at_work(pid: int, child: int, by: signal.Signals) -> None:
+    """Ends an idle process as soon as its child, or it itself, has worked for a while."""
+    before = processor_time(child)
+    while processor_time(child) < before + 20:
+        time.sleep(0.01)
+    os.kill(pid, by)
 
 
 def test_workers_that_die_are_replaced(pool: Pool) -> None:
@@ -109,25 +208,12 @@ def test_a_large_trainer_keeps_its_workers(pool: Pool) -> None:
     assert len(ballast) > pool.memory_limit * 2**20 / 2
 
 
-def processor_time(pid: int) -> int:
-    """Of a process, in ticks of the kernel, a hundredth of a second each."""
-    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11])
-
-
-def kill_at_work(pid: int) -> None:
-    """Kills an idle process as soon as it has worked for a while."""
-    before = processor_time(pid)
-    while processor_time(pid) < before + 20:
-        time.sleep(0.01)
-    os.kill(pid, signal.SIGKILL)
-
-
 def test_a_worker_that_is_killed_at_work_fails_its_pair_only() -> None:
-    pool = Pool(workers=1, time_limit=30.0, memory_limit=1024)
+    pool = Pool(workers=1, time_limit=600.0, memory_limit=1024)
     assert pool.compare([ORDINARY], PATIENCE) == {ORDINARY: True}
     pid = pool._idle[0]._process.pid
     costly = ("5", COSTLY[0])
-    threading.Thread(target=kill_at_work, args=(pid,)).start()
+    threading.Thread(target=kill_at_work, args=(pid, *children(pid), signal.SIGKILL)).start()
     results = pool.compare([costly, ORDINARY], PATIENCE)
     assert "its process ended with exit code -9" in str(results[costly])
     assert isinstance(results[costly], RuntimeError)
@@ -135,7 +221,7 @@ def test_a_worker_that_is_killed_at_work_fails_its_pair_only() -> None:
 
 
 def test_calls_at_the_same_time_do_not_mix() -> None:
-    pool = Pool(workers=2, time_limit=20.0, memory_limit=1024)
+    pool = Pool(workers=1, time_limit=20.0, memory_limit=1024)
     wrong: list[object] = []
 
     def call(n: int) -> None:
@@ -145,7 +231,7 @@ def test_calls_at_the_same_time_do_not_mix() -> None:
             if results != {right: True, other: False}:
                 wrong.append(results)
 
-    threads = [threading.Thread(target=call, args=(n,)) for n in range(4)]
+    threads = [threading.Thread(target=call, args=(n,)) for n in range(3)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -154,7 +240,7 @@ def test_calls_at_the_same_time_do_not_mix() -> None:
 
 
 def test_workers_that_cannot_start_end_the_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    (tmp_path / "math_verify.py").write_text("raise ImportError('broken')")
+    (tmp_path / "latex2sympy2_extended.py").write_text("raise ImportError('broken')")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     with pytest.raises(PluginError, match=r"cannot start: ImportError: broken; its command: .*worker\.py"):
         Pool(workers=2, time_limit=1.0, memory_limit=1024).compare([ORDINARY, ("x", "y")], PATIENCE)
@@ -162,7 +248,8 @@ def test_workers_that_cannot_start_end_the_run(monkeypatch: pytest.MonkeyPatch, 
 
 FORKED = """
 import os
-from morl_math.pool import Pool
+from morl_math.pool import Pool, _Batch
+from morl_math.process import UnreadableReference
 
 pool = Pool(workers=1, time_limit=20.0, memory_limit=1024)
 pool.compare([("1+x", "x+1")], 60)
@@ -184,7 +271,8 @@ def test_a_forked_process_starts_workers_of_its_own() -> None:
 
 TRAINER = """
 import signal, sys, threading, time
-from morl_math.pool import Pool
+from morl_math.pool import Pool, _Batch
+from morl_math.process import UnreadableReference
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs of a shell ignore it
 pool = Pool(workers=2, time_limit=1.0, memory_limit=1024)
