@@ -1,9 +1,9 @@
 """Equality of expressions by sympy; imported by worker processes only.
 
 math-verify's parser reads the expressions.  The decision is ours: math-verify compares to 6 decimals, so that 10^-20
-and 10^-21 are one number to it.  Here numbers are equal when they are exactly, or to more digits than the two texts have
-characters, which no decimal fraction within them can imitate.  Expressions with variables are equal when they are at
-several points; that is cheaper than to simplify their difference, and an expression that differs somewhere differs
+and 10^-21 are one number to it.  Here numbers are equal when they are exactly, or to more digits than the two texts
+have characters, which no decimal fraction within them can imitate.  Expressions with variables are equal when they are
+at several points; that is cheaper than to simplify their difference, and an expression that differs somewhere differs
 almost everywhere.
 """
 

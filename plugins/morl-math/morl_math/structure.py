@@ -21,8 +21,9 @@ _TOKEN = re.compile(
 _OPEN = {"(", "[", "{", r"\{", r"\langle", r"\lfloor", r"\lceil"}
 _CLOSE = {")", "]", "}", r"\}", r"\rangle", r"\rfloor", r"\rceil"}
 _RELATIONS = {
-    "=": "=", "==": "=", "<": "<", ">": ">", r"\le": "<=", r"\ge": ">=", "<=": "<=", ">=": ">=", r"\ne": "!=", "!=": "!=",
-    r"\approx": "~", r"\equiv": r"\equiv", r"\sim": r"\sim", r"\to": r"\to", r"\implies": r"\to", r"\in": r"\in",
+    "=": "=", "==": "=", "<": "<", ">": ">", r"\le": "<=", r"\ge": ">=", "<=": "<=", ">=": ">=", r"\ne": "!=",
+    "!=": "!=", r"\approx": "~", r"\equiv": r"\equiv",
+    r"\sim": r"\sim", r"\to": r"\to", r"\implies": r"\to", r"\in": r"\in",
     r"\notin": r"\notin", r"\mid": r"\mid", r"\parallel": r"\parallel", r"\perp": r"\perp", r"\subset": r"\subset",
     r"\propto": r"\propto",
 }  # fmt: skip

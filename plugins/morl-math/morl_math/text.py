@@ -32,8 +32,8 @@ _SAME = {
     "dfrac": r"\frac", "tfrac": r"\frac", "cfrac": r"\frac", "varnothing": r"\emptyset ", "rightarrow": r"\to ",
     "longrightarrow": r"\to ", "Rightarrow": r"\implies ", "iff": r"\implies ", "setminus": r"\setminus ",
     "backslash": r"\setminus ", "lor": " or ", "vee": " or ", "land": " and ", "wedge": " and ", "infin": r"\infty ",
-    "lg": r"\log_{10} ", "tbinom": r"\binom", "dbinom": r"\binom", "cong": r"\approx ", "simeq": r"\approx ", "ast": "*",
-    "dots": r"\ldots ", "cdots": r"\ldots ", "dotsc": r"\ldots ", "lt": "<", "gt": ">",
+    "lg": r"\log_{10} ", "tbinom": r"\binom", "dbinom": r"\binom", "cong": r"\approx ", "simeq": r"\approx ",
+    "ast": "*", "dots": r"\ldots ", "cdots": r"\ldots ", "dotsc": r"\ldots ", "lt": "<", "gt": ">",
     "arcsinh": r"\operatorname{arsinh}",
 }  # fmt: skip
 _ARGUMENT = re.compile(
