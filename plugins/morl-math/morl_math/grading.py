@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from fractions import Fraction
 
 from morl_math.compare import Comparison, FalseStatement
 from morl_math.protocol import Algebra, NoAlgebra, Undecided
@@ -20,6 +21,7 @@ _LEAD = re.compile(
     r"|\\(?:therefore|implies|to) *|: *",
     re.IGNORECASE,
 )
+_PLAIN = re.compile(r"[+-]?(?:\d{1,3}(?:,\d{3})+|\d{1,100})(?:\.\d{1,100})?", re.ASCII)
 _LABEL = re.compile(r"[A-Z]\)")
 
 
@@ -54,6 +56,17 @@ def same_number(reference: str, answer: str) -> bool:
         return False
     # What can be computed must be right; `x` and `total cost` are names.
     return all(number is None or number.value == given.value for number in numbers[:-1])
+
+
+def plain_verdict(reference: str, answer: str) -> bool | None:
+    """The verdict on two numbers that are written plainly, as most are; None for all else.
+
+    >>> plain_verdict("1450000", "1,450,000.0"), plain_verdict("7", "x = 7")
+    (True, None)
+    """
+    if not (_PLAIN.fullmatch(reference) and _PLAIN.fullmatch(answer)):
+        return None
+    return Fraction(reference.replace(",", "")) == Fraction(answer.replace(",", ""))
 
 
 def quick_verdict(reference: Answer, answer: Answer) -> bool | None:

@@ -12,7 +12,7 @@ from attrs import field, frozen
 from morl.errors import ConfigError, suggest
 from morl.types import Completion
 from morl_math.extract import Mode, final_answer, reference_answer
-from morl_math.grading import quick_verdict, same_number, tidy
+from morl_math.grading import plain_verdict, quick_verdict, same_number, tidy
 from morl_math.pool import Pool
 from morl_math.process import Pair, ReferenceTimeout, UnreadableReference
 
@@ -102,6 +102,8 @@ class MathCorrectness:
                 return None
             answer = final_answer(completion.text, self.mode, opened_by_prompt=self.opened_by_prompt)
             answer = "" if answer is None or len(answer) > self.max_characters else answer
+            if (verdict := plain_verdict(reference, answer)) is not None:
+                return verdict
             if self.mode == "number":
                 return same_number(reference, answer)
             verdict = quick_verdict(tidy(reference), tidy(answer))

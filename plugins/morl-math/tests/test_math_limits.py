@@ -153,7 +153,7 @@ def children(pid: int) -> list[int]:
 
 def test_a_child_whose_memory_is_half_full_is_replaced() -> None:
     pool = Pool(workers=1, time_limit=20.0, memory_limit=110)  # sympy takes 70
-    seen = []
+    seen: list[list[int]] = []
     for n in range(2):
         assert pool.compare([(f"{n}+x", f"x+{n}")], PATIENCE) == {(f"{n}+x", f"x+{n}"): True}
         deadline = time.monotonic() + PATIENCE
