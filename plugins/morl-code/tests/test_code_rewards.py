@@ -297,6 +297,7 @@ def test_every_reference_of_humaneval_passes_and_no_empty_function_does(reward: 
     assert scores == {"pass": [1.0] * 164, "bug": [1.0] * 164}
     scores = reward.score([Completion(prompt, "    return None\n", (1,)) for prompt in prompts])
     assert [p.columns["task_id"] for p, score in zip(prompts, scores["pass"], strict=True) if score == 1.0] == []
+    assert sum(scores["bug"]) == 158  # which is why `bug_needs_pass` is there
 
 
 @need_data

@@ -3,16 +3,15 @@
 `Judge` is the way in; `ISOLATION.md` says what it protects against, and by what means.
 """
 
+from morl_code.judge.outputs import TOLERANCE, same_output
 from morl_code.judge.pool import Judge
 from morl_code.judge.types import (
-    TOLERANCE,
     FunctionTest,
     Isolation,
     Program,
     StdioTest,
     Test,
     Verdict,
-    same_output,
 )
 from morl_code.sandbox.limits import Limits
 

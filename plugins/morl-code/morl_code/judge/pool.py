@@ -14,7 +14,8 @@ from types import TracebackType
 from attrs import evolve
 
 from morl.errors import ConfigError, RewardError
-from morl_code.judge.types import FunctionTest, Isolation, Program, StdioTest, Test, Verdict, same_output
+from morl_code.judge.outputs import same_output
+from morl_code.judge.types import FunctionTest, Isolation, Program, StdioTest, Test, Verdict
 from morl_code.sandbox import registry
 from morl_code.sandbox.interface import Outcome, Sandbox
 from morl_code.sandbox.limits import Limits

@@ -62,3 +62,13 @@ OPERATIONS: dict[str, Callable[..., object]] = {
     "enter": lambda value: type(value).__enter__(value),
     "leave": _leave,
 }
+
+
+def builtin_name(kind: type) -> str:
+    """Of the exception of Python's own that this is, or is derived from.
+
+    >>> builtin_name(type("Own", (KeyError,), {}))
+    'KeyError'
+    """
+    named = (base.__name__ for base in kind.__mro__ if vars(builtins).get(base.__name__) is base)
+    return next(named, "Exception")

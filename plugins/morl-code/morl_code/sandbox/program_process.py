@@ -15,7 +15,7 @@ from typing import Any
 
 from . import codec, standard_files, usual
 from .held import Held
-from .operations import OPERATIONS
+from .operations import OPERATIONS, builtin_name
 
 _NAME = "program.py"
 _SHOWN = "<program>"
@@ -62,7 +62,7 @@ def serve(source: str, link: int, imports: bool) -> None:
             name,
             value.__name__ if isinstance(value, types.ModuleType) else "",
             held.keep(value),
-            _builtin_name(value) if isinstance(value, type) and issubclass(value, BaseException) else "",
+            builtin_name(value) if isinstance(value, type) and issubclass(value, BaseException) else "",
         ]
         for name, value in vars(module).items()
         if not name.startswith("__") and not (name in given and value is given[name])
@@ -130,15 +130,9 @@ def _answer(request: dict[str, Any], held: Held) -> dict[str, Any]:
         return reply | {"objects": changes()}
     except BaseException as error:  # noqa: BLE001
         return {
-            "raised": _builtin_name(type(error)),
+            "raised": builtin_name(type(error)),
             "own": [held.keep(kind) for kind in type(error).__mro__ if vars(builtins).get(kind.__name__) is not kind],
             "number": held.keep(error),
             "arguments": [held.encode(argument) for argument in error.args],
             "text": describe(error),
         }
-
-
-def _builtin_name(kind: type) -> str:
-    """Of the exception of Python's own that this is, or is derived from."""
-    named = (base.__name__ for base in kind.__mro__ if vars(builtins).get(base.__name__) is base)
-    return next(named, "Exception")

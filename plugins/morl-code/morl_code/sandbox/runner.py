@@ -9,13 +9,13 @@ import contextlib
 import importlib
 import sys
 import traceback
-import types
 from collections import deque
 from collections.abc import Container, Iterator, Sequence
 from typing import Any
 
 from . import codec, stand_ins, stand_ins_plain
 from .own_objects import OwnObjects
+from .usual import names_in
 
 _GONE = "the program ended before the tests did"
 _NONSENSE = "the program's process sent what is no value"
@@ -217,7 +217,7 @@ def _run(program: Program, setup: str, test: str, names: Sequence[str] | None) -
         codes = [
             compile(text, name, "exec", dont_inherit=True) for text, name in ((setup, "<setup>"), (test, "<test>"))
         ]
-        used = {name for code in codes for name in _names(code)}
+        used = {name for code in codes for name in names_in(code)}
         namespace = {"__name__": "tests", **program.definitions(used, names)}
         for code in codes:
             exec(code, namespace)
@@ -241,13 +241,6 @@ def _failing_line(error: BaseException, test: str) -> str:
     lines = test.splitlines()
     numbers = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == "<test>"]
     return lines[numbers[-1] - 1].strip() if numbers and numbers[-1] and numbers[-1] <= len(lines) else ""
-
-
-def _names(code: types.CodeType) -> Iterator[str]:
-    yield from code.co_names
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            yield from _names(constant)
 
 
 def _refuse(value: object) -> int:

@@ -12,7 +12,7 @@ import dis
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from .operations import BINARY, COMPARISONS, UNARY
+from .operations import BINARY, COMPARISONS, UNARY, builtin_name
 
 if TYPE_CHECKING:
     from .runner import Program
@@ -105,7 +105,7 @@ class StandIn:
         return ask(self, "enter")
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> bool:
-        name = _builtin_name(kind) if kind else None
+        name = builtin_name(kind) if kind else None
         wanted = _is_raised_by_test(error, trace)
         return bool(ask(self, "leave", name, str(error) if wanted else "")) and wanted
 
@@ -181,10 +181,6 @@ for _name in COMPARISONS:
     setattr(StandIn, f"__{_name}__", _comparison(_name))
 for _name in UNARY:
     setattr(StandIn, f"__{_name}__", _unary(_name))
-
-
-def _builtin_name(kind: type[BaseException]) -> str:
-    return next(base.__name__ for base in kind.__mro__ if base.__module__ == "builtins")
 
 
 def _is_raised_by_test(error: BaseException | None, trace: Any) -> bool:

@@ -46,7 +46,7 @@ def names_for(code: types.CodeType) -> dict[str, Any]:
     ['List', 'inf']
     """
     found = {}
-    for name in {*_names(code)} - {*vars(builtins)}:
+    for name in {*names_in(code)} - {*vars(builtins)}:
         if name in CLASSES:
             found[name] = CLASSES[name]
         elif name in MODULES:
@@ -58,8 +58,9 @@ def names_for(code: types.CodeType) -> dict[str, Any]:
     return found
 
 
-def _names(code: types.CodeType) -> Iterator[str]:
+def names_in(code: types.CodeType) -> Iterator[str]:
+    """The names that compiled code looks up, in its functions and classes too."""
     yield from code.co_names
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
-            yield from _names(constant)
+            yield from names_in(constant)
