@@ -5,18 +5,16 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import web
 from attrs import define, field
 
+from morl_judge.judge import Judge
+
 Handler = Callable[[dict[str, Any], web.Request], Awaitable[web.StreamResponse]]
-
-
-def reply(text: object, **usage: int) -> web.Response:
-    """A chat completion."""
-    return web.json_response({"choices": [{"message": {"role": "assistant", "content": text}}], "usage": usage})
 
 
 @define
@@ -95,3 +93,22 @@ def server() -> Iterator[Server]:
     server.stop()
     server.end()
     thread.join(10)
+
+
+@pytest.fixture
+def make(server: Server, tmp_path: Path) -> Callable[..., Judge]:
+    """A judge at the server, with short waits, and grades by regular expression unless told otherwise."""
+
+    def make(**options: Any) -> Judge:
+        defaults: dict[str, Any] = {
+            "url": server.url,
+            "model": "m",
+            "template": "Asked: {{ prompt }} Said: {{ completion }}",
+            "first_wait": 0.01,
+            "cache": None if options.get("use_cache") is False else str(tmp_path / "cache"),
+        }
+        if "criteria" not in options:
+            defaults["grade"] = {"regex": "Grade: ([0-9]+)", "low": 0, "high": 10}
+        return Judge(**{**defaults, **options})
+
+    return make
