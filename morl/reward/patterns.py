@@ -27,6 +27,16 @@ def compile_pattern(option: str, pattern: str) -> Any:
         raise ConfigError(f"{option} is not a regular expression: {error}; got {pattern!r}") from error
 
 
+def check_time_limit(seconds: float) -> None:
+    """Refuses limits that no match could keep.
+
+    Raises:
+        ConfigError: it is not positive.
+    """
+    if not seconds > 0:
+        raise ConfigError(f"time_limit must be positive seconds of processor time; got {seconds!r}")
+
+
 def within(seconds: float, match: Callable[[float], _T]) -> _T:
     """What `match(timeout)` returns, in at most about `seconds` of this thread's own processor time.
 

@@ -9,7 +9,7 @@ import regex  # type: ignore[import-untyped]
 from attrs import field, frozen
 
 from morl.errors import ConfigError
-from morl.reward.patterns import compile_pattern, within
+from morl.reward.patterns import check_time_limit, compile_pattern, within
 from morl.types import Completion
 
 
@@ -25,7 +25,7 @@ class RegexReward:
         time_limit: seconds of processor time per completion, about; what other threads use does not count.
 
     Raises:
-        ConfigError: a pattern that does not compile.
+        ConfigError: a pattern that does not compile, or a limit that is not positive.
 
     >>> from morl.types import Completion, Prompt
     >>> completions = [Completion(Prompt("2+2?"), text, ()) for text in ("It is #### 4", "four")]
@@ -39,6 +39,7 @@ class RegexReward:
     _compiled: Any = field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
+        check_time_limit(self.time_limit)
         object.__setattr__(self, "_compiled", compile_pattern("pattern", self.pattern))
 
     def score(self, completions: Sequence[Completion]) -> list[float | Exception | None]:
@@ -155,7 +156,7 @@ class ExactMatchReward:
             failure.  What other threads use does not count.
 
     Raises:
-        ConfigError: a pattern that does not compile.
+        ConfigError: a pattern that does not compile, or a limit that is not positive.
 
     >>> from morl.types import Completion, Prompt
     >>> prompt = Prompt("2+2?", {"answer": 4})
@@ -174,6 +175,7 @@ class ExactMatchReward:
     _reference_pattern: Any = field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
+        check_time_limit(self.time_limit)
         for option, private in (("extract", "_completion_pattern"), ("extract_reference", "_reference_pattern")):
             pattern = getattr(self, option)
             object.__setattr__(self, private, None if pattern is None else compile_pattern(option, pattern))

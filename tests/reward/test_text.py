@@ -37,6 +37,13 @@ def test_a_pattern_that_does_not_compile_is_refused():
         ExactMatchReward("answer", extract_reference="(")
 
 
+@pytest.mark.parametrize("limit", [0, -1.0, float("nan")])
+def test_a_limit_that_no_match_can_keep_is_refused(limit):
+    for reward in (lambda: RegexReward("a", time_limit=limit), lambda: ExactMatchReward("a", time_limit=limit)):
+        with pytest.raises(ConfigError, match="time_limit must be positive seconds of processor time; got "):
+            reward()
+
+
 CATASTROPHIC = "(a|aa)+$"
 
 

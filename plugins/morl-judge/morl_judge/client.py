@@ -144,7 +144,8 @@ def _content(raw: bytes) -> tuple[str, tuple[int, int]]:
         raise JudgeError(Kind.BODY, f"a chat completion without text: {raw[:200]!r}")
     usage = reply.get("usage")
     counts = [usage.get(name) if isinstance(usage, dict) else None for name in ("prompt_tokens", "completion_tokens")]
-    return text, (_count(counts[0]), _count(counts[1]))
+    # A lone surrogate, which JSON can spell, is no text that can be stored or printed.
+    return text.encode(errors="replace").decode(), (_count(counts[0]), _count(counts[1]))
 
 
 def _count(value: object) -> int:

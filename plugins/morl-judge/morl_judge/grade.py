@@ -97,8 +97,8 @@ class Grade:
             value = self._chosen(text)
         try:
             grade = float(value)
-        except (TypeError, ValueError):
-            raise _unreadable(f"{value!r} is no number", text) from None
+        except (TypeError, ValueError, OverflowError):
+            raise _unreadable(f"{value!r:.80} is no number", text) from None
         if not (math.isfinite(grade) and self.low <= grade <= self.high):
             raise _unreadable(f"{grade} is not between {self.low} and {self.high}", text)
         return grade

@@ -95,6 +95,7 @@ FAILURES: dict[str, tuple[str, int]] = {
     "trickle": ("timeout", 3),
     "no-grade": ("grade", 1),
     "out-of-bounds": ("grade", 1),
+    "huge": ("grade", 1),
 }
 
 
@@ -128,6 +129,10 @@ async def misbehave(body: Any, request: web.Request) -> web.StreamResponse:
             await asyncio.sleep(1000)
         case "no-grade":
             return reply("I like it")
+        case "huge":
+            return reply("Grade: " + "9" * 5000)
+        case "surrogate":
+            return web.Response(text='{"choices": [{"message": {"content": "\\ud800 Grade: 7"}}]}')
         case "out-of-bounds":
             return reply("Grade: 11")
     return reply("Grade: 7")
@@ -135,8 +140,8 @@ async def misbehave(body: Any, request: web.Request) -> web.StreamResponse:
 
 def test_failures_are_told_by_kind_and_fail_alone(server: Any, make: Any) -> None:
     server.handler = misbehave
-    judge = make(attempts=3, request_timeout=0.5)
-    scores = score(judge, "fine", *FAILURES, "good")
+    judge = make(attempts=3, request_timeout=1.0)
+    scores = score(judge, "fine", *FAILURES, "surrogate")
     assert kinds(scores) == [7.0, *(kind for kind, _ in FAILURES.values()), 7.0]
     for said, (kind, requests) in FAILURES.items():
         assert server.asked(f"Said: {said}") == requests, said
@@ -147,7 +152,7 @@ def test_failures_are_told_by_kind_and_fail_alone(server: Any, make: Any) -> Non
 
 def test_the_scorer_counts_them_per_completion(server: Any, make: Any) -> None:
     server.handler = misbehave
-    scorer = RewardScorer({"judge": RewardEntry(make(attempts=1, request_timeout=0.5))})
+    scorer = RewardScorer({"judge": RewardEntry(make(attempts=1, request_timeout=1.0))})
     scores = scorer.score(completions("fine", "500", "half", "never", "good"))
     scorer.close()
     assert scores.failed_BK.flatten().tolist() == [False, True, True, True, False]
@@ -216,10 +221,10 @@ def test_requests_under_way_are_limited(server: Any, make: Any) -> None:
 
 def test_the_limit_of_a_batch_fails_the_late_ones_only(server: Any, make: Any) -> None:
     server.handler = misbehave
-    judge = make(batch_limit=0.5)
+    judge = make(batch_limit=1.5)
     scores = score(judge, "never", "fine")
     assert kinds(scores) == ["timeout", 7.0]
-    assert "not answered within the 0.5 s of the batch" in str(scores[0])
+    assert "not answered within the 1.5 s of the batch" in str(scores[0])
 
 
 def test_a_call_that_is_given_up_sends_nothing_more(server: Any, make: Any) -> None:
@@ -233,7 +238,7 @@ def test_a_call_that_is_given_up_sends_nothing_more(server: Any, make: Any) -> N
 
     server.handler = handler
     judge = make(attempts=1000, first_wait=0.05, longest_wait=0.1, concurrency=4)
-    scorer = RewardScorer({"judge": RewardEntry(judge, timeout=0.6)})
+    scorer = RewardScorer({"judge": RewardEntry(judge, timeout=1.5)})
     scores = scorer.score(completions("fine", "500", "never", *map(str, range(20))))
     assert scores.failed_BK.all()
     assert server.aborted.wait(10)
