@@ -34,7 +34,8 @@ REWARDS = RewardMatrix.from_groups(torch.tensor([[[0.0, 1.0], [1.0, 0.0], [1.0, 
     ],
 )
 def test_an_answer_that_is_none_is_refused_by_name(answer, fault):
-    rewards = RewardMatrix(REWARDS.values_BK, REWARDS.group_ids_B, REWARDS.names, lengths_B=torch.tensor([2, 1, 2]))
+    spans = (((0, 2),), ((0, 1),), ((0, 2),))
+    rewards = RewardMatrix(REWARDS.values_BK, REWARDS.group_ids_B, REWARDS.names, spans=spans)
     with pytest.raises(PluginError, match=f"^estimator 'x' of morl-x {re.escape(fault)}|{re.escape(fault)}") as caught:
         ask_estimator(answer, rewards, "estimator 'x' of morl-x")
     assert str(caught.value).startswith("estimator 'x' of morl-x ")
@@ -55,8 +56,11 @@ def test_what_is_right_up_to_rounding_is_let_in(estimator, rewards):
 
 
 def test_advantages_of_tokens_are_let_in():
-    answer = Advantages(REWARDS.values_BK.sum(1), REWARDS.values_BK, torch.zeros(3, 5))
-    assert ask_estimator(lambda rewards: answer, REWARDS).values_BT.shape == (3, 5)
+    spans = (((0, 1), (3, 5)), ((0, 2),), ((0, 2),))
+    rewards = RewardMatrix(REWARDS.values_BK, REWARDS.group_ids_B, REWARDS.names, spans=spans)
+    values_BT = torch.where(rewards.sampled_mask_BT, 1.0, torch.nan)
+    answer = Advantages(rewards.values_BK.sum(1), rewards.values_BK, values_BT)
+    assert ask_estimator(lambda rewards: answer, rewards).values_BT.shape == (3, 5)
 
 
 def test_an_estimator_can_change_neither_its_input_nor_its_answer_afterwards():
