@@ -20,9 +20,6 @@ from morl.types import CompletionStatus, EncodedPrompt, Prompt, RolloutBatch, Sa
 LOGPROBS = 1e-4
 """Of float32 log-probabilities by another way through the model; see "Limits for rounding" in CONTRIBUTING.md."""
 
-LOGPROBS = 1e-4
-"""Of float32 log-probabilities by another way through the model; see "Limits for rounding" in CONTRIBUTING.md."""
-
 
 def encoded(*rows: tuple[int, ...]) -> list[EncodedPrompt]:
     return [EncodedPrompt(Prompt(""), "", ids, index) for index, ids in enumerate(rows)]
