@@ -57,13 +57,13 @@ def morl_register_weightings() -> Mapping[str, Factory]:
 
 @hookimpl
 def morl_register_optimizers() -> Mapping[str, Factory]:
-    return {"adamw": "morl.training.optimizer:AdamW"}
+    return {"adamw": "morl.optim.optimizer:AdamW"}
 
 
 @hookimpl
 def morl_register_schedules() -> Mapping[str, Factory]:
     return {
-        "constant": "morl.training.schedule:Constant",
-        "linear": "morl.training.schedule:Linear",
-        "cosine": "morl.training.schedule:Cosine",
+        "constant": "morl.optim.schedule:Constant",
+        "linear": "morl.optim.schedule:Linear",
+        "cosine": "morl.optim.schedule:Cosine",
     }

@@ -16,6 +16,8 @@ ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "explanation" / "architecture.md"
 
 MEDIAN_LINES, MOST_LINES = 110, 400
+LARGE_MODULES = {"morl.hookspecs": "the contract is one file, most of it what authors of plugins read"}
+"""Modules above that -> why they stay whole."""
 SCREEN = 60
 """Lines of a function, its docstring included, that one sees at once."""
 LONG_FUNCTIONS = {
@@ -128,7 +130,7 @@ def test_the_core_imports_no_plugin():
 def test_modules_are_small():
     sizes = {name: len(path.read_text(encoding="utf-8").splitlines()) for name, path in MODULES.items()}
     assert median(sizes.values()) <= MEDIAN_LINES
-    assert {name: size for name, size in sizes.items() if size > MOST_LINES} == {}
+    assert {name for name, size in sizes.items() if size > MOST_LINES} == set(LARGE_MODULES)
 
 
 def test_functions_fit_a_screen_or_say_why_not():

@@ -31,20 +31,21 @@ class GDPO:
 
     The batch is every completion of the rollout batch that has at least one reward.  `mean_batch S` is 0 by
     construction, because every group's S has mean 0; it is not subtracted, so that rounding cannot become signal.
-    The batch step is therefore one positive factor, which changes neither order nor distinctness.  Only where a
+    Batch normalisation is therefore one positive factor, which changes neither order nor distinctness.  Only where a
     weighting gives completions of one group different weights S has another mean, and then it is subtracted.
 
-    A reward without spread in a group adds exactly 0 there, so the group step needs no eps.  A missing reward is left
-    out of its own mean and deviation and adds 0; a completion without any reward has advantage 0.
+    A reward that does not vary within a group adds exactly 0 there, so group normalisation needs no eps.  A missing
+    reward is left out of its own mean and standard deviation and adds 0; a completion without any reward has advantage
+    0.
 
     Args:
-        eps: added to the batch deviation.
-        ddof: 1 divides sums of squares by n - 1, in the group step and in the batch step; 0 by n.
-        batch_norm: False leaves the batch step out (the paper's ablation, appendix A): the result is S.
+        eps: added to the standard deviation of the batch.
+        ddof: 1 divides sums of squares by n - 1, in group and in batch normalisation; 0 by n.
+        batch_norm: False leaves batch normalisation out (the paper's ablation, appendix A): the result is S.
         weighting: where the weights w_k come from.
 
     Raises:
-        ConfigError: an option out of its range, or an eps without the batch step, where it would do nothing.
+        ConfigError: an option out of its range, or an eps without batch normalisation, where it would do nothing.
 
     Two groups of two completions with totals (0, 1) and (0, 2) stay distinct:
 
@@ -65,7 +66,9 @@ class GDPO:
 
     def __attrs_post_init__(self) -> None:
         if not self.batch_norm and self.eps not in (0, DEFAULT_EPS):
-            raise ConfigError(f"eps of GDPO belongs to the batch step; batch_norm=False leaves eps={self.eps} unused")
+            raise ConfigError(
+                f"eps of GDPO belongs to batch normalisation; batch_norm=False leaves eps={self.eps} unused"
+            )
 
     def __call__(self, rewards: RewardMatrix) -> Advantages:
         """Advantages of a whole rollout batch, values (B,) and contributions (B, K) in the dtype of the rewards."""
@@ -74,7 +77,7 @@ class GDPO:
         parts = deviations(rewards, groups, weights)
         std_PK = parts.std(groups, self.ddof)
         scores_BK = parts.units_BK.div_(groups.rows(std_PK))
-        # A deviation off by e moves a score z by e/std, and through the deviation in its denominator by up to
+        # A deviation off by e moves a score z by e/std, and through the standard deviation in its denominator by up to
         # sqrt(n/(n-1)) |z| e/std more.
         error_BK = groups.rows(parts.error_PK / std_PK).mul_(weights.abs())
         bound_B = scores_BK.abs().mul_(1.5).add_(1.0).mul_(error_BK).sum(1)
@@ -85,7 +88,7 @@ class GDPO:
             batch = Groups.whole(totals_B)
             if vary_within(weights, groups):
                 totals_B, terms_BK = centred(totals_B, terms_BK, batch, parts.valid_BK, bound_B)
-            std_1 = batch.deviation(totals_B, batch.number(parts.counts_B), self.ddof)
+            std_1 = batch.std(totals_B, batch.number(parts.counts_B), self.ddof)
             scale = divisor(std_1, self.eps / largest_weight)
             totals_B, terms_BK = totals_B / scale, terms_BK.div_(scale)
         else:

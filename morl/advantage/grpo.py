@@ -37,9 +37,9 @@ class GRPO:
     Weights are applied to r - mean_G r, which is the same unless a weighting tells completions of one group apart.
 
     Args:
-        eps: added to the group's deviation, in units of the weighted reward.  0 divides by the deviation itself; a
+        eps: added to the group's standard deviation, in units of the weighted reward.  0 divides by that alone; a
             group whose sums are all equal has advantage 0 either way.
-        ddof: 1 divides the sum of squares by G - 1, the sample deviation of the paper; 0 by G.
+        ddof: 1 divides the sum of squares by G - 1, the sample standard deviation of the paper; 0 by G.
         weighting: where the weights w_k come from.
 
     Raises:
@@ -63,7 +63,7 @@ class GRPO:
         """Advantages of a whole rollout batch, values (B,) and contributions (B, K) in the dtype of the rewards."""
         groups = Groups.of(rewards.group_ids_B)
         sums = _sums(rewards, groups, weights_of(self.weighting, rewards))
-        std_P = groups.deviation(sums.totals_B, groups.number(sums.counts_B), self.ddof)
+        std_P = groups.std(sums.totals_B, groups.number(sums.counts_B), self.ddof)
         # eps in the units of the totals.  Not as a number divided by a tensor: torch multiplies that by the reciprocal,
         # which overflows for a subnormal scale.
         eps_P = torch.full_like(std_P, self.eps / sums.largest_weight * sums.shrink) / sums.scale_P
@@ -74,7 +74,7 @@ class GRPO:
 
 @frozen
 class GRPONoStd:
-    """GRPO without division by the deviation: Dr. GRPO (arXiv 2503.20783), also used for DeepSeek-V3.2.
+    """GRPO without division by the standard deviation: Dr. GRPO (arXiv 2503.20783), also used for DeepSeek-V3.2.
 
         s_ij = sum_k w_k r_ijk        A_ij = s_ij - mean_G s_i
 
@@ -113,7 +113,7 @@ class _Sums:
     Attributes:
         terms_BK: what each reward adds to the total, at most 1 in size.
         totals_B: their sums, exactly 0 where they cancel on paper.
-        scale_P: the largest weighted range of a reward in the group; 1 where none has spread.
+        scale_P: the largest weighted range of a reward in the group; 1 where none varies.
         largest_weight: of all rewards.
         shrink: 1, or 1/2 where a range of the batch exceeds the largest float64.
         counts_B: completions that have at least one reward.

@@ -29,7 +29,7 @@ def evaluate(arguments: list[str]) -> int:
         if path is not None and path.is_dir():
             raise ConfigError(f"{option} names a file; {path} is a folder")
     tree = merge(tree, asked.overrides)
-    # Before Lightning and transformers are imported: a slip in the command should not take seconds to be told.
+    # Before Lightning and transformers are imported: a typo in the command is to be reported immediately.
     resolve(tree, model, asked.measures, Registry.for_config(tree))
 
     from morl.evaluation.report import table, write_json, write_samples

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from morl.optim.optimizer import build_optimizer
+from morl.optim.schedule import learning_rate_factor
 from morl.testing.parts import held, judged
-from morl.training.optimizer import build_optimizer
-from morl.training.schedule import learning_rate_factor
 
 LAWS = {
     "complete": "It makes a torch.optim.Optimizer that holds every trainable parameter once, and no other.",

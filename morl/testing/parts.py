@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from morl.errors import ConfigError, suggest
+from morl.states import plain_state, same
 from morl.testing.estimators import LawBroken
-from morl.training.state import plain_state, same
 
 
 def held(laws: Mapping[str, str], without: Collection[str]) -> dict[str, str]:

@@ -14,11 +14,11 @@ from torch import Tensor
 from morl.advantage import GDPO
 from morl.advantage.weighting import weights_of
 from morl.copies import copied
+from morl.states import same
 from morl.testing.estimators import table
 from morl.testing.laws import take
 from morl.testing.parts import held, judged, restored, state_of
 from morl.testing.strategies import reward_matrices
-from morl.training.state import same
 from morl.types import RewardMatrix
 
 LAWS = {

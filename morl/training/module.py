@@ -35,6 +35,8 @@ from morl.config.schema import Config
 from morl.copies import copied
 from morl.errors import MorlError, PluginError, TrainingError
 from morl.loss import importance_weights
+from morl.optim.optimizer import build_optimizer
+from morl.optim.schedule import learning_rate_factor
 from morl.policy.model import PolicyModel
 from morl.runtime import seeds
 from morl.runtime.exchange import Exchange
@@ -43,11 +45,9 @@ from morl.runtime.parts import Parts, max_staleness, weighting_of
 from morl.training.batching import mini_batches
 from morl.training.collect import Collector, Experience
 from morl.training.metrics import experience_metrics
-from morl.training.optimizer import build_optimizer
 from morl.training.probe import Difference
 from morl.training.reference import Reference
 from morl.training.rollouts import Ahead, Draw, OnPolicy, Rollouts, Sampled
-from morl.training.schedule import learning_rate_factor
 from morl.training.state import load_states, save_states
 from morl.training.update import FrozenLogprobs, TokenSums, Updater, completion_logprobs
 from morl.types import EncodedPrompt, RolloutBatch
@@ -140,8 +140,8 @@ class RLModule(L.LightningModule):
 
         ended = time.perf_counter()
         seconds = {**experience.seconds, "sync": begun - start, "update": ended - collected, "step": ended - start}
-        metrics |= {f"time/{name}": value for name, value in seconds.items()}
-        metrics["time/tokens_per_second"] = float(experience.scores.lengths_B.sum()) / seconds["step"]
+        metrics |= {names.TIME.of(name): value for name, value in seconds.items()}
+        metrics[names.TOKENS_PER_SECOND.name] = float(experience.scores.lengths_B.sum()) / seconds["step"]
         metrics |= experience_metrics(experience)
         # Lightning logs under `step` if it is there.  Its own count of batches goes astray when a run is resumed from a
         # checkpoint that an error left behind.

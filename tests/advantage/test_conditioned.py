@@ -223,7 +223,7 @@ def test_jsonargparse_reads_the_options_of_both(inner: Any, arguments: list[str]
 
 def test_help_describes_the_options_of_both(capsys: pytest.CaptureFixture[str]) -> None:
     for inner, words in (
-        (GDPO, "added to the batch deviation"),
+        (GDPO, "added to the standard deviation of the batch"),
         (Scaled, "what the advantages are multiplied by"),
     ):
         parser = ArgumentParser(exit_on_error=False)

@@ -45,7 +45,7 @@ def test_sums_of_ones_do_not_overflow(size: int) -> None:
 def test_std_neither_overflows_nor_vanishes(scale: float) -> None:
     values = torch.tensor([-1.0, 1.0, 0.0, 0.0], dtype=torch.float64) * scale
     groups = Groups.of(torch.tensor([0, 0, 1, 1]))
-    spread, none = groups.deviation(values, torch.tensor([2.0, 2.0]), 1).tolist()
+    spread, none = groups.std(values, torch.tensor([2.0, 2.0]), 1).tolist()
     assert spread == pytest.approx(scale * 2**0.5, rel=1e-3)
     assert none == 0
 

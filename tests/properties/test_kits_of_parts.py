@@ -13,6 +13,8 @@ from attrs import define, field
 from morl.advantage import ConstantWeighting
 from morl.errors import ConfigError
 from morl.loss import ClippedLoss
+from morl.optim.optimizer import AdamW
+from morl.optim.schedule import Constant, Cosine, Linear
 from morl.reward import FunctionReward
 from morl.reward.text import ExactMatchReward, LengthReward, RegexReward, TagsReward
 from morl.testing import (
@@ -27,8 +29,6 @@ from morl.testing import (
     rewards,
     weightings,
 )
-from morl.training.optimizer import AdamW
-from morl.training.schedule import Constant, Cosine, Linear
 from morl.types import Completion, Prompt, TokenLosses
 
 

@@ -19,7 +19,8 @@ from morl.errors import PluginError
 from morl.reward import RewardScorer
 from morl.runtime.exchange import Exchange
 from morl.runtime.parts import Parts
-from morl.training.state import load_states, plain_state, same, save_states
+from morl.states import plain_state, same
+from morl.training.state import load_states, save_states
 
 
 @define
