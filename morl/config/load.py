@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from argparse import ArgumentError
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ from attrs import asdict, fields_dict
 from jsonargparse import Namespace
 
 from morl.config import schema, yaml12
-from morl.config.parser import build_parser, readable, refuse_unknown
+from morl.config.parser import as_written, build_parser, hints, readable, refuse_unknown
 from morl.config.sections import NESTED, Tree, node_at, not_own, sections, spelt_out
 from morl.errors import ConfigError, MorlError, suggest
 from morl.plugins import Registry, disabled
@@ -117,11 +118,11 @@ def parse(tree: Tree, registry: Registry, given: frozenset[str] = frozenset()) -
     parser = build_parser(tree, registry, given)
     refuse_unknown(tree, parser)
     try:
-        namespace = parser.parse_object(tree)
+        namespace = parser.parse_object(copy.deepcopy(tree))  # which it changes
     except (ArgumentError, TypeError, ValueError) as error:
         raise ConfigError(readable(error)) from error
     try:
-        return _config(namespace, tree, registry, given)
+        return _config(namespace, tree, registry, given, hints(parser))
     except MorlError:
         raise
     except (TypeError, ValueError) as error:
@@ -158,11 +159,17 @@ def _over(below: Tree, above: Tree) -> dict[str, Any]:
     return joined
 
 
-def _config(namespace: Namespace, tree: Tree, registry: Registry, given: frozenset[str]) -> schema.Config:
+def _config(
+    namespace: Namespace, tree: Tree, registry: Registry, given: frozenset[str], declared: Mapping[str, Any]
+) -> schema.Config:
     built: dict[str, Any] = {"seed": namespace["seed"], "output": namespace["output"]}
     rewards: dict[str, Any] = {}
     for section in sections(tree):
-        values = dict(vars(namespace[section.path]))
+        written = node_at(tree, section.path)
+        values = {
+            key: as_written(value, written[key], declared.get(f"{section.path}.{key}")) if key in written else value
+            for key, value in vars(namespace[section.path]).items()
+        }
         taken_over = {*section.yields} & not_own(section, tree, registry, given)
         fields = [key for key in fields_dict(section.own) if key in values and key not in taken_over]
         own = {key: _rebuild(values.pop(key), key) for key in fields}

@@ -11,6 +11,8 @@ import inspect
 import re
 from argparse import SUPPRESS
 from collections.abc import Mapping
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
 
 from attrs import fields_dict
 from jsonargparse import ArgumentParser
@@ -130,6 +132,27 @@ def refuse_unknown(tree: Tree, parser: ArgumentParser) -> None:
                 )
 
     walk(tree, "")
+
+
+def hints(parser: ArgumentParser) -> dict[str, Any]:
+    """Path of an option -> its declared type."""
+    return {action.dest: getattr(action, "_typehint", action.type) for action in parser._actions}
+
+
+def as_written(parsed: Any, written: Any, hint: Any) -> Any:
+    """The value of an option as the user wrote it, where its type lets that stand; else as it was parsed.
+
+    jsonargparse reads a text once more as YAML wherever the declared type would take something else: `"5"` would
+    become a number, `"null"` nothing and `"Grade: (x)"` a mapping, though YAML has said already that they are texts.
+    """
+    anything = _admits(hint, Any) or (isinstance(written, str) and _admits(hint, str))
+    return written if anything else parsed
+
+
+def _admits(hint: Any, kind: Any) -> bool:
+    """Whether `kind` is this type, one of a union, or, for `Any`, part of it at any depth."""
+    inner = get_args(hint) if kind is Any or get_origin(hint) in (Union, UnionType) else ()
+    return hint is kind or any(_admits(each, kind) for each in inner)
 
 
 def readable(error: Exception) -> str:

@@ -275,7 +275,7 @@ def test_an_estimator_that_returns_no_numbers_is_named(settings):
         def __call__(self, rewards):
             return Advantages(rewards.values_BK[:, 0] / 0, rewards.values_BK)
 
-    with pytest.raises(PluginError, match="the advantage estimator Broken returned values_B"):
+    with pytest.raises(PluginError, match=r"estimator \(Broken, passed in\) returned values_B"):
         train(settings(), estimator=Broken())
 
 
