@@ -182,12 +182,16 @@ class RewardMatrix:
         """
         if self.spans is None:
             raise ValueError("this matrix does not say where the tokens of its completions lie: give it `spans`")
-        longest = max((end for spans in self.spans for _, end in spans), default=0)
-        mask_BT = torch.zeros(len(self.spans), longest, dtype=torch.bool, device=self.values_BK.device)
-        for row, spans in enumerate(self.spans):
-            for start, end in spans:
-                mask_BT[row, start:end] = True
-        return mask_BT
+        edges = [(row, *span) for row, spans in enumerate(self.spans) for span in spans]
+        row_S, start_S, end_S = torch.tensor(edges, dtype=torch.int64).reshape(-1, 3).T
+        longest = int(end_S.max()) if edges else 0
+        # Turns do not overlap, so that their edges, +1 and -1, add up to 1 inside of one and to 0 outside.
+        inside_BT = torch.zeros(len(self.spans), longest + 1, dtype=torch.int8)
+        ones_S = torch.ones(len(edges), dtype=torch.int8)
+        inside_BT.index_put_((row_S, start_S), ones_S, accumulate=True)
+        inside_BT.index_put_((row_S, end_S), -ones_S, accumulate=True)
+        mask_BT = inside_BT.cumsum(1, dtype=torch.int8)[:, :longest].bool()
+        return mask_BT.to(self.values_BK.device)
 
     @property
     def bounds_K2(self) -> Tensor:

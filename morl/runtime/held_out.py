@@ -13,6 +13,7 @@ from morl.hookspecs import RolloutBackend
 from morl.reward.scorer import RewardScorer
 from morl.runtime import seeds
 from morl.runtime.exchange import Exchange
+from morl.runtime.sampling import sample
 from morl.runtime.scores import BatchScores
 from morl.types import EncodedPrompt, RewardScores, RolloutBatch, Sampling
 
@@ -62,7 +63,7 @@ def score_held_out(
     for start in range(mine.start, mine.stop, CHUNK):
         rows = range(start, min(start + CHUNK, mine.stop))
         draws = [seeds.derive(config.seed, seeds.EVALUATION, row) for row in rows]
-        rollouts = backend.generate([prompts[row] for row in rows], samples, sampling, draws)
+        rollouts = sample(backend, [prompts[row] for row in rows], samples, sampling, draws)
         scores = scorer.score(rollouts.completions())
         if observe is not None:
             observe(rollouts, scores)

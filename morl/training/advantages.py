@@ -63,10 +63,13 @@ def _check_numbers(answer: Advantages, rewards: RewardMatrix, label: str) -> Non
             )
     if answer.values_BT is not None:
         sampled_BT, found = rewards.sampled_mask_BT, answer.values_BT
-        if found.shape != sampled_BT.shape or not torch.isfinite(found[sampled_BT]).all():
+        expected = tuple(sampled_BT.shape)
+        if not isinstance(found, Tensor):
+            raise PluginError(f"{label} returned values_BT as {type(found).__name__}; expected a tensor {expected}")
+        if found.shape != expected or not (torch.isfinite(found) | ~sampled_BT).all():
             raise PluginError(
-                f"{label} returned values_BT of shape {tuple(found.shape)}; expected {tuple(sampled_BT.shape)}, the"
-                " shape of RewardMatrix.sampled_mask_BT, with finite numbers where it is True"
+                f"{label} returned values_BT of shape {tuple(found.shape)}; expected {expected}, the shape of"
+                " RewardMatrix.sampled_mask_BT, with finite numbers where it is True"
             )
 
 

@@ -115,7 +115,14 @@ class RLModule(L.LightningModule):
             importance = partial(
                 importance_weights, correction=correction, level=options.level, low=options.low, high=options.high
             )
-        self.updater = Updater(policy, parts.loss, config.sampling.temperature, config.sampling.max_tokens, importance)
+        self.updater = Updater(
+            policy,
+            parts.loss,
+            config.sampling.temperature,
+            config.sampling.max_tokens,
+            importance,
+            label=parts.label("loss"),
+        )
 
     # The data flow ----------------------------------------------------------------------------------------------------
 
@@ -232,6 +239,9 @@ class RLModule(L.LightningModule):
             self.reference.to(self.device)
         context = self.trainer.precision_plugin.forward_context
         self.rollouts.start(self.policy, self.tokenizer, self.model_path, context)
+
+    def on_train_start(self) -> None:
+        # Not in `on_fit_start`: a sharded policy is read from its checkpoint after that.
         if len(self._drawn_ahead) == self.exchange.size:
             mine = self._drawn_ahead[self.exchange.rank]
             self.rollouts.restore(int(self.finished_steps), int(self.consumed_prompts), mine, self.exchange)

@@ -30,6 +30,7 @@ from morl.rollout.replica import build_replica, copy_weights, whole_weights
 from morl.runtime import seeds
 from morl.runtime.exchange import Exchange
 from morl.runtime.parts import max_staleness
+from morl.runtime.sampling import sample
 from morl.training.probe import Difference, probe
 from morl.types import EncodedPrompt, RolloutBatch, Sampling
 
@@ -54,7 +55,7 @@ class Draw:
         prompts = self.share(position, count, exchange)
         places = [position + offset for offset in exchange.share(count)]
         draws = [seeds.derive(self.seed, seeds.ROLLOUT, place) for place in places]
-        return self.backend.generate(prompts, self.group_size, self.sampling, draws)
+        return sample(self.backend, prompts, self.group_size, self.sampling, draws)
 
     def checked(self, batch: RolloutBatch, version: int) -> RolloutBatch:
         """The batch, if the weights of `version` or newer ones drew it, or as old ones as the backend may keep.

@@ -17,6 +17,7 @@ from morl.policy.plan import TrainingPlan
 from morl.runtime.exchange import Exchange
 from morl.training.batching import micro_batches
 from morl.training.collect import Experience
+from morl.training.losses import ask_loss
 from morl.training.probe import Difference
 from morl.types import Advantages, RolloutBatch, TokenBatch
 
@@ -67,6 +68,7 @@ class Updater:
         max_tokens: of sampling; the divisor of `dr-grpo`.
         importance: factors on the token losses, from old and rollout log-probabilities and mask; None = 1.
         budget: tokens of a micro-batch.
+        label: what errors call the loss.
     """
 
     policy: PolicyModel
@@ -75,6 +77,7 @@ class Updater:
     max_tokens: int
     importance: Callable[[Tensor, Tensor, Tensor], ImportanceWeights] | None = None
     budget: int = 2048
+    label: str = ""
 
     def weights(self, experience: Experience, groups: Tensor) -> Tensor:
         """Weight of the tokens of every completion of the whole batch, 0 outside the mini-batch `groups`."""
@@ -154,7 +157,7 @@ class Updater:
             truncated_B=rollouts.truncated_B[run].to(device),
             statuses=tuple(statuses[row] for row in run.tolist()),
         )
-        losses = self.loss(batch)
+        losses = ask_loss(self.loss, batch, self.label)
         weighted = losses.values_T * spread(weights_B[rows])
         figures: dict[str, Tensor] = {}
         if self.importance is not None:

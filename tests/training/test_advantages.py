@@ -31,6 +31,11 @@ REWARDS = RewardMatrix.from_groups(torch.tensor([[[0.0, 1.0], [1.0, 0.0], [1.0, 
         (lambda r: Advantages(r.values_BK.sum(1) * 1.001, r.values_BK), "do not add up to its advantages"),
         (lambda r: Advantages(r.values_BK.sum(1), r.values_BK, r.values_BK[:, :1]), "values_BT of shape (3, 1)"),
         (lambda r: Advantages(r.values_BK.sum(1), r.values_BK, r.values_BK[:, 0]), "values_BT of shape (3,)"),
+        (
+            lambda r: Advantages(r.values_BK.sum(1), r.values_BK, r.values_BK / 0),
+            "with finite numbers where it is True",
+        ),
+        (lambda r: Advantages(r.values_BK.sum(1), r.values_BK, [[0.0, 0.0]] * 3), "values_BT as list"),
     ],
 )
 def test_an_answer_that_is_none_is_refused_by_name(answer, fault):

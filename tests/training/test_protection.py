@@ -1,0 +1,210 @@
+"""What parts write to what they were given, or to what they gave, changes nothing that morl logs or trains on."""
+
+from __future__ import annotations
+
+import re
+
+import attrs
+import pytest
+import torch
+
+from morl import hookimpl, train
+from morl.advantage import GDPO
+from morl.copies import copied
+from morl.errors import ConfigError, PluginError
+from morl.loss import ClippedLoss
+from morl.rollout.transformers import TransformersBackend
+from morl.runtime.sampling import sample
+from morl.training.losses import ask_loss
+from morl.types import Prompt, RolloutBatch, Sampling, TokenBatch, TokenLosses
+
+
+def scribble(value):
+    """Writes to every tensor of an object of morl's, and to the columns of its prompts."""
+    for field in attrs.fields(type(value)):
+        inner = getattr(value, field.name)
+        if isinstance(inner, torch.Tensor):
+            inner.detach().zero_()
+        elif field.name == "prompts":
+            for prompt in inner:
+                prompt.prompt.columns["answer"] = "scribbled"
+        elif isinstance(inner, dict):
+            inner.clear()
+
+
+class ScribblingLoss:
+    needs_reference, aggregation = False, "token-mean"
+
+    def __call__(self, batch):
+        answer = ClippedLoss()(copied(batch))
+        scribble(batch)
+        return answer
+
+
+class ReusingBackend(TransformersBackend):
+    """Writes to its prompts, and to the batch that it gave before."""
+
+    last: RolloutBatch | None = None
+
+    def generate(self, prompts, *arguments):
+        if self.last is not None:
+            scribble(self.last)
+        self.last = super().generate(prompts, *arguments)
+        for prompt in prompts:
+            prompt.prompt.columns["answer"] = "scribbled"
+        prompts.clear()
+        arguments[-1].clear()
+        return self.last
+
+
+class ScribblingWeighting:
+    def __call__(self, rewards):
+        answer = rewards.weights_K
+        scribble(rewards)
+        return answer
+
+    def update(self, rewards, advantages):
+        scribble(rewards)
+        scribble(advantages)
+
+    def state_dict(self):
+        return {}
+
+    def load_state_dict(self, state):
+        pass
+
+
+class ScribblingReward:
+    """Pays for the answers of the prompts, all of which it overwrites."""
+
+    def score(self, completions):
+        scores = [float(completion.text.count(completion.prompt.columns["answer"][-1])) for completion in completions]
+        for completion in completions:
+            completion.prompt.columns["answer"] = "scribbled"
+        return scores
+
+
+class Keeps:
+    """An observer that keeps everything until the next call, and then writes to it."""
+
+    def __init__(self):
+        self.kept = []
+
+    def _write(self, *values):
+        for value in self.kept:
+            scribble(value)
+        self.kept += values
+        for value in values:
+            scribble(value)
+
+    @hookimpl
+    def morl_rollouts_ready(self, rollouts):
+        self._write(rollouts)
+
+    @hookimpl
+    def morl_rewards_ready(self, rollouts, scores):
+        self._write(rollouts, scores)
+
+    @hookimpl
+    def morl_advantages_ready(self, rewards, advantages):
+        self._write(rewards, advantages)
+
+    @hookimpl
+    def morl_step_finished(self, metrics):
+        metrics.clear()
+
+
+@pytest.mark.parametrize("lag", [0, 1])
+def test_parts_that_write_to_everything_change_nothing(settings, weights_of, same_bits, rows_of, tmp_path, lag):
+    class Reads(ScribblingReward):
+        def score(self, completions):
+            return super().score(copied(completions))
+
+    changes = {"training.steps": 3, "rollout.lag": lag}
+    plain = train(settings({**changes, "output": str(tmp_path / "plain")}), rewards={"answer": Reads()})
+    written = train(
+        settings({**changes, "output": str(tmp_path / "written")}),
+        loss=ScribblingLoss(),
+        rollout=ReusingBackend(),
+        estimator=GDPO(weighting=ScribblingWeighting()),
+        rewards={"answer": ScribblingReward()},
+        plugins=[Keeps()],
+    )
+    assert same_bits(weights_of(plain.model), weights_of(written.model))
+    for one, other in zip(rows_of(plain), rows_of(written), strict=True):
+        figures = {name for name in one if not name.startswith("time/")}
+        assert {name: one[name] for name in figures} == {name: other[name] for name in figures}
+        assert float(one["optimizer/grad_norm"]) > 0, "something is learned"
+
+
+# Answers that are none -----------------------------------------------------------------------------------------------
+
+BATCH = TokenBatch(*torch.zeros(4, 3), rows_T=torch.zeros(3, dtype=torch.int64))
+
+
+def raises(batch):
+    raise KeyError("beta")
+
+
+def refuses(batch):
+    raise ConfigError("no reference")
+
+
+@pytest.mark.parametrize(
+    ("loss", "error", "fault"),
+    [
+        (lambda b: None, PluginError, "returned NoneType; expected morl.types.TokenLosses(values_T, metrics)"),
+        (lambda b: b.advantages_T, PluginError, "returned Tensor; expected"),
+        (lambda b: TokenLosses(b.advantages_T.mean()), PluginError, "returned values_T of shape (); expected a tensor"),
+        (lambda b: TokenLosses(0.5), PluginError, "returned values_T of float"),
+        (lambda b: TokenLosses(b.advantages_T, {"x": 1.0}), PluginError, "returned x of float; expected a tensor (3,)"),
+        (lambda b: TokenLosses(b.advantages_T, None), PluginError, "returned TokenLosses"),
+        (raises, PluginError, "failed: KeyError: 'beta'"),
+        (refuses, ConfigError, ": no reference"),
+    ],
+)
+def test_an_answer_that_is_no_loss_is_refused_by_name(loss, error, fault):
+    with pytest.raises(error, match=re.escape(fault)) as caught:
+        ask_loss(loss, BATCH, "policy loss 'x' of morl-x")
+    assert str(caught.value).startswith("policy loss 'x' of morl-x")
+
+
+class Wrong:
+    def __init__(self, answer):
+        self.answer = answer
+
+    def generate(self, prompts, n, sampling, seeds):
+        return self.answer
+
+
+def test_a_batch_of_other_completions_is_refused_by_name(make_rollouts):
+    batch = make_rollouts(2)
+    with pytest.raises(PluginError, match=r"the rollout backend Wrong returned list; expected a morl.types.Roll"):
+        sample(Wrong([]), batch.prompts, 2, Sampling(), [1, 2])
+    assert len(sample(Wrong(batch), batch.prompts, 2, Sampling(), [1, 2])) == 4
+    with pytest.raises(
+        PluginError, match=r"returned 4 completions with the group ids \[0, 0, 1, 1\]..; expected 6, 3 "
+    ):
+        sample(Wrong(batch), batch.prompts, 3, Sampling(), [1, 2])
+    with pytest.raises(PluginError, match=r"the group ids \[1, 0, 1, 0\]..; .*side by side: \[0, 0, 1, 1\]"):
+        sample(Wrong(batch.select([3, 0, 2, 1])), batch.prompts, 2, Sampling(), [1, 2])
+
+
+@pytest.fixture
+def make_rollouts():
+    """`make_rollouts(n)`: two completions of one token for each of `n` prompts."""
+    from morl.types import EncodedPrompt
+
+    def make(n):
+        return RolloutBatch(
+            prompts=tuple(EncodedPrompt(Prompt("p"), "p", (1,), row) for row in range(n)),
+            group_ids_B=torch.arange(n).repeat_interleave(2),
+            completion_ids_BT=torch.ones(2 * n, 1, dtype=torch.int64),
+            completion_mask_BT=torch.ones(2 * n, 1, dtype=torch.bool),
+            rollout_logprobs_BT=torch.zeros(2 * n, 1),
+            truncated_B=torch.zeros(2 * n, dtype=torch.bool),
+            texts=("x",) * 2 * n,
+            weights_versions_B=torch.zeros(2 * n, dtype=torch.int64),
+        )
+
+    return make
