@@ -25,13 +25,17 @@ define environment
 	@$(1)/bin/python -m pip uninstall --quiet --quiet --yes morl
 endef
 
-.PHONY: demo test test-load test-mutations test-vllm quick lint studies studies-vllm setup clean
+.PHONY: demo test test-light test-load test-mutations test-vllm quick lint studies studies-vllm setup clean
 
 demo: setup
 	$(BIN)/morl train examples/demo.yaml --output=$(DEMO_RUN)
 
 test: lint .venv/names
 	$(BIN)/python -m pytest $(PARALLEL)
+
+# The base distribution alone, beside a transformers that the trainer's pins exclude, as other trainers have it.
+test-light: .venv-light/installed
+	.venv-light/bin/python .ci/light.py
 
 # Hours: the suite on a busy machine, and with other kernels.
 test-load: setup
@@ -82,6 +86,13 @@ setup: .venv/installed
 	@touch $@
 	$(call say,.venv-vllm is ready)
 
+.venv-light/installed: pyproject.toml
+	$(call environment,.venv-light)
+	$(call say,installing the base of morl and transformers 4.57)
+	@.venv-light/bin/python -m pip install --quiet $(PIP_FLAGS) -e . "torch==2.13.*" "transformers>=4.57,<5"
+	@touch $@
+	$(call say,.venv-light is ready)
+
 # Looks at the indexes, so only when a requirement has changed.
 .venv/names: .venv/installed
 	$(call say,asking pip what it would install into an empty environment)
@@ -89,4 +100,4 @@ setup: .venv/installed
 	@touch $@
 
 clean:
-	rm -rf .venv .venv-vllm build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-light .venv-vllm build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -36,7 +36,7 @@ def resolve(flags: list[str]) -> dict[str, Any]:
     Raises:
         CalledProcessError: they cannot be installed together; pip has said why.
     """
-    projects = [f"{ROOT}[lora,report,testing]", *map(str, sorted(ROOT.glob("plugins/*/")))]
+    projects = [f"{ROOT}[train,lora,report,testing]", *map(str, sorted(ROOT.glob("plugins/*/")))]
     command = [sys.executable, "-m", "pip", "install", "--dry-run", "--ignore-installed", "--quiet", "--report", "-"]
     done = subprocess.run([*command, *flags, *projects], stdout=subprocess.PIPE, text=True, check=True)
     answer: dict[str, Any] = json.loads(done.stdout)

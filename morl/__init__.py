@@ -1,7 +1,7 @@
 """morl: train language models on several rewards at once.
 
 Public names are imported when they are first used: `import morl` loads nothing heavy, and the estimators
-(`from morl import gdpo`) need torch and nothing else.
+(`from morl import gdpo`) need torch and attrs, not the trainer.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import importlib
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from morl import _namesake
+from morl import _extras, _namesake
 from morl._version import __version__
 
 if TYPE_CHECKING:
@@ -70,6 +70,11 @@ if (_problem := _namesake.found()) is not None:
 def __getattr__(name: str) -> Any:
     if name not in _HOME_OF:
         raise AttributeError(f"module 'morl' has no attribute {name!r}")
-    value = getattr(importlib.import_module(_HOME_OF[name]), name)
+    try:
+        value = getattr(importlib.import_module(_HOME_OF[name]), name)
+    except ModuleNotFoundError as error:
+        if (needed := _extras.what_to_install(error, f"morl.{name}")) is not None:
+            raise ModuleNotFoundError(needed, name=error.name) from error
+        raise
     globals()[name] = value
     return value

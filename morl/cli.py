@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from importlib.metadata import entry_points
 from pkgutil import resolve_name
 
-from morl import _namesake
+from morl import _extras, _namesake
 from morl._version import DISTRIBUTION, __version__
 from morl.console import Command, call
 from morl.errors import ConfigError, suggest
@@ -66,7 +66,12 @@ def _dispatch(arguments: list[str]) -> int:
         print(f"morl {__version__}")
         return 0
     name, *rest = arguments
-    return _find(name)(rest)
+    try:
+        return _find(name)(rest)
+    except ModuleNotFoundError as error:
+        if (needed := _extras.what_to_install(error, f"`morl {name}`")) is not None:
+            raise ConfigError(needed) from error
+        raise
 
 
 def _find(name: str) -> Command:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
-
-from rich.console import Console
-from rich.markup import escape
 
 from morl.errors import MorlError
 
@@ -27,11 +25,23 @@ def call(command: Command, arguments: Sequence[str]) -> int:
         if traceback:
             raise
         text = "\n".join([str(error), *getattr(error, "__notes__", ())])
-        Console(stderr=True).print(f"[bold red]error:[/] {escape(text)}", soft_wrap=True, highlight=False)
+        _complain("error:", f" {text}")
         return 2
     except KeyboardInterrupt:
-        Console(stderr=True).print("interrupted")
+        _complain("interrupted")
         return 130
+
+
+def _complain(head: str, text: str = "") -> None:
+    """To stderr, with the head in colour where rich is there: the base distribution does without it."""
+    try:
+        from rich.console import Console
+        from rich.markup import escape
+    except ModuleNotFoundError:
+        print(f"{head}{text}", file=sys.stderr)
+        return
+    style = "[bold red]" if text else "[default]"
+    Console(stderr=True).print(f"{style}{head}[/]{escape(text)}", soft_wrap=True, highlight=False)
 
 
 def wants_help(arguments: Sequence[str]) -> bool:
