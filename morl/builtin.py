@@ -52,7 +52,7 @@ def morl_register_policy_losses() -> Mapping[str, Factory]:
 
 @hookimpl
 def morl_register_weightings() -> Mapping[str, Factory]:
-    return {"constant": "morl.advantage:ConstantWeighting"}
+    return {"constant": "morl.advantage:ConstantWeighting", "schedule": "morl.advantage:ScheduleWeighting"}
 
 
 @hookimpl

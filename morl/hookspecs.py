@@ -130,6 +130,9 @@ class AdvantageEstimator(Protocol):
         min_group_size: smallest number of completions per prompt that gives it signal; a run with fewer is refused.
         check_rewards: `(names: Sequence[str]) -> None`, called before training with the names of all rewards; raises
             `ConfigError` for options that name a reward which is not there.
+        check_bounds: `(bounds: Mapping[str, tuple[float, float]], weights: Mapping[str, float]) -> None`, called before
+            training with the bounds that rewards declare and the weights of all; raises `ConfigError` for those that it
+            cannot work with.
         weighting: where a factory has a parameter of the type `Weighting`, the config's `weighting` (a name, or
             `{name: .., ..}`) is made into one; the estimator keeps it in an attribute of this name, by which morl
             tells it when a step is over and finds its state.
@@ -155,7 +158,7 @@ class Weighting(Protocol):
             a step thus follow from the steps before it, and from its own rewards as far as the call looks at them.
         state_dict, load_state_dict: see `Stateful`; a weighting with `update` needs them to resume exactly.
         requires_bounds: True refuses a run in which a reward with weight declares no bounds.
-        check_rewards: as of an estimator.
+        check_rewards, check_bounds: as of an estimator.
 
     `morl.testing.check_weighting` holds a weighting to this.
     """

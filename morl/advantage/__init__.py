@@ -4,14 +4,34 @@ An estimator is a frozen attrs class: its fields are its options, calling it wit
 It sees every prompt of every rank, so its answer cannot depend on how the batch is spread over ranks or micro-batches.
 What these estimators guarantee is written down as laws in `morl.testing` and explained in
 `docs/explanation/estimators.md`.
+
+**What is here, and what is not.**  Here is what the GDPO paper and its peers compare, and weights that a user sets
+(`constant`, `schedule`).  Methods of other papers are parts of plugins, such as `morl-estimators`.
+
+**Building blocks**, for estimators and weightings of your own.  The laws `finite`, `order` and `no-spread` are hard to
+keep with means and standard deviations as one would write them; these keep them:
+
+- `Groups`: which completions belong together, with sums and extremes that are the same to the last bit for every order
+  of the completions
+- `group_deviations`: each reward less its mean over its group, in units of its range there, with what rounding may
+  have done to it; `Deviations.std` is the standard deviation in the same units
+- `snapped`: exactly 0 where a sum is within its rounding error
+- `unit_weights`, `divisor`, `finite`: products that do not overflow, quotients by what may be 0, and back into the dtype
+- `weights_of`, `vary_within`, `centred`: what a weighting answers, and what follows where it tells completions of one
+  group apart
+
+`docs/tutorial/writing-a-plugin.md` builds an estimator of them.
 """
 
 from morl.advantage.conditioned import Condition, Conditioned
 from morl.advantage.counting import count_distinct_groups
 from morl.advantage.functional import gdpo, grpo, grpo_no_std
 from morl.advantage.gdpo import GDPO
+from morl.advantage.groups import Deviations, Groups, divisor, finite, snapped, unit_weights
+from morl.advantage.groups import deviations as group_deviations
 from morl.advantage.grpo import GRPO, GRPONoStd
-from morl.advantage.weighting import ConstantWeighting
+from morl.advantage.schedule import ScheduleWeighting
+from morl.advantage.weighting import ConstantWeighting, centred, vary_within, weights_of
 
 __all__ = [
     "GDPO",
@@ -19,9 +39,20 @@ __all__ = [
     "Condition",
     "Conditioned",
     "ConstantWeighting",
+    "Deviations",
     "GRPONoStd",
+    "Groups",
+    "ScheduleWeighting",
+    "centred",
     "count_distinct_groups",
+    "divisor",
+    "finite",
     "gdpo",
+    "group_deviations",
     "grpo",
     "grpo_no_std",
+    "snapped",
+    "unit_weights",
+    "vary_within",
+    "weights_of",
 ]

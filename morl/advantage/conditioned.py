@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, get_type_hints
+from typing import Any, Literal, get_args, get_type_hints
 
 import torch
 from attrs import Attribute, evolve, field, frozen
@@ -15,6 +15,7 @@ from morl.errors import ConfigError, suggest
 from morl.types import Advantages, RewardMatrix
 
 CONDITIONS = "conditions"
+Otherwise = Literal["zero", "missing"]
 
 
 def _check_threshold(instance: object, attribute: Attribute[Any], value: object) -> None:
@@ -27,6 +28,11 @@ def _check_name(instance: object, attribute: Attribute[Any], value: object) -> N
         raise ConfigError(f"`on` of a condition must be the name of a reward; got {value!r}")
 
 
+def _check_otherwise(instance: object, attribute: Attribute[Any], value: object) -> None:
+    if value not in get_args(Otherwise):
+        raise ConfigError(f"`otherwise` of a condition must be zero or missing; got {value!r}")
+
+
 @frozen
 class Condition:
     """When a reward counts.
@@ -34,13 +40,16 @@ class Condition:
     Args:
         on: name of the reward that must be reached.
         at_least: the value that it must reach.
+        otherwise: what stands where it is not reached: `zero`, or `missing`, so that the reward compares only the
+            completions that reached it (PAPO, arXiv 2603.26535).
 
     Raises:
-        ConfigError: a name that is not text, a threshold that is not a finite number.
+        ConfigError: a name that is not text, a threshold that is not a finite number, another `otherwise`.
     """
 
     on: str = field(validator=_check_name)
     at_least: float = field(default=1.0, validator=_check_threshold)
+    otherwise: Otherwise = field(default="zero", validator=_check_otherwise)
 
 
 def _conditions(given: object) -> dict[str, Condition]:
@@ -53,10 +62,10 @@ def _conditions(given: object) -> dict[str, Condition]:
 def _condition(name: str, entry: object) -> Condition:
     if isinstance(entry, Condition):
         return entry
-    if not isinstance(entry, Mapping) or "on" not in entry or not set(entry) <= {"on", "at_least"}:
+    if not isinstance(entry, Mapping) or "on" not in entry or not set(entry) <= {"on", "at_least", "otherwise"}:
         raise ConfigError(
-            f"the condition of reward {name!r} must be {{on: <reward>, at_least: <number>}}, at_least 1 by default;"
-            f" got {entry!r}"
+            f"the condition of reward {name!r} must be {{on: <reward>, at_least: <number>}}, at_least 1 by default, and"
+            f" optionally otherwise: zero or missing; got {entry!r}"
         )
     return Condition(**entry)
 
@@ -72,7 +81,7 @@ def textbook_conditioned(rewards_PGK: Tensor, k: int, on: int, at_least: float =
 class Conditioned:
     """Any estimator, on conditioned rewards (GDPO paper, eq. 8).
 
-        r_k counts only where r_on >= at_least; elsewhere it is 0.
+        r_k counts only where r_on >= at_least; elsewhere it is 0 or, with `otherwise: missing`, missing.
 
     The rewards that are logged stay as they were scored: only what the inner estimator sees is changed.
 
@@ -81,7 +90,8 @@ class Conditioned:
     counts where the completion is correct *and* short.
 
     What is not known is not decided: where `on` is missing, or is itself conditioned on something missing, the reward
-    becomes missing rather than 0.  A missing reward stays missing.
+    becomes missing rather than 0.  A missing reward stays missing.  Where `on` was scored and does not count, this is
+    known, whatever its own `otherwise` puts there.
 
     Args:
         inner: an estimator; called with the conditioned rewards.
@@ -131,6 +141,12 @@ class Conditioned:
         if inner_check is not None:
             inner_check(names)
 
+    def check_bounds(self, bounds: Mapping[str, tuple[float, float]], weights: Mapping[str, float]) -> None:
+        """Whether the inner estimator can work with these bounds, as the conditions change them."""
+        inner_check = getattr(self.inner, "check_bounds", None)
+        if inner_check is not None:
+            inner_check({name: self._with_zero(name, *pair) for name, pair in bounds.items()}, weights)
+
     def __call__(self, rewards: RewardMatrix) -> Advantages:
         """The inner estimator's advantages of the conditioned rewards.
 
@@ -145,6 +161,7 @@ class Conditioned:
         column = {name: k for k, name in enumerate(rewards.names)}
         values_BK, valid_BK = rewards.values_BK.clone(), rewards.valid_BK.clone()
         counts: dict[str, Tensor] = {}
+        known: dict[str, Tensor] = {}
         for name in self._order():
             condition = self.conditions[name]
             k, on = column[name], column[condition.on]
@@ -153,14 +170,19 @@ class Conditioned:
             counts[name] = rewards.values_BK[:, on] >= threshold
             if condition.on in counts:
                 counts[name] &= counts[condition.on]
-            values_BK[:, k] = torch.where(counts[name], values_BK[:, k], 0.0)
-            valid_BK[:, k] &= valid_BK[:, on]
+            known[name] = rewards.valid_BK[:, k] & known.get(condition.on, rewards.valid_BK[:, on])
+            if condition.otherwise == "zero":
+                values_BK[:, k] = torch.where(counts[name], values_BK[:, k], 0.0)
+                valid_BK[:, k] = known[name]
+            else:
+                valid_BK[:, k] = known[name] & counts[name]
         bounds = {name: self._with_zero(name, *pair) for name, pair in rewards.bounds.items()}
         return evolve(rewards, values_BK=values_BK, valid_BK=valid_BK, bounds=bounds)
 
     def _with_zero(self, name: str, low: float, high: float) -> tuple[float, float]:
-        """Bounds of a conditioned reward hold the 0 that stands where it does not count."""
-        return (min(low, 0.0), max(high, 0.0)) if name in self.conditions else (low, high)
+        """Bounds of a conditioned reward hold the 0 that may stand where it does not count."""
+        zero = name in self.conditions and self.conditions[name].otherwise == "zero"
+        return (min(low, 0.0), max(high, 0.0)) if zero else (low, high)
 
     def _order(self) -> list[str]:
         """Conditioned rewards, each after the one it depends on."""
@@ -227,7 +249,8 @@ def _hints(inner: Callable[..., Any]) -> dict[str, Any]:
 
 def _documentation(inner: Callable[..., Any]) -> str:
     """The inner documentation, with `conditions` at the head of its options."""
-    described = "conditions: condition `{on: <reward>, at_least: <number>}` by name of the reward that it limits."
+    described = "conditions: condition `{on: <reward>, at_least: <number>}` by name of the reward that it limits;"
+    described += " with `otherwise: missing` it is left out where it does not count, in place of being 0."
     text = inspect.getdoc(inner) or f"{_name(inner)}."
     head, found, tail = text.partition("\nArgs:\n")
     if not found:

@@ -18,7 +18,7 @@ def count_distinct_groups(
     ranges: Sequence[Sequence[float]],
     *,
     ordered: bool = False,
-    decimals: int = 9,
+    decimals: int | None = None,
 ) -> int:
     """Number of distinct advantage groups over all assignments of reward values to one group.
 
@@ -32,19 +32,24 @@ def count_distinct_groups(
         group_size: G, completions of a group.
         ranges: the values that each of the K rewards can take; all rewards have weight 1.
         ordered: count tuples of G advantages instead of multisets.
-        decimals: advantages that agree to so many places are one.
+        decimals: advantages that differ by no more than the last of so many places are one.  By default nine; where the
+            estimator has an `eps` above 0, which moves advantages of equal meaning apart by about eps over the standard
+            deviation, differences up to 100 eps.
 
     Raises:
-        ValueError: as `assignments`.
+        ValueError: as `assignments`; and where, without `decimals`, some advantages differ by a size that may be eps
+            or may be meant.
 
     >>> from morl.advantage import GDPO, GRPO
     >>> binary = [(0, 1), (0, 1)]
     >>> count_distinct_groups(GRPO(eps=0), 2, binary), count_distinct_groups(GDPO(eps=0), 2, binary)
     (2, 3)
+    >>> count_distinct_groups(GRPO(eps=1e-6), 2, binary)
+    2
     """
     values_PG = estimator(assignments(group_size, ranges)).values_B.view(-1, group_size)
-    rounded_PG = (values_PG * 10**decimals).round().to(torch.int64).sort(1).values
-    distinct_PG: Tensor = torch.unique(rounded_PG, dim=0)
+    levels_PG = _levels(values_PG, estimator, decimals).sort(1).values
+    distinct_PG: Tensor = torch.unique(levels_PG, dim=0)
     if not ordered:
         return len(distinct_PG)
     return sum(_arrangements(row) for row in distinct_PG.tolist())
@@ -77,6 +82,21 @@ def assignments(group_size: int, ranges: Sequence[Sequence[float]], *, ordered: 
         else itertools.combinations_with_replacement(which, group_size)
     )
     return RewardMatrix.from_groups(completions_VK[torch.tensor(list(choices))])
+
+
+def _levels(values_PG: Tensor, estimator: object, decimals: int | None) -> Tensor:
+    """Each advantage's place among the distinct ones; neighbours within the tolerance share a place."""
+    eps = float(getattr(getattr(estimator, "inner", estimator), "eps", 0.0)) if decimals is None else 0.0
+    tolerance = max(10.0 ** -(9 if decimals is None else decimals), 100 * eps)
+    distinct_N, place_PG = torch.unique(values_PG.double(), return_inverse=True)
+    gaps_N = distinct_N.diff()
+    unclear = (gaps_N > tolerance / 10) & (gaps_N < tolerance * 10)
+    if eps > 0 and unclear.any():
+        raise ValueError(
+            f"some advantages differ by {float(gaps_N[unclear][0]):.1e}, which may be the eps={eps:g} of the estimator or"
+            " may be meant; count with eps=0, or say with `decimals` to how many places advantages have to agree"
+        )
+    return torch.cat([gaps_N.new_zeros(1), (gaps_N > tolerance).cumsum(0)])[place_PG]
 
 
 def _arrangements(row: Sequence[int]) -> int:

@@ -54,6 +54,10 @@ REWARD_MEAN = Metric(
     "mean score, over the completions that have one; rewards are logged as they were scored, before any condition",
 )
 REWARD_STD = Metric("reward/<reward>/std", "sample standard deviation of the scores")
+REWARD_SATURATION = Metric(
+    "reward/<reward>/saturation",
+    "mean score as a share of the range between the reward's bounds: 1 is the ceiling; only of rewards that have bounds",
+)
 REWARD_DEAD_GROUPS = Metric(
     "reward/<reward>/dead_groups",
     "share of groups in which the reward has no two different values, so that it teaches nothing",
@@ -154,8 +158,8 @@ STEP = Metric("step", "rollout batch, from 0")
 
 FAMILIES: dict[str, tuple[Metric, ...]] = {
     "Rewards": (
-        *(REWARD_MEAN, REWARD_STD, REWARD_DEAD_GROUPS, REWARD_ADVANTAGE_SHARE, REWARD_FAILED, REWARD_MISSING),
-        *(DISTINCT_COMBINATIONS, REWARD_CORRELATION),
+        *(REWARD_MEAN, REWARD_STD, REWARD_SATURATION, REWARD_DEAD_GROUPS, REWARD_ADVANTAGE_SHARE),
+        *(REWARD_FAILED, REWARD_MISSING, DISTINCT_COMBINATIONS, REWARD_CORRELATION),
     ),
     "Advantages and groups": (
         ADVANTAGE_DISTINCT,

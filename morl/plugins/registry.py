@@ -24,7 +24,7 @@ from morl.plugins.observers import guard
 
 ENTRY_POINT_GROUP = "morl"
 CONDITIONED = "conditioned-"
-_NAME = re.compile(r"[a-z0-9]+([-_.][a-z0-9]+)*")
+_NAME = re.compile(r"[a-z0-9]+\+*([-_.][a-z0-9]+\+*)*")
 
 
 @define

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import regex  # type: ignore[import-untyped]
 from attrs import field, frozen
@@ -32,6 +32,8 @@ class RegexReward:
     >>> RegexReward(r"#### -?[0-9]+$").score(completions)
     [1.0, 0.0]
     """
+
+    reward_bounds: ClassVar[tuple[float, float]] = (0.0, 1.0)
 
     pattern: str
     full_match: bool = False
@@ -76,6 +78,8 @@ class TagsReward:
     >>> reward.score([Completion(Prompt("2+2?"), text, ()) for text in texts])
     [1.0, 0.0, 0.0]
     """
+
+    reward_bounds: ClassVar[tuple[float, float]] = (0.0, 1.0)
 
     tags: Sequence[str]
     text_outside: bool = False
@@ -123,6 +127,8 @@ class LengthReward:
     [1.0, 0.0]
     """
 
+    reward_bounds: ClassVar[tuple[float, float]] = (0.0, 1.0)
+
     limit: int
     allow_truncated: bool = True
 
@@ -164,6 +170,8 @@ class ExactMatchReward:
     >>> reward.score([Completion(prompt, text, ()) for text in ("<answer> 4 </answer>", "4")])
     [1.0, 0.0]
     """
+
+    reward_bounds: ClassVar[tuple[float, float]] = (0.0, 1.0)
 
     column: str
     extract: str | None = None

@@ -33,10 +33,7 @@ def check_settings(config: Config, parts: Parts) -> None:
             f"training.group_size={training.group_size}: {config.estimator.name} compares the completions of one prompt"
             f" and needs at least {smallest}; with fewer every advantage is 0"
         )
-    check_rewards = getattr(parts.estimator, "check_rewards", None)
-    if check_rewards is not None:
-        check_rewards(parts.scorer.names)
-    _check_weighting(parts)
+    _check_rewards(parts)
     if all(weight == 0 for weight in parts.scorer.weights.values()):
         raise ConfigError("the weight of every reward is 0: nothing would be learned; set rewards.<name>.weight")
     if training.group_size > 1 and config.sampling.temperature == 0:
@@ -94,10 +91,13 @@ def check_settings(config: Config, parts: Parts) -> None:
         )
 
 
-def _check_weighting(parts: Parts) -> None:
+def _check_rewards(parts: Parts) -> None:
     weighting = weighting_of(parts.estimator)
-    if getattr(weighting, "check_rewards", None) is not None:
-        weighting.check_rewards(parts.scorer.names)
+    for part in (parts.estimator, weighting):
+        if getattr(part, "check_rewards", None) is not None:
+            part.check_rewards(parts.scorer.names)
+        if getattr(part, "check_bounds", None) is not None:
+            part.check_bounds(dict(parts.scorer.bounds), dict(parts.scorer.weights))
     if getattr(weighting, "requires_bounds", False):
         weighted = [name for name, weight in parts.scorer.weights.items() if weight != 0]
         missing = [name for name in weighted if name not in parts.scorer.bounds]

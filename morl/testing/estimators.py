@@ -24,6 +24,7 @@ def check_advantage_estimator(
     claims: Collection[str] = (),
     without: Collection[str] = (),
     names: Sequence[str] | None = None,
+    nonnegative: bool = False,
     max_examples: int = 50,
 ) -> None:
     """Checks an estimator against the laws, on examples that Hypothesis draws; the same ones on every run.
@@ -46,6 +47,7 @@ def check_advantage_estimator(
         claims: laws that the estimator claims besides.
         without: laws that it does not obey by design, such as `no-spread` for one without a baseline per group.
         names: reward names, for an estimator whose options name rewards; default r0, r1, ..
+        nonnegative: only rewards of 0 and more, for an estimator that is defined for no others.
         max_examples: per law.
 
     Raises:
@@ -58,10 +60,12 @@ def check_advantage_estimator(
                 raise ConfigError(f"unknown law {name!r}{suggest(name, known)}; there are: {', '.join(known)}")
     held = [law for name, law in ALWAYS.items() if name not in without]
     for law in (*held, *(CLAIMS[name] for name in claims)):
-        _check(law, factory, names, max_examples)
+        _check(law, factory, names, max_examples, nonnegative)
 
 
-def _check(law: Law, factory: Callable[[], Estimator], names: Sequence[str] | None, max_examples: int) -> None:
+def _check(
+    law: Law, factory: Callable[[], Estimator], names: Sequence[str] | None, max_examples: int, nonnegative: bool
+) -> None:
     @settings(
         max_examples=max_examples,
         derandomize=True,
@@ -71,7 +75,7 @@ def _check(law: Law, factory: Callable[[], Estimator], names: Sequence[str] | No
         phases=(Phase.generate, Phase.shrink),
         suppress_health_check=[HealthCheck.too_slow],
     )
-    @given(reward_matrices(names=names, **law.examples), st.integers(0, 9))
+    @given(reward_matrices(names=names, nonnegative=nonnegative, **law.examples), st.integers(0, 9))
     def holds(rewards: RewardMatrix, seed: int) -> None:
         estimator = factory()
         try:

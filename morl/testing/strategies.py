@@ -52,6 +52,7 @@ def reward_matrices(
     missing: bool = True,
     constant: bool = False,
     bounded: bool = False,
+    nonnegative: bool = False,
 ) -> RewardMatrix:
     """Reward matrices with groups of unequal size, down to one completion, whose rows stand in any order.
 
@@ -66,6 +67,7 @@ def reward_matrices(
         missing: some entries are NaN, others masked with an arbitrary value beneath.
         constant: every reward has one value per group.
         bounded: every reward declares bounds; otherwise some do.
+        nonnegative: no reward is below 0.
     """
     if names is None:
         names = [f"r{k}" for k in range(draw(st.integers(1, max_rewards)))]
@@ -73,7 +75,7 @@ def reward_matrices(
     sizes = draw(st.lists(st.integers(1, max_group_size), min_size=1, max_size=max_groups))
     labels = draw(st.lists(st.integers(-3, 99), min_size=len(sizes), max_size=len(sizes), unique=True))
     rows = draw(st.permutations([group for group, number in enumerate(sizes) for _ in range(number)]))
-    cell = reward_values(values, dtype)
+    cell = reward_values(values, dtype).map(abs) if nonnegative else reward_values(values, dtype)
     if constant:
         cell_of_group = st.lists(cell, min_size=len(sizes), max_size=len(sizes))
         columns = [[of_group[group] for group in rows] for of_group in (draw(cell_of_group) for _ in names)]
@@ -82,7 +84,7 @@ def reward_matrices(
         if values == "extreme" and draw(st.booleans()):
             # One scale for all, so that nothing larger hides what happens at the smallest.
             size = draw(st.sampled_from(_extremes(dtype)))
-            columns = [[math.copysign(size, v) * (v != 0) for v in column] for column in columns]
+            columns = [[math.copysign(size, v) if v else 0.0 for v in column] for column in columns]
     # Through float64, so that a decimal is rounded once, to the dtype.
     values_BK = torch.tensor(columns, dtype=torch.float64).T.contiguous().to(dtype)
     valid_BK = torch.ones(values_BK.shape, dtype=torch.bool)

@@ -30,7 +30,7 @@ def experience_metrics(experience: Experience) -> Metrics:
 
 
 def reward_metrics(rewards: RewardMatrix, failed_BK: Tensor) -> Metrics:
-    """Per reward: mean, standard deviation, share of dead groups, failures, missing values; and correlations.
+    """Per reward: mean, standard deviation, saturation, share of dead groups, failures, missing values; correlations.
 
     `dead_groups` is the share of groups in which the reward has no two different values.  `failed` and `missing` are
     shares of completions; a failure under the policy `zero` is failed but not missing.
@@ -42,6 +42,10 @@ def reward_metrics(rewards: RewardMatrix, failed_BK: Tensor) -> Metrics:
         present = values[valid, k]
         metrics[names.REWARD_MEAN.of(name)] = float(present.mean()) if len(present) else float("nan")
         metrics[names.REWARD_STD.of(name)] = float(present.std()) if len(present) > 1 else 0.0
+        if name in rewards.bounds:
+            low, high = rewards.bounds[name]
+            share = (metrics[names.REWARD_MEAN.of(name)] / 2 - low / 2) / (high / 2 - low / 2)  # halved: no overflow
+            metrics[names.REWARD_SATURATION.of(name)] = share
         metrics[names.REWARD_DEAD_GROUPS.of(name)] = 1 - _share_that_varies(values[:, k], valid, rewards.group_ids_B)
         metrics[names.REWARD_FAILED.of(name)] = float(failed_BK[:, k].double().mean())
         metrics[names.REWARD_MISSING.of(name)] = 1 - float(valid.double().mean())

@@ -57,6 +57,7 @@ class CodeReward:
     """
 
     reward_names: ClassVar[tuple[str, ...]] = ("pass", "bug")
+    reward_bounds: ClassVar[dict[str, tuple[float, float]]] = {"pass": (0.0, 1.0), "bug": (0.0, 1.0)}
     required_columns: ClassVar[tuple[str, ...]] = ("tests",)
 
     extract: Extract = "auto"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Sequence
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, ClassVar, Literal, TypeAlias, get_args
 
 from attrs import field, frozen
 
@@ -46,6 +46,8 @@ class MathCorrectness:
     Raises:
         ConfigError: an unknown mode, or a limit that leaves no room for an answer.
     """
+
+    reward_bounds: ClassVar[tuple[float, float]] = (0.0, 1.0)
 
     mode: Mode = "auto"
     reference: str = "answer"

@@ -74,6 +74,8 @@ class FormatReward(_Provider):
         ConfigError: an unknown name, or an option that the variant does not have.
     """
 
+    reward_bounds: ClassVar[tuple[float, float]] = (0.0, 1.0)
+
     think: bool = True
     variant: Variant = "precise"
     ground_truth: str = "ground_truth"
@@ -113,6 +115,8 @@ class CorrectnessReward(_Provider):
     Raises:
         ConfigError: an unknown name, or an option that the variant does not have.
     """
+
+    reward_bounds: ClassVar[tuple[float, float]] = (-3.0, 3.0)
 
     lenient: bool = True
     variant: Variant = "precise"
@@ -192,6 +196,7 @@ class ToolCallReward:
     """Format and correctness of one completion; the options are those of `FormatReward` and `CorrectnessReward`."""
 
     reward_names: ClassVar[tuple[str, ...]] = ("format", "correctness")
+    reward_bounds: ClassVar[dict[str, tuple[float, float]]] = {"format": (0.0, 1.0), "correctness": (-3.0, 3.0)}
 
     think: bool = True
     lenient: bool = True
