@@ -13,7 +13,12 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 from transformers import AttentionInterface
 
+from morl.errors import ConfigError
+
 ATTENTION = "morl"
+
+_WITHOUT_EFFECT = frozenset({"position_ids", "cache_position"})
+"""Tensors that models hand to every attention function and that no score depends on."""
 
 
 class AttentionPlan(Protocol):
@@ -49,9 +54,16 @@ def _attention(
     sliding_window: int | None = None,
     softcap: float | None = None,
     plan: AttentionPlan | None = None,
-    **_: Any,
+    **others: Any,
 ) -> tuple[Tensor, None]:
     assert plan is not None, "the policy was called without a plan; use morl.policy.PolicyModel"
+    unknown = [name for name, value in others.items() if isinstance(value, Tensor) and name not in _WITHOUT_EFFECT]
+    if unknown or attention_mask is not None:
+        # Sinks, biases, masks of the model's own: without them the model would be another one.
+        raise ConfigError(
+            f"the attention of {type(module).__name__} takes {', '.join([*unknown, *_mask(attention_mask)])} into"
+            " account, which packed attention does not know"
+        )
     scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
     layer = module.layer_idx
     assert isinstance(layer, int)
@@ -59,6 +71,10 @@ def _attention(
         layer, query, key, value, scaling=scaling, sliding_window=sliding_window, softcap=softcap, dropout=dropout
     )
     return output, None
+
+
+def _mask(attention_mask: Tensor | None) -> list[str]:
+    return [] if attention_mask is None else ["a mask of its own"]
 
 
 AttentionInterface.register(ATTENTION, _attention)

@@ -13,8 +13,9 @@ from morl.errors import ConfigError, DataError
 from morl.policy.folder import check_model
 from morl.policy.model import PolicyModel
 from morl.policy.options import LoRA
-from morl.policy.probe import packing_fault
+from morl.policy.probe import check_noise, default_attention_fault, packing_fault
 from morl.policy.save import save_policy
+from morl.policy.small import float32_copy
 
 __all__ = ["Attention", "check_model", "load_model", "load_policy", "load_tokenizer", "save_policy", "wrap_policy"]
 
@@ -53,7 +54,7 @@ def load_policy(
     lora: LoRA | None = None,
     gradient_checkpointing: bool = False,
 ) -> PolicyModel:
-    """A trainable policy, on the CPU, in training mode with dropout off.
+    """A trainable policy, on the CPU, which computes in evaluation mode (see `morl.policy.modes`).
 
     Args:
         path: model folder or hub name.
@@ -105,10 +106,20 @@ def wrap_policy(
     """
     if attention not in ("auto", "packed", "padded"):
         raise ConfigError(f"unknown attention {attention!r}; expected auto, packed or padded")
-    packed = _packs(model, attention)
+    trial = float32_copy(model)
+    if (found := default_attention_fault(trial)) is not None:
+        _log.warning("the policy computes its attention by the model's own code, which is slower: %s", found)
+        for either in (model, trial):
+            either.set_attn_implementation("eager")
+    packed = _packs(trial, attention)
     if gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
-    return PolicyModel(model if lora is None else _with_adapters(model, lora), packed)
+    policy = PolicyModel(model, packed)
+    check_noise(policy)
+    if lora is None:
+        return policy
+    model.set_attn_implementation(policy.own_attention)
+    return PolicyModel(_with_adapters(model, lora), packed)
 
 
 def _packs(model: PreTrainedModel, attention: Attention) -> bool:

@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 
 from morl.policy.attention import ATTENTION
 from morl.policy.logprobs import TokenLogprobs, token_logprobs
+from morl.policy.modes import set_mode
 from morl.policy.plan import CompletionRows, TrainingPlan, packed_plan, padded_plan
 
 
@@ -19,11 +20,11 @@ class PolicyModel(nn.Module):
 
     Everything that needs gradients goes through `forward`, so this is the one module to wrap in DDP or FSDP2.
 
-    Dropout of the model is turned off for good: importance ratios compare the probabilities of a token while sampling
-    and while training, which must be those of the same network.  (The dropout of a LoRA adapter stays, if asked for.)
+    The model computes in evaluation mode also while it is trained (see `morl.policy.modes`); only the dropout of a LoRA
+    adapter stays, if asked for.
 
     Args:
-        model: `PreTrainedModel` or `PeftModel`; put into training mode.
+        model: `PreTrainedModel` or `PeftModel`.
         packed: compute every prompt once and no padding, through `morl.policy.attention`; else padded rows and the
             model's own attention.  `morl.policy.load.load_policy` finds out which of them a model can do.
     """
@@ -33,13 +34,20 @@ class PolicyModel(nn.Module):
         self.model = model
         self.packed = packed
         base = self.base_model
+        if getattr(base.config.get_text_config(), "attn_logit_softcapping", None) is not None:
+            base.set_attn_implementation("eager")  # SDPA cannot cap scores, and transformers silently leaves it out
+        own = base.config._attn_implementation
+        self.own_attention = own if own != ATTENTION else "eager"  # a copy of a packed policy knows no other
         if packed:
             base.set_attn_implementation(ATTENTION)
-        elif getattr(base.config.get_text_config(), "attn_logit_softcapping", None) is not None:
-            base.set_attn_implementation("eager")  # SDPA cannot cap scores, and transformers silently leaves it out
         self._chooses_logits = "logits_to_keep" in inspect.signature(type(base).forward).parameters
-        _turn_off_dropout(base)
         self.train()
+
+    def train(self, mode: bool = True) -> PolicyModel:
+        """Like any module's, except that the model inside computes in evaluation mode."""
+        super().train(mode)
+        set_mode(self.model, mode)
+        return self
 
     @property
     def base_model(self) -> PreTrainedModel:
@@ -90,13 +98,3 @@ class PolicyModel(nn.Module):
         if not self._chooses_logits:
             logits = logits.index_select(1, plan.kept)
         return token_logprobs(logits, plan.rows_T, plan.targets_T, temperature=plan.temperature, entropy=entropy)
-
-
-def _turn_off_dropout(model: nn.Module) -> None:
-    for path, module in model.named_modules():
-        if isinstance(module, nn.Dropout) and "lora_dropout" not in path:
-            module.p = 0.0
-        # Attention dropout is a plain number on the attention module: attention_dropout, dropout_p, ...
-        for name, value in list(vars(module).items()):
-            if "drop" in name and isinstance(value, float):
-                setattr(module, name, 0.0)

@@ -1,7 +1,12 @@
-"""Can this model be computed packed?  Asked of the model itself, on a toy batch, when it is loaded."""
+"""What a model can do, asked of the model itself on a toy batch when it is loaded.
+
+Does it draw noise?  Is its default attention the one that it was written with?  Can it be computed packed?  Trials of
+numbers run in float32, on a small copy if the weights are in half precision.
+"""
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import torch
@@ -9,23 +14,67 @@ from attrs import define, evolve, field
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from morl.errors import ConfigError
 from morl.policy.model import PolicyModel
 from morl.policy.packing import SharedPromptAttention
+from morl.policy.small import float32_copy
 
-_WINDOW = 128  # sliding windows up to this length are exceeded by the toy batch
-_TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-4}
-_LOOSE = 0.1  # of log-probabilities in half precision
+WINDOW = 128
+"""Sliding windows up to this length are exceeded by the toy batch."""
+
+TOLERANCE = 1e-4
+"""Of float32 log-probabilities by another way through a model."""
 
 
 @define(eq=False)
 class _Recorder(SharedPromptAttention):
-    """Also notes the window that each layer asked for."""
+    """Also notes the window that each layer asked for, and how often."""
 
     windows: dict[int, int | None] = field(factory=dict, init=False)
+    calls: Counter[int] = field(factory=Counter, init=False)
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, **options: Any) -> Tensor:
         self.windows[layer] = options["sliding_window"]
+        self.calls[layer] += 1
         return super().attend(layer, query, key, value, **options)
+
+
+@torch.no_grad()
+def check_noise(policy: PolicyModel) -> None:
+    """Refuses a policy whose passes over the same tokens differ: what sampled would not be what is trained.
+
+    Raises:
+        ConfigError: by how much they differ.
+    """
+    plan = policy.make_plan(*toy_batch(policy.base_model.config)).to(policy.base_model.device)
+    first, second = policy(plan).logprobs_T, policy(plan).logprobs_T
+    if not torch.equal(first.isnan(), second.isnan()) or (first - second).abs().max() > TOLERANCE:
+        raise ConfigError(
+            f"{type(policy.base_model).__name__} draws noise while it computes: two passes over the same tokens differ by"
+            f" {(first - second).abs().max().item():.1e}; switch its noise off in config.json (dropout, layerdrop,"
+            " jitter), or policy.gradient_checkpointing, which keeps the noise of some older models"
+        )
+
+
+def default_attention_fault(model: PreTrainedModel) -> str | None:
+    """Whether a float32 model's default attention computes something else than the one it was written with, "eager".
+
+    Transformers leaves out, without a word, what a faster kernel cannot do, for instance caps of scores.
+    """
+    if not getattr(type(model), "_supports_attention_backend", False):
+        return None
+    own = model.config._attn_implementation
+    try:
+        default = _logprobs(model)
+        model.set_attn_implementation("eager")
+        difference = (_logprobs(model) - default).abs().max().item()
+    except Exception:  # noqa: BLE001 - a model that has no eager attention has one only
+        return None
+    finally:
+        model.set_attn_implementation(own)
+    if difference <= TOLERANCE:
+        return None
+    return f"log-probabilities by attention {own!r} differ from those of 'eager' by {difference:.1e}"
 
 
 def packing_fault(model: nn.Module) -> str | None:
@@ -34,29 +83,38 @@ def packing_fault(model: nn.Module) -> str | None:
     Log-probabilities of two prompts with completions are compared with the model's own attention.  Windows longer than
     the toy batch cannot show in numbers; that each layer asks for the window of the config is checked instead.
     """
-    padded = PolicyModel(model, packed=False)
-    base = padded.base_model
+    base = PolicyModel(model, packed=False).base_model
     if not getattr(type(base), "_supports_attention_backend", False):
         return f"{type(base).__name__} does not let its attention be replaced"
-    own_attention = base.config._attn_implementation
-    device = next(model.parameters()).device
-    with torch.no_grad():
-        expected = padded(padded.make_plan(*_toy_batch(base.config)).to(device)).logprobs_T
-        try:
-            packed = PolicyModel(model, packed=True)
-            plan = packed.make_plan(*_toy_batch(base.config)).to(device)
+    trial = float32_copy(base)
+    own_attention = trial.config._attn_implementation
+    try:
+        expected = _logprobs(trial)
+        with torch.no_grad():
+            packed = PolicyModel(trial, packed=True)
+            plan = packed.make_plan(*toy_batch(trial.config)).to(trial.device)
             assert plan.attention is not None
             recorder = _Recorder(plan.attention.segments)
             got = packed(evolve(plan, attention=recorder)).logprobs_T
-        except Exception as error:  # noqa: BLE001 - any model code may run here, and the padded path remains
-            return f"{type(base).__name__} fails with packed tokens: {type(error).__name__}: {error}"
-        finally:
-            base.set_attn_implementation(own_attention)
-    return _disagreement(base, recorder.windows, (got - expected).abs().max().item())
+    except ConfigError as error:
+        return str(error)
+    except Exception as error:  # noqa: BLE001 - any model code may run here, and the padded path remains
+        return f"{type(base).__name__} fails with packed tokens: {type(error).__name__}: {error}"
+    finally:
+        trial.set_attn_implementation(own_attention)
+    return _disagreement(trial, recorder, (got - expected).abs().max().item())
 
 
-def _disagreement(base: PreTrainedModel, windows: dict[int, int | None], difference: float) -> str | None:
+@torch.no_grad()
+def _logprobs(model: PreTrainedModel) -> Tensor:
+    padded = PolicyModel(model, packed=False)
+    logprobs_T: Tensor = padded(padded.make_plan(*toy_batch(model.config)).to(model.device)).logprobs_T
+    return logprobs_T
+
+
+def _disagreement(base: PreTrainedModel, recorder: _Recorder, difference: float) -> str | None:
     config = base.config.get_text_config()
+    name = type(base).__name__
     layer_types = getattr(config, "layer_types", None)
     if not layer_types:
         sliding = getattr(config, "sliding_window", None) is not None
@@ -65,23 +123,28 @@ def _disagreement(base: PreTrainedModel, windows: dict[int, int | None], differe
         layer: {"full_attention": None, "sliding_attention": getattr(config, "sliding_window", None)}.get(kind, kind)
         for layer, kind in enumerate(layer_types)
     }
-    if windows != expected:
-        return f"attention layers of {type(base).__name__} are not all full or sliding attention"
-    tolerance = _TOLERANCE.get(base.dtype, _LOOSE)
-    if not difference <= tolerance:
-        return (
-            f"log-probabilities differ by {difference:.1e} from the model's own attention (tolerance {tolerance:.0e})"
-        )
+    if max(recorder.calls.values(), default=1) > 1:
+        # Decoding keeps the keys and values of one call per layer.
+        return f"attention layers of {name} call their attention more than once"
+    if recorder.windows != expected:
+        return f"attention layers of {name} are not all full or sliding attention"
+    if not difference <= TOLERANCE:
+        return f"log-probabilities differ by {difference:.1e} from the model's own attention (tolerance {TOLERANCE:g})"
     return None
 
 
-def _toy_batch(config: Any) -> tuple[list[list[int]], Tensor, Tensor, Tensor]:
+def toy_batch(config: Any) -> tuple[list[list[int]], Tensor, Tensor, Tensor]:
     """Two prompts and five completions of different lengths, one of them longer than a short sliding window."""
     config = config.get_text_config()
-    window = getattr(config, "sliding_window", None)
-    longest = window + 8 if window is not None and window <= _WINDOW else 12
+    longest = 12 if short_window(config) is None else short_window(config) + 8
     lengths = torch.tensor([3, longest, 5, 1, 7])
     mask_BT = torch.arange(longest) < lengths.unsqueeze(1)
     ids = torch.randint(config.vocab_size, (5, longest), generator=torch.Generator().manual_seed(0))
     prompts = [ids[0, :9].tolist(), ids[1, :4].tolist()]
     return prompts, torch.tensor([0, 0, 0, 1, 1]), ids * mask_BT, mask_BT
+
+
+def short_window(config: Any) -> int | None:
+    """The sliding window of a text config, if it is one that a trial can exceed."""
+    window = getattr(config, "sliding_window", None)
+    return window if isinstance(window, int) and window <= WINDOW else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import groupby
 from typing import Any
 
 import torch
@@ -11,12 +12,12 @@ from attrs import define, field, validators
 from torch import Tensor, nn
 
 from morl.errors import RolloutError
+from morl.policy.attention import ATTENTION
 from morl.rollout.context import check_context, check_prompts
 from morl.rollout.ends import StopStrings, end_tokens
-from morl.rollout.loop import Decoder, Drawn, sample
-from morl.rollout.packed import PackedDecoder
-from morl.rollout.padded import PaddedDecoder
+from morl.rollout.loop import Drawn, sample
 from morl.rollout.replica import build_replica, copy_weights, is_sharded
+from morl.rollout.trial import Decoding, attention, choose_decoding, make_decoder
 from morl.types import EncodedPrompt, RolloutBatch, Sampling
 
 
@@ -36,11 +37,17 @@ class TransformersBackend:
     _policy: Any = field(init=False, default=None)
     _tokenizer: Any = field(init=False, default=None)
     _replica: nn.Module | None = field(init=False, default=None)
+    _decoding: Decoding = field(init=False, default="packed")
     _version: int = field(init=False, default=0)
 
     def start(self, policy: nn.Module, tokenizer: Any, model_path: str) -> None:
-        """See `morl.hookspecs.RolloutBackend`; the folder is not read."""
+        """See `morl.hookspecs.RolloutBackend`; the folder is not read.
+
+        Raises:
+            ConfigError: whatever decodes this model gives other probabilities than its forward pass.
+        """
         self._policy, self._tokenizer = policy, tokenizer
+        self._decoding = choose_decoding(self._policy)
 
     def sync_weights(self, version: int) -> None:
         """See `morl.hookspecs.RolloutBackend`; every rank of a sharded policy has to call it."""
@@ -78,11 +85,12 @@ class TransformersBackend:
         stops = StopStrings(sampling.stop, self._tokenizer) if sampling.stop else None
         parts: list[Drawn] = []
         waves = list(self._waves(prompts, n))
-        with _evaluating(model):
+        with _evaluating(model), attention(model, self._attention()):
             for wave in waves:
                 rows = [prompts[prompt].token_ids for prompt, _ in wave]
                 keys = [(seeds[prompt], member) for prompt, member in wave]
-                parts.append(sample(self._decoder(model, rows, sampling), keys, sampling, end_ids, stops))
+                decoder = make_decoder(self._decoding, model, rows, sampling.max_tokens, self.prefill_tokens)
+                parts.append(sample(decoder, keys, sampling, end_ids, stops))
         order = torch.tensor([prompt * n + member for wave in waves for prompt, member in wave])
         return self._batch(prompts, n, parts, order)
 
@@ -100,19 +108,28 @@ class TransformersBackend:
         return self._replica
 
     def _waves(self, prompts: Sequence[EncodedPrompt], n: int) -> Iterator[list[tuple[int, int]]]:
-        """(prompt, member) of rows decoded together: prompts of like length, groups undivided if possible."""
-        by_length = sorted(range(len(prompts)), key=lambda prompt: len(prompts[prompt].token_ids))
-        rows = [(prompt, member) for prompt in by_length for member in range(n)]
-        size = self.max_rows or len(rows)
-        if size > n:
-            size -= size % n
-        for first in range(0, len(rows), size):
-            yield rows[first : first + size]
+        """(prompt, member) of rows decoded together: prompts of like length, groups undivided if possible.
 
-    def _decoder(self, model: nn.Module, rows: Sequence[tuple[int, ...]], sampling: Sampling) -> Decoder:
-        if self._policy.packed:
-            return PackedDecoder(model, rows, sampling.max_tokens, self.prefill_tokens)
-        return PaddedDecoder(model, rows)
+        In lockstep the rows of a wave are of equal length.
+        """
+
+        def length(prompt: int) -> int:
+            return len(prompts[prompt].token_ids)
+
+        by_length = sorted(range(len(prompts)), key=length)
+        batches = [by_length]
+        if self._decoding == "lockstep":
+            batches = [list(alike) for _, alike in groupby(by_length, key=length)]
+        for batch in batches:
+            rows = [(prompt, member) for prompt in batch for member in range(n)]
+            size = self.max_rows or len(rows)
+            if size > n:
+                size -= size % n
+            for first in range(0, len(rows), size):
+                yield rows[first : first + size]
+
+    def _attention(self) -> str:
+        return ATTENTION if self._decoding == "packed" else str(self._policy.own_attention)
 
     def _batch(self, prompts: Sequence[EncodedPrompt], n: int, parts: Sequence[Drawn], order: Tensor) -> RolloutBatch:
         longest = max(part.ids_BT.shape[1] for part in parts)

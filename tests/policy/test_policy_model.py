@@ -190,6 +190,7 @@ def test_gradient_checkpointing_changes_nothing(
     plan = policy.make_plan(*batch)
     expected = gradients(policy, policy(plan).logprobs_T)
     policy.base_model.gradient_checkpointing_enable({"use_reentrant": False})
+    policy.train()
     got = gradients(policy, policy(plan).logprobs_T)
     for name, grad in expected.items():
         torch.testing.assert_close(got[name], grad, atol=1e-5, rtol=LOGPROBS)

@@ -1,0 +1,144 @@
+"""How a model can be decoded, asked of the model itself before the first step.
+
+A toy generation with two unequal prompts, of which a row ends early, is compared with the model's own forward pass of
+each sequence alone.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal, TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from morl.errors import ConfigError
+from morl.policy.attention import ATTENTION
+from morl.policy.model import PolicyModel
+from morl.policy.probe import TOLERANCE, short_window
+from morl.policy.small import float32_copy
+from morl.rollout.lockstep import LockstepDecoder
+from morl.rollout.loop import Decoder
+from morl.rollout.packed import PackedDecoder
+from morl.rollout.padded import PaddedDecoder
+from morl.rollout.replica import build_replica, is_sharded
+
+_log = logging.getLogger(__name__)
+
+Decoding: TypeAlias = Literal["packed", "padded", "lockstep"]
+
+_STEPS = 6
+_ENDS = 2
+"""Steps of the toy generation, and that after which its first row leaves."""
+
+
+def make_decoder(
+    decoding: Decoding, model: nn.Module, prompts: Sequence[tuple[int, ...]], max_tokens: int, prefill_tokens: int
+) -> Decoder:
+    """The decoder of that name, at work on these rows."""
+    if decoding == "packed":
+        return PackedDecoder(model, prompts, max_tokens, prefill_tokens)
+    return PaddedDecoder(model, prompts) if decoding == "padded" else LockstepDecoder(model, prompts)
+
+
+@contextmanager
+def attention(model: Any, name: str) -> Iterator[None]:
+    """Within it the model has the attention `name`."""
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    before = base.config._attn_implementation
+    if before == name:
+        yield
+        return
+    base.set_attn_implementation(name)
+    try:
+        yield
+    finally:
+        base.set_attn_implementation(before)
+
+
+def choose_decoding(policy: PolicyModel) -> Decoding:
+    """The fastest way of decoding that gives what the model says of each sequence alone.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    base = policy.base_model
+    # Of a sharded policy every rank would have to take part; a model like it, with other weights, is as telling.
+    trial = float32_copy(build_replica(base, packed=False) if is_sharded(base) else base)
+    ways: list[Decoding] = ["packed", "padded", "lockstep"] if policy.packed else ["padded", "lockstep"]
+    faults = []
+    for way in ways:
+        fault = decoding_fault(trial, way, policy.own_attention)
+        if fault is None:
+            if faults:
+                cost = "in waves of prompts of equal length" if way == "lockstep" else "with padded prompts"
+                _log.warning("completions are sampled %s, which is slower: %s", cost, "; ".join(faults))
+            return way
+        faults.append(f"{way}: {fault}")
+    raise ConfigError(
+        f"the rollout backend 'transformers' cannot sample from {type(base).__name__} what its own forward pass says"
+        f" ({'; '.join(faults)}); use another backend (rollout.name), or another model"
+    )
+
+
+@torch.no_grad()
+def decoding_fault(model: Any, way: Decoding, own_attention: str) -> str | None:
+    """Why a float32 model must not be decoded this way, or None; the model is left as it was."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        rows, tokens_BS = _toy_rows(model, equal=way == "lockstep")
+        with attention(model, own_attention):
+            expected = [_alone(model, row, tokens) for row, tokens in zip(rows, tokens_BS, strict=True)]
+        with attention(model, ATTENTION if way == "packed" else own_attention):
+            got = _decoded(make_decoder(way, model, rows, _STEPS + 1, 1024), tokens_BS)
+    except Exception as error:  # noqa: BLE001 - any model code may run here, and another way may remain
+        return f"{type(error).__name__}: {error}"
+    finally:
+        for module, mode in modes:
+            module.training = mode
+    difference = max(float((a - b[: len(a)]).abs().max()) for a, b in zip(got, expected, strict=True))
+    if difference <= TOLERANCE:
+        return None
+    return f"log-probabilities differ by {difference:.1e} from those of a sequence alone (tolerance {TOLERANCE:g})"
+
+
+def _toy_rows(model: Any, *, equal: bool) -> tuple[list[tuple[int, ...]], Tensor]:
+    """Prompts of three rows, two of them alike, and the tokens (B, S) that continue them.
+
+    Where the model has a short sliding window, the longer prompt is about to leave it.
+    """
+    config = model.config.get_text_config()
+    window = short_window(config)
+    long = 9 if window is None else max(9, window - 2)
+    generator = torch.Generator().manual_seed(0)
+    first, second = torch.randint(config.vocab_size, (2, long), generator=generator).tolist()
+    rows = [tuple(first), tuple(second if equal else second[:4]), tuple(first)]
+    return rows, torch.randint(config.vocab_size, (len(rows), _STEPS), generator=generator).to(model.device)
+
+
+def _alone(model: Any, prompt: tuple[int, ...], tokens_S: Tensor) -> Tensor:
+    """Log-probabilities (S + 1, V) after the prompt and after each token."""
+    ids = torch.cat([torch.tensor(prompt, device=tokens_S.device), tokens_S])
+    logits: Tensor = model(input_ids=ids[None], use_cache=False).logits[0, len(prompt) - 1 :]
+    return logits.float().log_softmax(-1)
+
+
+def _decoded(decoder: Decoder, tokens_BS: Tensor) -> list[Tensor]:
+    """The same by a decoder, for each row as far as it went."""
+    rows: list[list[Tensor]] = [[] for _ in tokens_BS]
+    live = torch.arange(len(rows), device=tokens_BS.device)
+    logits_NV = decoder.prefill()
+    for step in range(tokens_BS.shape[1] + 1):
+        for row, logits in zip(live.tolist(), logits_NV.float().log_softmax(-1), strict=True):
+            rows[row].append(logits)
+        if step == tokens_BS.shape[1]:
+            break
+        if step == _ENDS:  # the first row ends, and the last one takes its place
+            order = torch.tensor([len(live) - 1, *range(1, len(live) - 1)], device=live.device)
+            decoder.keep(order)
+            live = live[order]
+        logits_NV = decoder.step(tokens_BS[live, step])
+    return [torch.stack(row) for row in rows]
