@@ -19,6 +19,7 @@ import gc
 import json
 import os
 import resource
+import select
 import signal
 import sys
 from fractions import Fraction
@@ -66,11 +67,23 @@ def main(memory_limit: int) -> None:
         child = os.fork()
         if child == 0:
             _serve(answers, memory_limit)
-        _, status = os.waitpid(child, 0)
+        status = _status(child)
         if os.WIFSIGNALED(status):
             _send(answers, f"ended by {signal.Signals(os.WTERMSIG(status)).name}")
         elif os.WEXITSTATUS(status) != _FULL:
             return
+
+
+def _status(child: int) -> int:
+    """How the child ended.  It is ended where the input is closed while it works: nobody waits for its answer."""
+    ended = os.pidfd_open(child)
+    poll = select.poll()
+    poll.register(ended, select.POLLIN)
+    poll.register(sys.stdin.fileno(), 0)  # hears of the other end's closing only
+    if all(descriptor != ended for descriptor, _ in poll.poll()):
+        os.kill(child, signal.SIGKILL)
+    os.close(ended)
+    return os.waitpid(child, 0)[1]
 
 
 def _serve(answers: int, memory_limit: int) -> NoReturn:

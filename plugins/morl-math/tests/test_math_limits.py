@@ -275,12 +275,13 @@ from morl_math.pool import Pool, _Batch
 from morl_math.process import UnreadableReference
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs of a shell ignore it
-pool = Pool(workers=2, time_limit=1.0, memory_limit=1024)
+# Longer than the test may take, so that no limit of the work's own ends it.
+pool = Pool(workers=2, time_limit=10_000.0, memory_limit=1024)
 pool.compare([("1+x", "x+1"), ("1+y", "y+1")], 60)
 print(*(worker._process.pid for worker in pool._idle), flush=True)
 if sys.argv[1] == "busy":
     costly = [("5", "9^{9^{9^9}}"), ("6", "8^{9^{9^9}}")]
-    threading.Thread(target=pool.compare, args=(costly, 60), daemon=True).start()
+    threading.Thread(target=pool.compare, args=(costly, 10_000), daemon=True).start()
     time.sleep(0.5)
     print("busy", flush=True)
     time.sleep(600)
