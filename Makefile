@@ -6,7 +6,7 @@
 PYTHON    ?= python3
 PIP_FLAGS ?=
 BIN       := .venv/bin
-PLUGINS   := morl-toolcall morl-math morl-code morl-vllm morl-playground morl-example morl-judge
+PLUGINS   := morl-toolcall morl-math morl-code morl-vllm morl-playground morl-example morl-judge morl-estimators
 PARALLEL  := -n auto --dist worksteal
 DEMO_RUN  ?= runs/demo-$(shell date +%Y%m%d-%H%M%S)
 

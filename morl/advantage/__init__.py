@@ -15,8 +15,9 @@ keep with means and standard deviations as one would write them; these keep them
   of the completions
 - `group_deviations`: each reward less its mean over its group, in units of its range there, with what rounding may
   have done to it; `Deviations.std` is the standard deviation in the same units
+- `weighted_sums`: the weighted sum of the rewards less its mean over each group
 - `snapped`: exactly 0 where a sum is within its rounding error
-- `unit_weights`, `divisor`, `finite`: products that do not overflow, quotients by what may be 0, and back into the dtype
+- `unit_weights`, `divisor`, `finite`: products that do not overflow, quotients by what may be 0, back into the dtype
 - `weights_of`, `vary_within`, `centred`: what a weighting answers, and what follows where it tells completions of one
   group apart
 
@@ -31,6 +32,7 @@ from morl.advantage.groups import Deviations, Groups, divisor, finite, snapped, 
 from morl.advantage.groups import deviations as group_deviations
 from morl.advantage.grpo import GRPO, GRPONoStd
 from morl.advantage.schedule import ScheduleWeighting
+from morl.advantage.sums import WeightedSums, weighted_sums
 from morl.advantage.weighting import ConstantWeighting, centred, vary_within, weights_of
 
 __all__ = [
@@ -43,6 +45,7 @@ __all__ = [
     "GRPONoStd",
     "Groups",
     "ScheduleWeighting",
+    "WeightedSums",
     "centred",
     "count_distinct_groups",
     "divisor",
@@ -54,5 +57,6 @@ __all__ = [
     "snapped",
     "unit_weights",
     "vary_within",
+    "weighted_sums",
     "weights_of",
 ]

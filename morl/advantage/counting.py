@@ -6,9 +6,12 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 
+import attrs
 import torch
+from attrs import evolve
 from torch import Tensor
 
+from morl.advantage.conditioned import Conditioned
 from morl.types import Advantages, RewardMatrix
 
 
@@ -28,17 +31,16 @@ def count_distinct_groups(
     the unordered ones.
 
     Args:
-        estimator: called once.
+        estimator: called on one batch.
         group_size: G, completions of a group.
         ranges: the values that each of the K rewards can take; all rewards have weight 1.
         ordered: count tuples of G advantages instead of multisets.
         decimals: advantages that differ by no more than the last of so many places are one.  By default nine; where the
             estimator has an `eps` above 0, which moves advantages of equal meaning apart by about eps over the standard
-            deviation, differences up to 100 eps.
+            deviation, those that differ by up to 100 eps.
 
     Raises:
-        ValueError: as `assignments`; and where, without `decimals`, some advantages differ by a size that may be eps
-            or may be meant.
+        ValueError: as `assignments`; and where, without `decimals`, that joins other groups than eps 0 would.
 
     >>> from morl.advantage import GDPO, GRPO
     >>> binary = [(0, 1), (0, 1)]
@@ -47,9 +49,18 @@ def count_distinct_groups(
     >>> count_distinct_groups(GRPO(eps=1e-6), 2, binary)
     2
     """
-    values_PG = estimator(assignments(group_size, ranges)).values_B.view(-1, group_size)
-    levels_PG = _levels(values_PG, estimator, decimals).sort(1).values
-    distinct_PG: Tensor = torch.unique(levels_PG, dim=0)
+    matrix = assignments(group_size, ranges)
+    values_PG = estimator(matrix).values_B.view(-1, group_size)
+    exact, eps = _without_eps(estimator) if decimals is None else (estimator, 0.0)
+    distinct_PG = _distinct(values_PG, max(10.0 ** -(9 if decimals is None else decimals), 100 * eps))
+    if eps > 0:
+        number = len(_distinct(exact(matrix).values_B.view(-1, group_size), 1e-9))
+        if number != len(distinct_PG):
+            raise ValueError(
+                f"eps={eps:g} of the estimator is not small against its standard deviations here: {len(distinct_PG)}"
+                f" groups within {100 * eps:g}, and {number} with eps=0; count with eps=0, or say with `decimals` to"
+                " how many places advantages have to agree"
+            )
     if not ordered:
         return len(distinct_PG)
     return sum(_arrangements(row) for row in distinct_PG.tolist())
@@ -84,19 +95,23 @@ def assignments(group_size: int, ranges: Sequence[Sequence[float]], *, ordered: 
     return RewardMatrix.from_groups(completions_VK[torch.tensor(list(choices))])
 
 
-def _levels(values_PG: Tensor, estimator: object, decimals: int | None) -> Tensor:
-    """Each advantage's place among the distinct ones; neighbours within the tolerance share a place."""
-    eps = float(getattr(getattr(estimator, "inner", estimator), "eps", 0.0)) if decimals is None else 0.0
-    tolerance = max(10.0 ** -(9 if decimals is None else decimals), 100 * eps)
-    distinct_N, place_PG = torch.unique(values_PG.double(), return_inverse=True)
-    gaps_N = distinct_N.diff()
-    unclear = (gaps_N > tolerance / 10) & (gaps_N < tolerance * 10)
-    if eps > 0 and unclear.any():
-        raise ValueError(
-            f"some advantages differ by {float(gaps_N[unclear][0]):.1e}, which may be the eps={eps:g} of the estimator or"
-            " may be meant; count with eps=0, or say with `decimals` to how many places advantages have to agree"
-        )
-    return torch.cat([gaps_N.new_zeros(1), (gaps_N > tolerance).cumsum(0)])[place_PG]
+def _distinct(values_PG: Tensor, tolerance: float) -> Tensor:
+    """The distinct rows, sorted within, of places among the levels; neighbours within the tolerance share a place."""
+    level_N, place_PG = torch.unique(values_PG.double(), return_inverse=True)
+    place_N = torch.cat([level_N.new_zeros(1), (level_N.diff() > tolerance).cumsum(0)])
+    distinct_PG: Tensor = torch.unique(place_N[place_PG].sort(1).values, dim=0)
+    return distinct_PG
+
+
+def _without_eps(estimator: Callable[[RewardMatrix], Advantages]) -> tuple[Callable[[RewardMatrix], Advantages], float]:
+    """The estimator with eps 0, and the eps that it had; itself and 0 where it has none."""
+    if isinstance(estimator, Conditioned):
+        inner, eps = _without_eps(estimator.inner)
+        return evolve(estimator, inner=inner), eps
+    eps = getattr(estimator, "eps", 0)
+    if not attrs.has(type(estimator)) or not isinstance(eps, int | float) or not eps > 0:
+        return estimator, 0.0
+    return evolve(estimator, eps=0), float(eps)  # type: ignore[misc]
 
 
 def _arrangements(row: Sequence[int]) -> int:

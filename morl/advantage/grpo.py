@@ -8,9 +8,10 @@ import torch
 from attrs import field, frozen
 from torch import Tensor
 
-from morl.advantage.groups import Groups, deviations, divisor, finite, snapped, unit_weights
+from morl.advantage.groups import Groups, divisor, finite
 from morl.advantage.options import DEFAULT_EPS, check_ddof, check_eps
-from morl.advantage.weighting import ConstantWeighting, centred, check_weighting, vary_within, weights_of
+from morl.advantage.sums import weighted_sums
+from morl.advantage.weighting import ConstantWeighting, check_weighting, weights_of
 from morl.types import Advantages, RewardMatrix, Weights
 
 
@@ -62,7 +63,7 @@ class GRPO:
     def __call__(self, rewards: RewardMatrix) -> Advantages:
         """Advantages of a whole rollout batch, values (B,) and contributions (B, K) in the dtype of the rewards."""
         groups = Groups.of(rewards.group_ids_B)
-        sums = _sums(rewards, groups, weights_of(self.weighting, rewards))
+        sums = weighted_sums(rewards, groups, weights_of(self.weighting, rewards))
         std_P = groups.std(sums.totals_B, groups.number(sums.counts_B), self.ddof)
         # eps in the units of the totals.  Not as a number divided by a tensor: torch multiplies that by the reciprocal,
         # which overflows for a subnormal scale.
@@ -97,46 +98,10 @@ class GRPONoStd:
     def __call__(self, rewards: RewardMatrix) -> Advantages:
         """Advantages of a whole rollout batch, values (B,) and contributions (B, K) in the dtype of the rewards."""
         groups = Groups.of(rewards.group_ids_B)
-        sums = _sums(rewards, groups, weights_of(self.weighting, rewards))
+        sums = weighted_sums(rewards, groups, weights_of(self.weighting, rewards))
         scale_P = finite(sums.scale_P * sums.largest_weight, torch.float64)
         scale_B, shrink = groups.rows(scale_P), sums.shrink
         values_B = sums.totals_B * scale_B / shrink
         contributions_BK = sums.terms_BK.mul_(scale_B[:, None]).div_(shrink)
         dtype = rewards.values_BK.dtype
         return Advantages(finite(values_B, dtype), finite(contributions_BK, dtype))
-
-
-@frozen(eq=False)
-class _Sums:
-    """Centred weighted sums, s - mean_G s = totals * scale * largest_weight / shrink.
-
-    Attributes:
-        terms_BK: what each reward adds to the total, at most 1 in size.
-        totals_B: their sums, exactly 0 where they cancel on paper.
-        scale_P: the largest weighted range of a reward in the group; 1 where none varies.
-        largest_weight: of all rewards.
-        shrink: 1, or 1/2 where a range of the batch exceeds the largest float64.
-        counts_B: completions that have at least one reward.
-    """
-
-    terms_BK: Tensor
-    totals_B: Tensor
-    scale_P: Tensor
-    largest_weight: float
-    shrink: float
-    counts_B: Tensor
-
-
-def _sums(rewards: RewardMatrix, groups: Groups, weights: Tensor) -> _Sums:
-    parts = deviations(rewards, groups, weights)
-    weights, largest_weight = unit_weights(weights)
-    ranges_BK = groups.rows(parts.range_PK).mul_(weights)
-    scale_P = groups.max(ranges_BK.abs().amax(1))
-    scale_P = torch.where(scale_P > 0, scale_P, 1.0)
-    ranges_BK.div_(groups.rows(scale_P)[:, None])
-    terms_BK = parts.units_BK.mul_(ranges_BK)
-    bound_B = ranges_BK.abs_().mul_(groups.rows(parts.error_PK)).sum(1)
-    totals_B = snapped(terms_BK.sum(1), bound_B)
-    if vary_within(weights, groups):
-        totals_B, terms_BK = centred(totals_B, terms_BK, groups, parts.valid_BK, bound_B)
-    return _Sums(terms_BK, totals_B, scale_P, largest_weight, parts.shrink, parts.counts_B)

@@ -86,7 +86,8 @@ def _course(name: object, entry: object) -> Course:
     for option in entry:
         if option not in ("shape", *options):
             raise ConfigError(
-                f"{what}: {shape} has no option {option!r}{suggest(str(option), options)}; it takes {', '.join(options)}"
+                f"{what}: {shape} has no option {option!r}{suggest(str(option), options)}; it takes"
+                f" {', '.join(options)}"
             )
     return make(what, entry)
 

@@ -56,7 +56,7 @@ REWARD_MEAN = Metric(
 REWARD_STD = Metric("reward/<reward>/std", "sample standard deviation of the scores")
 REWARD_SATURATION = Metric(
     "reward/<reward>/saturation",
-    "mean score as a share of the range between the reward's bounds: 1 is the ceiling; only of rewards that have bounds",
+    "mean score as a share of the range between the bounds: 1 is the ceiling; only of rewards that have bounds",
 )
 REWARD_DEAD_GROUPS = Metric(
     "reward/<reward>/dead_groups",

@@ -1,0 +1,50 @@
+"""What morl finds through the entry point; parts are named by import path, so that nothing else is imported."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, distribution
+
+from morl.hookspecs import Factory, hookimpl
+
+
+@hookimpl
+def morl_register_advantage_estimators() -> Mapping[str, Factory]:
+    estimators = {
+        "mo-grpo": "morl_estimators.mo_grpo:MOGRPO",
+        "papo": "morl_estimators.mo_grpo:papo",
+        "rloo": "morl_estimators.rloo:RLOO",
+        "reinforce++": "morl_estimators.reinforce:ReinforcePlusPlus",
+        "corr-grpo": "morl_estimators.corr_grpo:CorrGRPO",
+        "gd2po": "morl_estimators.gd2po:GD2PO",
+        "maxrl": "morl_estimators.maxrl:MaxRL",
+        "pareto-rank": "morl_estimators.pareto:ParetoRank",
+    }
+    if _installed("morl-example"):
+        # Which has had the name for longer: configs that use it go on as they were, with the same numbers.
+        del estimators["rloo"]
+    return estimators
+
+
+@hookimpl
+def morl_register_weightings() -> Mapping[str, Factory]:
+    return {
+        "dvao": "morl_estimators.weightings:DVAO",
+        "sa-mrpo": "morl_estimators.weightings:SAMRPO",
+        "dara": "morl_estimators.weightings:DARA",
+        "saw": "morl_estimators.weightings:SAW",
+        "lagrangian": "morl_estimators.weightings:Lagrangian",
+        "ctwa": "morl_estimators.weightings:CTWA",
+    }
+
+
+@hookimpl
+def morl_register_reward_providers() -> Mapping[str, Factory]:
+    return {"token-cost": "morl_estimators.rewards:TokenCost"}
+
+
+def _installed(name: str) -> bool:
+    try:
+        return distribution(name) is not None
+    except PackageNotFoundError:
+        return False
