@@ -80,7 +80,7 @@ def _course(name: object, entry: object) -> Course:
     what = f"the schedule of reward {name!r}"
     shape = entry.get("shape") if isinstance(entry, Mapping) else None
     if not isinstance(entry, Mapping) or shape not in _SHAPES:
-        near = suggest(str(shape), _SHAPES)
+        near = suggest(shape, _SHAPES) if isinstance(shape, str) else ""
         raise ConfigError(f"{what} must have a shape, one of {', '.join(_SHAPES)}{near}; got {entry!r}")
     make, options = _SHAPES[shape]
     for option in entry:

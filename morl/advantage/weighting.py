@@ -87,6 +87,6 @@ def centred(
     number_P = groups.number(counts_B).clamp(min=1)
     mean_P = peak_P * groups.sum(totals_B / groups.rows(peak_P)) / number_P
     shift_B = torch.where(counts_B, groups.rows(mean_P), 0.0)
-    share_BK = valid_BK / valid_BK.sum(1, keepdim=True).clamp(min=1)
+    share_BK = valid_BK.double() / valid_BK.sum(1, keepdim=True).clamp(min=1)
     bound_B = torch.where(counts_B, bound_B + groups.rows(groups.max(bound_B)), math.inf)
     return snapped(totals_B - shift_B, bound_B), terms_BK - shift_B[:, None] * share_BK

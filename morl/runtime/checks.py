@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from typing import get_args
+from typing import Any, get_args
 
 from morl.config.schema import Config, ImportanceConfig
 from morl.errors import ConfigError, PluginError, suggest
@@ -92,8 +92,9 @@ def check_settings(config: Config, parts: Parts) -> None:
 
 
 def _check_rewards(parts: Parts) -> None:
-    weighting = weighting_of(parts.estimator)
-    for part in (parts.estimator, weighting):
+    weighting: Any = weighting_of(parts.estimator)
+    estimator: Any = parts.estimator
+    for part in (estimator, weighting):
         if getattr(part, "check_rewards", None) is not None:
             part.check_rewards(parts.scorer.names)
         if getattr(part, "check_bounds", None) is not None:

@@ -1,4 +1,4 @@
-"""Statistics over the batch, the same to the last bit for every order of the completions, and sums in their own units."""
+"""Statistics over the batch, the same to the last bit for every order of completions; sums in units of the rewards."""
 
 from __future__ import annotations
 
