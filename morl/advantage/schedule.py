@@ -49,7 +49,8 @@ def _piecewise(what: str, entry: Mapping[str, Any]) -> Course:
     points = entry.get("points")
     if not isinstance(points, Mapping) or not points:
         raise ConfigError(f"{what} needs points, factors by the step from which each holds; got {points!r}")
-    steps = [_count(f"a step of {what}", step, 0) for step in points]
+    # A config has texts as keys.
+    steps = [_count(f"a step of {what}", int(s) if isinstance(s, str) and s.isdecimal() else s, 0) for s in points]
     factors = [_number(f"the factor at step {step} of {what}", points[step]) for step in points]
     if steps[0] != 0 or steps != sorted(set(steps)):
         raise ConfigError(f"the points of {what} must begin with step 0 and rise; got {steps}")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 from jsonargparse import ArgumentParser
 
 from morl.advantage import GDPO, GRPO, Condition, Conditioned, GRPONoStd
@@ -238,3 +238,37 @@ def test_every_registered_estimator_can_be_conditioned() -> None:
     for part in registry.names("advantage estimator"):
         factory = registry.find("advantage estimator", f"conditioned-{part.name}").load()
         assert isinstance(factory(conditions={"b": {"on": "a"}}), Conditioned)
+
+
+# Otherwise: missing ---------------------------------------------------------------------------------------------------
+
+
+def test_otherwise_missing_leaves_the_reward_out() -> None:
+    values = torch.tensor([[[1.0, 5.0], [1.0, 7.0], [0.0, 9.0], [NAN, 9.0]]])
+    rewards = RewardMatrix.from_groups(values, ("correct", "style"))
+    seen = Conditioned(GDPO(), {"style": {"on": "correct", "otherwise": "missing"}}).transform(rewards)
+    assert seen.valid_BK[:, 1].tolist() == [True, True, False, False]
+    zero = Conditioned(GDPO(), {"style": {"on": "correct"}}).transform(rewards)
+    assert zero.valid_BK[:, 1].tolist() == [True, True, True, False]
+
+
+def test_what_does_not_count_is_known_whatever_stands_there() -> None:
+    """`b` is missing where `a` fails; `c`, on `b`, is 0 there all the same, and missing only where `a` is."""
+    values = torch.tensor([[[1.0, 2.0, 3.0], [0.0, 2.0, 3.0], [NAN, 2.0, 3.0]]])
+    rewards = RewardMatrix.from_groups(values, ("a", "b", "c"))
+    conditions = {"c": {"on": "b"}, "b": {"on": "a", "otherwise": "missing"}}
+    seen = Conditioned(GDPO(), conditions).transform(rewards)
+    assert seen.valid_BK.tolist() == [[True, True, True], [True, False, True], [False, False, False]]
+    assert seen.values_BK[:2, 2].tolist() == [3.0, 0.0]
+
+
+def test_bounds_hold_the_zero_only_where_it_may_stand() -> None:
+    rewards = evolve(RewardMatrix.from_groups(torch.ones(1, 2, 2)), bounds={"r1": (1.0, 2.0)})
+    for otherwise, expected in (("zero", (0.0, 2.0)), ("missing", (1.0, 2.0))):
+        conditioned = Conditioned(GDPO(), {"r1": {"on": "r0", "otherwise": otherwise}})
+        assert conditioned.transform(rewards).bounds == {"r1": expected}
+
+
+def test_another_otherwise_is_refused() -> None:
+    with pytest.raises(ConfigError, match="`otherwise` of a condition must be zero or missing; got 'nan'"):
+        Conditioned(GDPO(), {"r1": {"on": "r0", "otherwise": "nan"}})

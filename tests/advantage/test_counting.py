@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from morl.advantage import GDPO, GRPO, count_distinct_groups
+from morl.advantage import GDPO, GRPO, Conditioned, count_distinct_groups
 from morl.advantage.counting import assignments
 
 
@@ -30,3 +30,20 @@ def test_every_assignment_is_there_once() -> None:
 def test_nothing_to_count_is_refused(group_size: int, ranges: list[tuple[float, ...]]) -> None:
     with pytest.raises(ValueError, match=r"expected a group size >= 1 and values for each of one or more rewards; got"):
         count_distinct_groups(GRPO(), group_size, ranges)
+
+
+def test_an_eps_makes_no_groups_of_its_own() -> None:
+    """At nine decimals the default eps tells groups apart that division by the deviation alone does not: 3, 6, 10."""
+    binary = [(0, 1), (0, 1)]
+    assert [count_distinct_groups(GRPO(), G, binary) for G in (2, 3, 4)] == [2, 4, 7]
+    assert [count_distinct_groups(GRPO(), G, binary, decimals=9) for G in (2, 3, 4)] == [3, 6, 10]
+    assert [count_distinct_groups(GDPO(), G, binary) for G in (2, 3, 4)] == [3, 6, 14]
+    conditioned = Conditioned(GRPO(), {"r1": {"on": "r0", "at_least": 0}})
+    assert count_distinct_groups(conditioned, 4, binary) == 7
+
+
+@pytest.mark.parametrize(("eps", "ranges"), [(1.0, [(0, 1)] * 2), (1e-6, [(0, 1e-5)] * 2)])
+def test_an_eps_that_is_not_small_is_refused(eps: float, ranges: list[tuple[float, ...]]) -> None:
+    with pytest.raises(ValueError, match=r"eps=.* is not small against .* with eps=0; count with eps=0, or say with"):
+        count_distinct_groups(GRPO(eps=eps), 4, ranges)
+    assert count_distinct_groups(GRPO(eps=eps), 4, ranges, decimals=6) >= 7

@@ -188,3 +188,9 @@ def test_what_is_no_weighting_is_refused():
 def test_constant_is_the_weights_of_the_config():
     rewards = RewardMatrix.from_groups(torch.zeros(1, 1, 2), weights={"r1": 0.5})
     assert ConstantWeighting()(rewards).tolist() == [1.0, 0.5]
+
+
+def test_the_parts_of_a_subtracted_mean_add_up_in_float64():
+    values = torch.randn(5, 4, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    answer = GDPO(weighting=OnTheGood())(RewardMatrix.from_groups(values))
+    torch.testing.assert_close(answer.contributions_BK.sum(1), answer.values_B, rtol=0, atol=1e-12)
