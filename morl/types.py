@@ -71,6 +71,10 @@ class RewardScores:
     seconds: Mapping[str, float] = field(factory=dict)
 
 
+TurnRewards: TypeAlias = tuple[Mapping[str, float], ...]
+"""Rewards of the turns of one completion, each by name; a name that is absent was not given for the turn."""
+
+
 @frozen(eq=False)
 class RewardMatrix:
     """The rewards of one whole rollout batch: every prompt, every rank.
@@ -84,6 +88,8 @@ class RewardMatrix:
         lengths_B: sampled tokens of each completion, for estimators that want them.
         spans: where the turns of each completion lie on the token axis, for estimators that give an advantage to every
             token or turn: `(start, end)` of each turn, in columns of `Advantages.values_BT`.
+        turn_rewards: what was given for single turns, by reward name, of each turn of each completion, beside `spans`;
+            a reward that no turn was given is one of whole completions.  `values_BK` has their sum.
         bounds: (floor, ceiling) by reward name, as the config or the provider declares them; a name that is absent has
             none.
         step: finished rollout batches of the run, for what changes over steps.
@@ -102,6 +108,7 @@ class RewardMatrix:
     valid_BK: Tensor = field(kw_only=True)
     lengths_B: Tensor | None = field(default=None, kw_only=True)
     spans: tuple[Spans, ...] | None = field(default=None, kw_only=True)
+    turn_rewards: tuple[TurnRewards, ...] | None = field(default=None, kw_only=True)
     bounds: Mapping[str, tuple[float, float]] = field(factory=dict, kw_only=True)
     step: int = field(default=0, kw_only=True)
 
@@ -122,6 +129,12 @@ class RewardMatrix:
             raise ValueError(f"lengths must be {B} integers; got {tuple(self.lengths_B.shape)}")
         if self.spans is not None and len(self.spans) != B:
             raise ValueError(f"spans must have one entry for each of {B} completions; got {len(self.spans)}")
+        if self.turn_rewards is not None:
+            turns = None if self.spans is None else [len(spans) for spans in self.spans]
+            if turns != [len(rewards) for rewards in self.turn_rewards]:
+                raise ValueError(
+                    "turn_rewards must have an entry for each turn that spans has, completion by completion"
+                )
         if len(names) != K or len(set(names)) != K:
             raise ValueError(f"expected {K} distinct reward names, one per column; got {list(names)}")
         for what, by_name in (("weight", self.weights), ("bounds", self.bounds)):

@@ -12,7 +12,7 @@ from attrs import Attribute, evolve, field, frozen
 from torch import Tensor
 
 from morl.errors import ConfigError, suggest
-from morl.types import Advantages, RewardMatrix
+from morl.types import Advantages, RewardMatrix, TurnRewards
 
 CONDITIONS = "conditions"
 Otherwise = Literal["zero", "missing"]
@@ -177,7 +177,8 @@ class Conditioned:
             else:
                 valid_BK[:, k] = known[name] & counts[name]
         bounds = {name: self._with_zero(name, *pair) for name, pair in rewards.bounds.items()}
-        return evolve(rewards, values_BK=values_BK, valid_BK=valid_BK, bounds=bounds)
+        turns = _turns_that_count(rewards.turn_rewards, counts)
+        return evolve(rewards, values_BK=values_BK, valid_BK=valid_BK, bounds=bounds, turn_rewards=turns)
 
     def _with_zero(self, name: str, low: float, high: float) -> tuple[float, float]:
         """Bounds of a conditioned reward hold the 0 that may stand where it does not count."""
@@ -196,6 +197,19 @@ class Conditioned:
                 chain.append(on)
             order += [name for name in reversed(chain) if name not in order]
         return order
+
+
+def _turns_that_count(
+    turn_rewards: tuple[TurnRewards, ...] | None, counts: Mapping[str, Tensor]
+) -> tuple[TurnRewards, ...] | None:
+    """Rewards of turns without those of conditioned rewards that do not count."""
+    if turn_rewards is None:
+        return None
+    counted = {name: counts_B.tolist() for name, counts_B in counts.items()}
+    return tuple(
+        tuple({n: r for n, r in turn.items() if n not in counted or counted[n][row]} for turn in turns)
+        for row, turns in enumerate(turn_rewards)
+    )
 
 
 def conditioned_factory(inner: Callable[..., Any]) -> Callable[..., Conditioned]:

@@ -9,7 +9,7 @@ import torch
 from attrs import field, frozen
 from torch import Tensor
 
-from morl.types import Spans
+from morl.types import Spans, TurnRewards
 
 
 @frozen(eq=False)
@@ -24,6 +24,7 @@ class BatchScores:
         lengths_B: sampled tokens.
         truncated_B: ended by a limit of tokens.
         spans: where the turns of each lie; default: one turn of all its tokens.
+        turn_rewards: what the environment gave for single turns; default: nothing.
     """
 
     positions_B: Tensor
@@ -38,14 +39,23 @@ class BatchScores:
     def _one_turn(self) -> tuple[Spans, ...]:
         return tuple(((0, length),) for length in self.lengths_B.tolist())
 
+    turn_rewards: tuple[TurnRewards, ...] = field(kw_only=True)
+
+    @turn_rewards.default
+    def _none(self) -> tuple[TurnRewards, ...]:
+        return tuple(({},) * len(spans) for spans in self.spans)
+
     def select(self, mask_B: Tensor) -> BatchScores:
-        spans = tuple(compress(self.spans, mask_B.tolist()))
-        return BatchScores(*(column[mask_B] for column in self._columns()), spans=spans)
+        chosen = mask_B.tolist()
+        spans, turn_rewards = (tuple(compress(column, chosen)) for column in (self.spans, self.turn_rewards))
+        return BatchScores(*(column[mask_B] for column in self._columns()), spans=spans, turn_rewards=turn_rewards)
 
     @classmethod
     def concatenate(cls, parts: Sequence[BatchScores]) -> BatchScores:
         columns = zip(*(part._columns() for part in parts), strict=True)
-        return cls(*map(torch.cat, columns), spans=tuple(chain.from_iterable(part.spans for part in parts)))
+        spans = tuple(chain.from_iterable(part.spans for part in parts))
+        turn_rewards = tuple(chain.from_iterable(part.turn_rewards for part in parts))
+        return cls(*map(torch.cat, columns), spans=spans, turn_rewards=turn_rewards)
 
     def _columns(self) -> tuple[Tensor, ...]:
         return (

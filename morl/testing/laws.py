@@ -252,6 +252,9 @@ def take(rewards: RewardMatrix, rows: Tensor) -> RewardMatrix:
         valid_BK=rewards.valid_BK[rows],
         lengths_B=None if rewards.lengths_B is None else rewards.lengths_B[rows],
         spans=None if rewards.spans is None else tuple(rewards.spans[row] for row in rows.tolist()),
+        turn_rewards=None
+        if rewards.turn_rewards is None
+        else tuple(rewards.turn_rewards[row] for row in rows.tolist()),
     )
 
 

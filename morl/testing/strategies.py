@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from hypothesis import strategies as st
 
-from morl.types import RewardMatrix, Spans
+from morl.types import RewardMatrix, Spans, TurnRewards
 
 Values = Literal["steps", "decimals", "extreme"]
 
@@ -104,9 +104,22 @@ def reward_matrices(
         {name: weight for name, weight in chosen.items() if weight is not None},
         valid_BK=valid_BK,
         lengths_B=torch.tensor(lengths),
-        spans=tuple(map(_turns, lengths)),
+        spans=(spans := tuple(map(_turns, lengths))),
+        turn_rewards=None if constant else _turn_rewards(draw, spans, names, cell),
         bounds={name: _bounds(values_BK[:, names.index(name)]) for name in declared},
         step=draw(st.integers(0, 1000)),
+    )
+
+
+def _turn_rewards(
+    draw: st.DrawFn, spans: Sequence[Spans], names: Sequence[str], cell: st.SearchStrategy[float]
+) -> tuple[TurnRewards, ...] | None:
+    """None, or the first reward for some turns; whether it adds up to the reward of the completion does not matter."""
+    if not draw(st.booleans()):
+        return None
+    return tuple(
+        tuple({names[0]: reward} if (reward := draw(st.none() | cell)) is not None else {} for _ in turns)
+        for turns in spans
     )
 
 

@@ -17,7 +17,7 @@ from morl.runtime.exchange import Exchange
 from morl.runtime.scores import BatchScores
 from morl.training.advantages import ask_estimator, with_signal
 from morl.training.rollouts import Rollouts
-from morl.types import Advantages, RewardMatrix, RewardScores, RolloutBatch
+from morl.types import Advantages, RewardMatrix, RewardScores, RolloutBatch, Turn
 
 
 @frozen(eq=False)
@@ -148,6 +148,7 @@ class Collector:
             valid_BK=~scores.values_BK.isnan() & ~scores.dropped_B[:, None],
             lengths_B=scores.lengths_B,
             spans=scores.spans,
+            turn_rewards=scores.turn_rewards if any(any(turns) for turns in scores.turn_rewards) else None,
             bounds=self.scorer.bounds,
             step=step,
         )
@@ -177,6 +178,10 @@ class Collector:
         return torch.cat(local)
 
 
+def _given(turn: Turn) -> dict[str, float]:
+    return {name: float(reward) for name, reward in turn.rewards.items() if reward is not None}
+
+
 def _gather(positions_P: Tensor, rollouts: RolloutBatch, scores: RewardScores, exchange: Exchange) -> BatchScores:
     local = BatchScores(
         positions_P[rollouts.group_ids_B],
@@ -186,5 +191,6 @@ def _gather(positions_P: Tensor, rollouts: RolloutBatch, scores: RewardScores, e
         rollouts.lengths_B,
         rollouts.truncated_B,
         spans=rollouts.spans,
+        turn_rewards=tuple(tuple(_given(turn) for turn in turns) for turns in rollouts.turns),
     )
     return BatchScores.concatenate(exchange.gather(local))

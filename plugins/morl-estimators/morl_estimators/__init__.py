@@ -8,6 +8,7 @@ from morl_estimators.pareto import ParetoRank
 from morl_estimators.reinforce import ReinforcePlusPlus
 from morl_estimators.rewards import TokenCost
 from morl_estimators.rloo import RLOO
+from morl_estimators.turns import TurnLevel
 from morl_estimators.weightings import CTWA, DARA, DVAO, SAMRPO, SAW, Lagrangian
 
 __all__ = [
@@ -25,5 +26,6 @@ __all__ = [
     "ParetoRank",
     "ReinforcePlusPlus",
     "TokenCost",
+    "TurnLevel",
     "papo",
 ]

@@ -19,6 +19,7 @@ def morl_register_advantage_estimators() -> Mapping[str, Factory]:
         "gd2po": "morl_estimators.gd2po:GD2PO",
         "maxrl": "morl_estimators.maxrl:MaxRL",
         "pareto-rank": "morl_estimators.pareto:ParetoRank",
+        "turn-level": "morl_estimators.turns:TurnLevel",
     }
     if _installed("morl-example"):
         # Which has had the name for longer: configs that use it go on as they were, with the same numbers.
