@@ -47,7 +47,7 @@ class BatchScores:
 
     def select(self, mask_B: Tensor) -> BatchScores:
         chosen = mask_B.tolist()
-        spans, turn_rewards = (tuple(compress(column, chosen)) for column in (self.spans, self.turn_rewards))
+        spans, turn_rewards = tuple(compress(self.spans, chosen)), tuple(compress(self.turn_rewards, chosen))
         return BatchScores(*(column[mask_B] for column in self._columns()), spans=spans, turn_rewards=turn_rewards)
 
     @classmethod
