@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 from collections import defaultdict
@@ -17,6 +16,7 @@ from attrs import field, frozen
 
 from morl.artifacts.folder import RunFolder
 from morl.artifacts.metrics import REWARD_MEAN
+from morl.artifacts.table import read_rows
 from morl.errors import DataError
 
 Floats = npt.NDArray[np.float64]
@@ -81,7 +81,7 @@ class Run:
     """The content of a run folder.
 
     Args:
-        metrics: columns of `logs/metrics.csv`; a row's step counts as finished, so the first is 1.
+        metrics: columns of `logs/metrics.csv`; a row's step is the number of finished steps.
         held_out: rewards and figures of the completions on the held-out prompts, from `evaluation.json`.
         rewards: names of the rewards, in the order of the evaluation where there is one.
         config: the resolved config.
@@ -136,16 +136,13 @@ def _present(path: Path) -> Path:
 
 def _metrics(path: Path) -> dict[str, Curve]:
     """Columns of the table; an empty cell is a gap, and of two rows of a step the later one counts."""
+    rows, faults = read_rows(path)
+    for number, fault in faults.items():
+        raise DataError(f"{path}, line {number}, is not a row of metrics: {fault}")
     points: dict[str, dict[int, float]] = defaultdict(dict)
-    with path.open(newline="", encoding="utf-8") as file:
-        for number, row in enumerate(csv.DictReader(file), start=2):
-            try:
-                step = int(row["step"]) + 1
-                for name, cell in row.items():
-                    if cell:
-                        points[name][step] = float(cell)
-            except (KeyError, TypeError, ValueError) as error:
-                raise DataError(f"{path}, line {number}, is not a row of metrics: {error!r}") from error
+    for row in rows:
+        for name, value in row.items():
+            points[name][int(row["step"])] = value
     return {name: Curve.of(column) for name, column in points.items()}
 
 

@@ -1,6 +1,7 @@
 """The folder of one run: everything needed to understand it, reload its model or resume it.
 
 config.yaml          the resolved config
+config.history       what was changed on the way, by step
 environment.json     versions of morl, its plugins and the libraries below them
 logs/metrics.csv     every metric of every step
 tensorboard/         the same for TensorBoard
@@ -12,12 +13,15 @@ model/               the final policy and its tokenizer, in Hugging Face form
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from attrs import field, frozen
 
 from morl.artifacts.files import draft_of
 from morl.errors import ConfigError
+
+_CHECKPOINT = re.compile(r"step-\d{6,}\.ckpt")
 
 
 @frozen
@@ -30,6 +34,16 @@ class RunFolder:
     def config(self) -> Path:
         """YAML; written first, so it tells whether there is a run at all."""
         return self.path / "config.yaml"
+
+    @property
+    def history(self) -> Path:
+        """What was changed when the run was resumed, and the files that it began with."""
+        return self.path / "config.history"
+
+    @property
+    def lock(self) -> Path:
+        """There while a process is running in the folder."""
+        return self.path / ".lock"
 
     @property
     def environment(self) -> Path:
@@ -76,25 +90,31 @@ class RunFolder:
     @property
     def entries(self) -> tuple[Path, ...]:
         """Everything that a run writes directly into its folder."""
-        files = (self.config, self.environment, self.evaluation)
+        files = (self.config, self.history, self.environment, self.evaluation)
         return (*files, self.logs, self.tensorboard, self.samples, self.checkpoints, self.model)
 
     def strangers(self) -> list[str]:
         """Names in the folder that no run writes; what a killed process was writing counts as the run's."""
         known = {name for entry in self.entries for name in (entry.name, draft_of(entry).name)}
+        known |= {self.lock.name, damaged(self.evaluation).name}
         return sorted(entry.name for entry in self.path.iterdir() if entry.name not in known)
 
     def all_checkpoints(self) -> list[Path]:
-        """The oldest first; one that was being written when its process was killed may be among them."""
-        return sorted(self.checkpoints.glob("step-*.ckpt"))
+        """The oldest first."""
+        found = [path for path in self.checkpoints.glob("step-*.ckpt") if _CHECKPOINT.fullmatch(path.name)]
+        return sorted(found, key=steps_in)
+
+    def stray_checkpoints(self) -> list[str]:
+        """Names among the checkpoints that look like one of the run's, and are none."""
+        return sorted(p.name for p in self.checkpoints.glob("*.ckpt") if not _CHECKPOINT.fullmatch(p.name))
 
     def latest_checkpoint(self) -> Path:
-        """The newest complete checkpoint.
+        """The newest complete checkpoint, by its name.
 
         Raises:
             ConfigError: there is none.
         """
-        found = [path for path in self.all_checkpoints() if _is_complete(path)]
+        found = self.complete_checkpoints()
         if not found:
             raise ConfigError(
                 f"{self.path} has no checkpoint to resume from; start anew in another folder:"
@@ -102,10 +122,19 @@ class RunFolder:
             )
         return found[-1]
 
+    def complete_checkpoints(self) -> list[Path]:
+        """Those that are not known to be half-written, the oldest first."""
+        return [path for path in self.all_checkpoints() if _is_complete(path)]
+
 
 def steps_in(checkpoint: Path | None) -> int:
     """Finished steps of a checkpoint, by its name; 0 for none."""
     return int(checkpoint.stem.removeprefix("step-")) if checkpoint is not None else 0
+
+
+def damaged(path: Path) -> Path:
+    """Where a file of the run that cannot be used is kept."""
+    return path.with_name(path.name + ".damaged")
 
 
 def _is_complete(checkpoint: Path) -> bool:

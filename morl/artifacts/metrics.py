@@ -154,7 +154,7 @@ HELD_OUT = Metric("evaluation/<reward>", "mean score on the held-out prompts")
 HELD_OUT_LENGTH = Metric(HELD_OUT.of(LENGTH_MEAN.name), "mean tokens of a completion")
 HELD_OUT_TRUNCATED = Metric(HELD_OUT.of(TRUNCATED.name), "share that ended at the token limit")
 
-STEP = Metric("step", "rollout batch, from 0")
+STEP = Metric("step", "rollout batch, from 1: the number of finished steps")
 
 FAMILIES: dict[str, tuple[Metric, ...]] = {
     "Rewards": (

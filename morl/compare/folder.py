@@ -10,7 +10,6 @@ report.html     the report, and results.json with its numbers
 
 from __future__ import annotations
 
-import csv
 import fcntl
 import json
 import os
@@ -25,6 +24,7 @@ from attrs import asdict, evolve, field, frozen
 
 from morl.artifacts.files import write_text
 from morl.artifacts.folder import RunFolder, steps_in
+from morl.artifacts.table import read_rows
 from morl.compare.arguments import Keep
 from morl.compare.check import CheckedCell
 from morl.compare.differences import first_difference
@@ -193,10 +193,8 @@ def finished_steps(run: RunFolder) -> int:
     """Steps that a run, or the last part of it, has written metrics of."""
     if not run.metrics.is_file():
         return 0
-    with run.metrics.open(newline="") as file:
-        return max(
-            (int(row["step"]) + 1 for row in csv.DictReader(file) if (row.get("step") or "").isdigit()), default=0
-        )
+    rows, _ = read_rows(run.metrics)
+    return max((int(row["step"]) for row in rows), default=0)
 
 
 def has_checkpoint(run: RunFolder) -> bool:

@@ -246,7 +246,10 @@ class TrainingConfig:
         dynamic_sampling_rounds: 0 keeps every group; n >= 1 drops the groups in which no weighted, normalised reward
             has signal and samples up to n - 1 times more to replace them.
         checkpoint_every: steps between checkpoints; 0 writes one at the end only.
+        checkpoint_minutes: also one after the step in which so many minutes have passed since the last; 0 is off.
         keep_checkpoints: the newest ones that are kept.
+        keep: what a checkpoint holds: `all`, or `weights`, without the state of the optimizer, which with `adamw` is
+            two thirds of it; a run goes on from there with a new optimizer, not bit for bit.
         samples_every: steps between files of sampled completions; 0 writes none.
     """
 
@@ -259,7 +262,9 @@ class TrainingConfig:
     recompute_logprobs: bool = False
     dynamic_sampling_rounds: NonNegativeInt = 0
     checkpoint_every: NonNegativeInt = 50
+    checkpoint_minutes: NonNegativeFloat = 0.0
     keep_checkpoints: PositiveInt = 2
+    keep: Literal["all", "weights"] = "all"
     samples_every: NonNegativeInt = 10
 
 

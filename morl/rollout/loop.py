@@ -9,6 +9,7 @@ import torch
 from attrs import frozen
 from torch import Tensor
 
+from morl import interrupts
 from morl.rollout.ends import StopStrings
 from morl.rollout.sampling import UniformStreams, draw
 from morl.types import Sampling
@@ -75,6 +76,7 @@ def sample(
     steps: list[tuple[Tensor, Tensor, Tensor]] = []
     uniforms_N = logits_NV.new_empty(0)
     for step in range(sampling.max_tokens):
+        interrupts.check()
         if sampling.temperature > 0.0:
             uniforms_N = streams.at(step, live)
         tokens_N, logprobs_N = draw(logits_NV, uniforms_N, sampling)

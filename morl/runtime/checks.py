@@ -67,6 +67,11 @@ def check_settings(config: Config, parts: Parts) -> None:
             f"trainer.strategy: unknown strategy {config.trainer.strategy!r}"
             f"{suggest(config.trainer.strategy, _STRATEGIES)}; available: {', '.join(_STRATEGIES)}"
         )
+    if training.keep == "weights" and config.trainer.strategy == "fsdp2":
+        raise ConfigError(
+            "training.keep=weights: PyTorch reads a sharded checkpoint only as a whole; keep all of it, or choose"
+            " another trainer.strategy"
+        )
     if parts.loss.aggregation not in get_args(Aggregation):
         raise PluginError(
             f"policy loss {config.loss.name!r} asks for the unknown aggregation {parts.loss.aggregation!r}; known:"

@@ -71,8 +71,8 @@ def _run(tree: dict[str, Any], *, resume: bool) -> int:
     try:
         result = run(config, resume=resume)
     except (KeyboardInterrupt, SystemExit) as stop:
-        # Lightning turns an interrupt into exit(1), and SIGTERM, as schedulers send it, into one without a code.
-        terminated = isinstance(stop, SystemExit) and stop.code is None
+        # Lightning turns an interrupt into exit(1), and SIGTERM, where it answers it, into one without a code.
+        terminated = isinstance(stop, SystemExit) and stop.code in (None, 143)
         if isinstance(stop, SystemExit) and not terminated and stop.code != 1:
             raise
         console.print(f"stopped; {_how_to_resume(config.output) or 'no step was finished'}", soft_wrap=True)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from functools import partial
 from typing import Any
 
@@ -34,6 +34,7 @@ from morl.artifacts.metrics import Metrics
 from morl.config.schema import Config
 from morl.copies import copied
 from morl.errors import MorlError, PluginError, TrainingError
+from morl.interrupts import deferred
 from morl.loss import importance_weights
 from morl.optim.optimizer import build_optimizer
 from morl.optim.schedule import learning_rate_factor
@@ -43,11 +44,13 @@ from morl.runtime.exchange import Exchange
 from morl.runtime.held_out import evaluate
 from morl.runtime.parts import Parts, max_staleness, weighting_of
 from morl.training.batching import mini_batches
+from morl.training.checkpoint_content import leave_out, put_back
 from morl.training.collect import Collector, Experience
 from morl.training.metrics import experience_metrics
 from morl.training.probe import Difference
 from morl.training.reference import Reference
 from morl.training.rollouts import Ahead, Draw, OnPolicy, Rollouts, Sampled
+from morl.training.snapshot import Snapshot
 from morl.training.state import load_states, save_states
 from morl.training.update import FrozenLogprobs, TokenSums, Updater, completion_logprobs
 from morl.types import EncodedPrompt, RolloutBatch
@@ -63,6 +66,8 @@ class RLModule(L.LightningModule):
         finished_steps: rollout batches that were collected and learned from.
         consumed_prompts: position in the endless stream of training prompts.
         experience: the last step's, for callbacks; None before the first.
+        row: metrics of the last finished step; None before the first.
+        alone: the other ranks of the run are lost, or cannot be waited for.
         updating: weights and counters are on their way from one finished step to the next.
     """
 
@@ -88,7 +93,10 @@ class RLModule(L.LightningModule):
         self.model_path = model_path
         self.evaluation_prompts = evaluation_prompts
         self.experience: Experience | None = None
+        self.row: Metrics | None = None
         self.updating = False
+        self.alone = False
+        self._snapshot: Snapshot | None = None
         self.exchange = Exchange()
         self.register_buffer("finished_steps", torch.zeros((), dtype=torch.int64))
         self.register_buffer("consumed_prompts", torch.zeros((), dtype=torch.int64))
@@ -137,47 +145,58 @@ class RLModule(L.LightningModule):
         collected = time.perf_counter()
         # Dropout of LoRA adapters is all that draws from torch's own generator.
         torch.manual_seed(seeds.derive(self.config.seed, seeds.DROPOUT, step, self.exchange.rank))
-        self.updating = True
-        metrics = self.update(step, experience)
-        self._adapt(experience)
-        self.finished_steps += 1
-        self.consumed_prompts += experience.consumed_prompts
-        self.experience = experience
-        self.updating = False
-
-        ended = time.perf_counter()
-        seconds = {**experience.seconds, "sync": begun - start, "update": ended - collected, "step": ended - start}
-        metrics |= {names.TIME.of(name): value for name, value in seconds.items()}
-        metrics[names.TOKENS_PER_SECOND.name] = float(experience.scores.lengths_B.sum()) / seconds["step"]
-        metrics |= experience_metrics(experience)
-        # Lightning logs under `step` if it is there.  Its own count of batches goes astray when a run is resumed from a
-        # checkpoint that an error left behind.
-        self.log_dict({**metrics, "step": float(step)}, batch_size=1)
+        with ExitStack() as finish:
+            metrics = self.update(step, experience, finish)
+            self._adapt(experience)
+            ended = time.perf_counter()
+            seconds = {**experience.seconds, "sync": begun - start, "update": ended - collected, "step": ended - start}
+            metrics |= {names.TIME.of(name): value for name, value in seconds.items()}
+            metrics[names.TOKENS_PER_SECOND.name] = float(experience.scores.lengths_B.sum()) / seconds["step"]
+            metrics |= experience_metrics(experience)
+            self.finished_steps += 1
+            self.consumed_prompts += experience.consumed_prompts
+            self.experience, self.row = experience, metrics
+            self.updating = False
+        # For what reads Lightning's metrics.  The loggers get the row itself, before a checkpoint counts the step.
+        self.log_dict(metrics, batch_size=1, logger=False)
         self.parts.registry.observe("morl_step_finished", step=step, metrics=metrics)
 
-    def update(self, step: int, experience: Experience) -> Metrics:
-        """All optimizer steps on one rollout batch."""
+    def update(self, step: int, experience: Experience, finish: ExitStack) -> Metrics:
+        """All optimizer steps on one rollout batch.
+
+        Before the last of them `finish` is entered to put off signals: what is begun then, the step, is finished.
+        """
         optimizer, training = self._optimizer(), self.config.training
         logprobs = self._frozen_logprobs(experience)
 
         sums = TokenSums()
         norms: list[float] = []
         groups = len(torch.unique(experience.scores.positions_B))
-        for epoch in range(training.inner_epochs):
-            for chosen in mini_batches(groups, training.mini_batches, self.config.seed, step, epoch):
-                self.updater.backward(
-                    experience,
-                    self.updater.weights(experience, chosen),
-                    logprobs,
-                    exchange=self.exchange,
-                    sync=self._sync,
-                    manual_backward=self.manual_backward,
-                    sums=sums,
-                    version=None if norms else step,
-                )
-                norms.append(self._clip_gradients())
-                optimizer.step()
-                optimizer.zero_grad()
+        batches = [
+            chosen
+            for epoch in range(training.inner_epochs)
+            for chosen in mini_batches(groups, training.mini_batches, self.config.seed, step, epoch)
+        ]
+        for number, chosen in enumerate(batches, start=1):
+            self.updater.backward(
+                experience,
+                self.updater.weights(experience, chosen),
+                logprobs,
+                exchange=self.exchange,
+                sync=self._sync,
+                manual_backward=self.manual_backward,
+                sums=sums,
+                version=None if norms else step,
+            )
+            norms.append(self._clip_gradients())
+            if number == 1 and len(batches) > 1:
+                self._snapshot = Snapshot()
+                self._snapshot.take(self.policy.parameters(), optimizer.optimizer)
+            if number == len(batches):
+                finish.enter_context(deferred())
+            self.updating = True
+            optimizer.step()
+            optimizer.zero_grad()
         scheduler = self.lr_schedulers()
         assert isinstance(scheduler, LambdaLR)
         lr = float(scheduler.get_last_lr()[0])
@@ -259,15 +278,20 @@ class RLModule(L.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Notes which plugins, in which versions, made these weights, and what was sampled for the steps to come."""
+        # A rank that is left alone asks nobody: what was drawn ahead is then drawn again.
+        exchange = Exchange() if self.alone else self.exchange
+        ahead = [] if self.alone else exchange.gather(self.rollouts.drawn_ahead(int(self.finished_steps)))
         checkpoint["morl_plugins"] = self.parts.registry.versions()
-        checkpoint["morl_states"] = save_states(self.parts, self.exchange)
-        checkpoint["morl_drawn_ahead"] = self.exchange.gather(self.rollouts.drawn_ahead(int(self.finished_steps)))
+        checkpoint["morl_states"] = save_states(self.parts, exchange)
+        checkpoint["morl_drawn_ahead"] = ahead
+        leave_out(checkpoint, self)
         # Whether the last step was reached follows from the counts.  Lightning's flag would also stop a run that is
         # resumed with more steps than it had.
         checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["is_last_batch"] = False
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Hands the parts their states, and keeps what was sampled ahead until the backend has started."""
+        put_back(checkpoint, self)
         load_states(self.parts, checkpoint.get("morl_states", {}), Exchange.current())
         self._drawn_ahead = checkpoint.get("morl_drawn_ahead", [])
 
@@ -283,6 +307,13 @@ class RLModule(L.LightningModule):
             raise type(error)(f"{label}: {error}") from error
         except Exception as error:
             raise PluginError(f"{label} failed to adapt: {type(error).__name__}: {error}") from error
+
+    def back_to_finished_step(self) -> bool:
+        """Undoes an update that was left in the middle, if that can be done; whether the last step stands finished."""
+        if self.updating and self._snapshot is not None:
+            self._snapshot.restore(self._optimizer().optimizer)
+            self.updating = False
+        return not self.updating
 
     # Details --------------------------------------------------------------------------------------------------------
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as L
+import torch
 from attrs import frozen
 from lightning.pytorch.loggers import Logger
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from morl import interrupts
 from morl.artifacts.folder import RunFolder, steps_in
 from morl.artifacts.metrics import Metrics
 from morl.config.load import parse, read_yaml, to_mapping
@@ -25,8 +29,9 @@ from morl.runtime.checks import check_settings
 from morl.runtime.loading import encode_section, load_description, prompt_limit
 from morl.runtime.parts import Given, Parts, build_parts
 from morl.runtime.process import run_settings
-from morl.training import run_folder
+from morl.training import ranks, run_folder
 from morl.training.callbacks import Evaluations
+from morl.training.checkpoint_files import CLASSES
 from morl.training.module import RLModule
 from morl.training.trainer import build_objects, build_trainer
 from morl.types import EncodedPrompt, Prompt
@@ -106,28 +111,49 @@ def train(
     parts = build_parts(config, registry, given)
     check_settings(config, parts)
     folder = RunFolder(Path(config.output))
-    resolved = to_mapping(config)
-    checkpoint = run_folder.check_resumable(folder, resolved) if resume else None
+    with run_folder.held(folder):
+        return _fit(config, registry, parts, folder, resume, [*callbacks], [*loggers])
+
+
+def _fit(
+    config: Config,
+    registry: Registry,
+    parts: Parts,
+    folder: RunFolder,
+    resume: bool,
+    callbacks: list[L.Callback],
+    loggers: list[Logger],
+) -> RunResult:
+    resolved, parent = to_mapping(config), os.getppid()
+    checkpoint, differ = run_folder.check_resumable(folder, resolved) if resume else (None, {})
     if not resume:
-        run_folder.check_new(folder)
+        run_folder.check_new(folder, resolved)
+    done = steps_in(checkpoint)
 
     # The users' own classes are imported and made here, for a typo in them should not cost the loading of a model.
     callbacks = [*build_objects(config.trainer.callbacks, "trainer.callbacks"), *callbacks]
     loggers = [*build_objects(config.trainer.loggers, "trainer.loggers"), *loggers]
     evaluations = Evaluations(folder, config.evaluation.every) if config.evaluation else None
     with run_settings(config):
-        trainer = build_trainer(config, folder, evaluations, callbacks, loggers, first_step=steps_in(checkpoint))
+        trainer = build_trainer(config, folder, evaluations, callbacks, loggers, done)
         module = _module(config, parts)
+        run_folder.record_changes(folder, resolved, done, differ)
         run_folder.create(folder, resolved, registry.versions())
         try:
-            trainer.fit(module, ckpt_path=checkpoint, weights_only=False)
-        except BaseException:
+            with torch.serialization.safe_globals([*CLASSES]):
+                trainer.fit(module, ckpt_path=checkpoint, weights_only=True)
+        except BaseException as error:
             if not resume and not int(module.finished_steps):
                 # With an engine that could not start, say: the same command is to work when that is mended.
                 run_folder.discard(folder)
-            raise
+            reason = ranks.explained(error, trainer, parent)
+            if reason is error:
+                raise
+            raise reason from error
         finally:
+            ranks.end_others(trainer, failed=sys.exc_info()[0] is not None)
             module.close()
+            interrupts.over()
     results = evaluations.results if evaluations else {}
     return RunResult(folder.path, folder.model, parts.scorer.names, results, trainer.is_global_zero)
 

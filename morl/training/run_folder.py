@@ -2,49 +2,83 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import platform
-import shutil
 import warnings
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import yaml
-from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
-from morl.artifacts.files import write_text
+from morl.artifacts.files import CHECKSUM, remove, sweep_drafts, write_text
 from morl.artifacts.folder import RunFolder, steps_in
+from morl.artifacts.history import Change, known_files, named_files, read_history, write_history
+from morl.artifacts.table import MetricsFile, Row, read_rows
 from morl.config import yaml12
 from morl.errors import ConfigError
 from morl.runtime.exchange import is_first_rank
+from morl.training.callbacks.metrics_rows import MetricsTable
+from morl.training.checkpoint_files import usable_checkpoint
+from morl.training.resume_rules import Changes, changes, check_changes
 
 _LIBRARIES = ("torch", "transformers", "lightning")
-_RESTORED = {
-    "policy": ("gradient_checkpointing", "attention"),
-    "optimizer": ("max_grad_norm", "schedule", "warmup_steps"),
-}
-"""Sections that a checkpoint brings with it, so that other values would have no effect -> keys that have one."""
 
 
-def check_new(folder: RunFolder) -> None:
-    """Refuses a folder that holds something, so that no run is overwritten.
+@contextmanager
+def held(folder: RunFolder) -> Iterator[None]:
+    """Within it no other process runs in this folder; whoever tries is told so.
+
+    The system lets go of the lock of a process that is killed.
 
     Raises:
-        ConfigError: names the folder and the two ways out.
+        ConfigError: the folder cannot be written to, or another process is at work in it.
+    """
+    if not is_first_rank():
+        yield
+        return
+    if folder.path.is_file():
+        raise ConfigError(f"output: {folder.path} is a file; name a folder")
+    try:
+        folder.path.mkdir(parents=True, exist_ok=True)
+        lock = folder.lock.open("a")
+    except OSError as error:
+        raise ConfigError(f"output: {folder.path} cannot be written to: {error}; choose another --output") from error
+    with lock:
+        if not _lock(lock):
+            raise ConfigError(f"output: another process is running in {folder.path}; wait for its end, or stop it")
+        try:
+            yield
+        finally:
+            folder.lock.unlink(missing_ok=True)
+            # Only where nothing was begun.
+            with suppress(OSError):
+                folder.path.rmdir()
+
+
+def check_new(folder: RunFolder, config: Mapping[str, Any]) -> None:
+    """Refuses a folder that holds something, so that no run is overwritten.
+
+    A run that was ended before its first checkpoint has nothing to lose: the same config begins it again.
+
+    Raises:
+        ConfigError: names the folder and the ways out.
     """
     if not is_first_rank():
         return  # The first rank may have created it by now.
-    if folder.path.is_file():
-        raise ConfigError(f"output: {folder.path} is a file; name a folder")
-    if folder.path.is_dir() and any(folder.path.iterdir()):
-        is_run = folder.config.exists()
-        holds = "another run" if is_run else "other files"
-        way_out = f", or resume that run: morl resume {folder.path}" if is_run else ""
-        raise ConfigError(f"output: {folder.path} holds {holds}; choose a new folder with --output=FOLDER{way_out}")
+    if not folder.path.is_dir() or all(entry == folder.lock for entry in folder.path.iterdir()):
+        return
+    is_run = folder.config.exists()
+    if is_run and _has_nothing_to_lose(folder) and not changes(_config(folder), config):
+        warnings.warn(f"{folder.path}: the run ended before its first checkpoint; it begins again", stacklevel=2)
+        discard(folder)
+        return
+    holds = "another run" if is_run else "other files"
+    way_out = f", or resume that run: morl resume {folder.path}" if is_run else ""
+    raise ConfigError(f"output: {folder.path} holds {holds}; choose a new folder with --output=FOLDER{way_out}")
 
 
 def create(folder: RunFolder, config: Mapping[str, Any], plugins: Mapping[str, str]) -> None:
@@ -52,6 +86,8 @@ def create(folder: RunFolder, config: Mapping[str, Any], plugins: Mapping[str, s
     if not is_first_rank():
         return
     folder.path.mkdir(parents=True, exist_ok=True)
+    for inside in (folder.path, folder.checkpoints, folder.samples, folder.logs):
+        sweep_drafts(inside)
     write_text(folder.config, yaml.safe_dump(dict(config), sort_keys=False))
     environment = {
         "python": platform.python_version(),
@@ -62,55 +98,101 @@ def create(folder: RunFolder, config: Mapping[str, Any], plugins: Mapping[str, s
 
 
 def discard(folder: RunFolder) -> None:
-    """Takes back `create` and what loggers have begun, for a run that ended before its first step."""
+    """Takes back `create` and what loggers have begun, for a run that ended before its first checkpoint."""
     if not is_first_rank():
         return
-    for path in (folder.config, folder.environment):
-        path.unlink(missing_ok=True)
-    for path in (folder.logs, folder.tensorboard):
-        shutil.rmtree(path, ignore_errors=True)
-    # Only if nothing else is there: a plugin's own files, say.
-    with suppress(OSError):
-        folder.path.rmdir()
+    for path in folder.entries:
+        remove(path)
 
 
-def check_resumable(folder: RunFolder, config: Mapping[str, Any]) -> Path:
-    """The newest checkpoint, if a run with this config can be resumed from it.
+def check_resumable(folder: RunFolder, config: Mapping[str, Any]) -> tuple[Path, Changes]:
+    """The newest checkpoint that is sound, if a run with this config can be resumed from it, and what changes with it.
 
     Raises:
         ConfigError: no checkpoint, no steps left, or settings changed that a checkpoint brings with it.
     """
-    checkpoint = folder.latest_checkpoint()
+    checkpoint = usable_checkpoint(folder)
+    if checkpoint is None:
+        again = f"; it was ended before its first, so begin it again: morl train {folder.config}"
+        raise ConfigError(f"{folder.path} has no checkpoint to resume from{again if folder.config.is_file() else ''}")
     done, steps = steps_in(checkpoint), config["training"]["steps"]
-    if done > steps or (done == steps and folder.model.is_dir()):
+    before = _config(folder)
+    planned = (before.get("training") or {}).get("steps", steps)
+    if done > steps:
+        raise ConfigError(
+            f"training.steps={steps}: {folder.path} has done {done} of {planned} steps already; give it more of them,"
+            f" such as --training.steps={max(2 * done, planned)}"
+        )
+    if done == steps and folder.model.is_dir():
         raise ConfigError(
             f"{folder.path} has finished its {done} steps; to continue, give it more: --training.steps={2 * done}"
         )
-    before = yaml12.load(folder.config.read_text(encoding="utf-8")) if folder.config.is_file() else {}
-    for section, free in _RESTORED.items():
-        old, new = before.get(section) or {}, config[section]
-        changed = [key for key in new if key in old and old[key] != new[key] and key not in free]
-        if changed:
-            raise ConfigError(
-                f"{section}.{changed[0]} cannot change from {old[changed[0]]!r} to {new[changed[0]]!r} in a resumed"
-                f" run, whose checkpoint restores it; start a new run from its weights: --policy.path={folder.model}"
-            )
-    return checkpoint
+    differ = changes(before, config)
+    check_changes(differ, before, config, folder)
+    return checkpoint, differ
 
 
-def open_loggers(folder: RunFolder, first_step: int) -> list[Logger]:
-    """CSV and TensorBoard; of an earlier part of the run, the rows before `first_step` are kept."""
-    kept = []
-    if folder.metrics.is_file() and is_first_rank():
-        with folder.metrics.open(newline="") as file:
-            rows = csv.DictReader(file)
-            kept = [{k: v for k, v in row.items() if v} for row in rows if int(row["step"]) < first_step]
-    with warnings.catch_warnings():
-        # Lightning announces that it deletes the file of the earlier part; its rows are written again here.
-        warnings.filterwarnings("ignore", ".*exists and is not empty.*")
-        table = CSVLogger(folder.path, name=folder.logs.name, version="", flush_logs_every_n_steps=1)
-        if kept:
-            table.experiment.metrics.extend(kept)
-            table.save()
-    board = TensorBoardLogger(folder.path, name=folder.tensorboard.name, version="", purge_step=first_step)
-    return [table, board]
+def record_changes(folder: RunFolder, config: Mapping[str, Any], step: int, differ: Changes) -> None:
+    """Notes from which step on what is different, the content of files that the config names included."""
+    if not is_first_rank():
+        return
+    entries = read_history(folder.history)
+    before, files = known_files(entries), named_files(config)
+    changed_files = {name: digest for name, digest in files.items() if before.get(name) != digest}
+    altered = [name for name in changed_files if name in before]
+    if altered:
+        warnings.warn(f"{', '.join(altered)} changed since the run began; noted in {folder.history}", stacklevel=2)
+    if differ:
+        keys = ", ".join(f"{key} from {old!r} to {new!r}" for key, (old, new) in differ.items())
+        warnings.warn(
+            f"from step {step + 1} on, the resumed run changes {keys}; noted in {folder.history}", stacklevel=2
+        )
+    entry = Change(step, {key: list(values) for key, values in differ.items()}, changed_files)
+    if (differ or changed_files or not entries) and entry not in entries[-1:]:
+        write_history(folder.history, [*entries, entry])
+
+
+def kept_rows(folder: RunFolder, done: int) -> list[Row]:
+    """Rows of the steps that an earlier part of the run has finished; a line that is none is named and left out."""
+    if not folder.metrics.is_file():
+        return []
+    rows, faults = read_rows(folder.metrics)
+    if faults and is_first_rank():
+        lines = ", ".join(f"{number} ({fault})" for number, fault in faults.items())
+        warnings.warn(f"{folder.metrics}: lines that are no rows of metrics are left out: {lines}", stacklevel=2)
+    return [row for row in rows if row["step"] <= done]
+
+
+def open_loggers(folder: RunFolder, done: int) -> list[Logger]:
+    """CSV and TensorBoard; of an earlier part of the run, the rows of its first `done` steps are kept."""
+    table = MetricsFile(folder.metrics, kept_rows(folder, done))
+    if done and is_first_rank():
+        table.rewrite()
+    board = TensorBoardLogger(folder.path, name=folder.tensorboard.name, version="", purge_step=done + 1)
+    return [MetricsTable(table), board]
+
+
+def _config(folder: RunFolder) -> dict[str, Any]:
+    """What `create` wrote."""
+    return yaml12.load(folder.config.read_text(encoding="utf-8")) or {} if folder.config.is_file() else {}
+
+
+def _has_nothing_to_lose(folder: RunFolder) -> bool:
+    """Whether a run ended before its first checkpoint; what was half-written counts for nothing."""
+    whole = [p for p in folder.checkpoints.glob("*") if not p.name.startswith(".") and p.suffix != CHECKSUM]
+    return not whole and not folder.model.exists() and not folder.strangers()
+
+
+def _lock(file: IO[str]) -> bool:
+    """Whether the lock was free; always, where files cannot be locked."""
+    try:
+        import fcntl
+    except ImportError:
+        return True
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        return False
+    except OSError:  # a file system without locks
+        return True
+    return True

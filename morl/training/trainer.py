@@ -15,7 +15,16 @@ from morl.artifacts.folder import RunFolder
 from morl.config.schema import Config, TrainerConfig
 from morl.errors import ConfigError
 from morl.runtime.trainer import make_trainer
-from morl.training.callbacks import Checkpoints, Evaluations, ExportModel, LiveDisplay, SampleFiles
+from morl.training.callbacks import (
+    Checkpoints,
+    Evaluations,
+    ExportModel,
+    LiveDisplay,
+    MetricsRows,
+    SampleFiles,
+    Stopping,
+)
+from morl.training.checkpoint_files import CheckpointFiles
 from morl.training.run_folder import open_loggers
 
 
@@ -25,7 +34,7 @@ def build_trainer(
     evaluations: Evaluations | None,
     callbacks: Sequence[L.Callback],
     loggers: Sequence[Logger],
-    first_step: int,
+    done: int,
 ) -> L.Trainer:
     """The trainer of a run, with morl's callbacks around the user's.
 
@@ -38,21 +47,23 @@ def build_trainer(
             "EarlyStopping would have no effect: it decides at the end of an epoch, and a run is one epoch; use a"
             " callback that sets trainer.should_stop in on_train_batch_end"
         )
-    own: list[L.Callback] = [LiveDisplay()] if options.progress else []
+    # First what says that a step is done.
+    own: list[L.Callback] = [Stopping(), MetricsRows(), *([LiveDisplay()] if options.progress else ())]
     own.append(SampleFiles(folder, training.samples_every))
     if evaluations is not None:
         own.append(evaluations)
     # The last to be called, so that what a checkpoint counts as done has been written down.
     last = [
-        Checkpoints(folder, training.checkpoint_every, training.keep_checkpoints),
+        Checkpoints(folder, training.checkpoint_every, training.keep_checkpoints, training.checkpoint_minutes),
         ExportModel(folder),
     ]
     return make_trainer(
         options,
         _strategy(options),
         max_epochs=1,
-        logger=[*open_loggers(folder, first_step), *loggers],
+        logger=[*open_loggers(folder, done), *loggers],
         callbacks=[*own, *callbacks, *last],
+        plugins=[CheckpointFiles()],
         log_every_n_steps=1,
         num_sanity_val_steps=0,
         # Lightning adds a ModelCheckpoint of its own where it is allowed to; morl's Checkpoints takes its place.

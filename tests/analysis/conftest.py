@@ -26,7 +26,7 @@ def write_run(
     steps = len(next(iter(rewards.values())))
     rows = []
     for step in range(steps):
-        row: dict[str, Any] = {"step": step, "advantage/distinct": 4, "advantage/max_abs": 1.5 + step}
+        row: dict[str, Any] = {"step": step + 1, "advantage/distinct": 4, "advantage/max_abs": 1.5 + step}
         row |= {"groups/with_signal": 0.5, "reward/distinct_combinations": 3}
         for name, values in rewards.items():
             row |= {f"reward/{name}/mean": values[step], f"reward/{name}/dead_groups": 0.25}
@@ -34,10 +34,9 @@ def write_run(
         rows.append(row)
     (folder / "logs").mkdir(parents=True)
     with (folder / "logs" / "metrics.csv").open("w", newline="") as file:
-        table = csv.DictWriter(file, fieldnames=[*sorted(rows[0]), "evaluation/late"])
+        table = csv.DictWriter(file, fieldnames=sorted(rows[0]))
         table.writeheader()
-        # Lightning gives an evaluation a row of its own, in which everything else is empty.
-        table.writerows([{"step": 0, "evaluation/late": 0.5}, *rows])
+        table.writerows(rows)
     if held_out is not None:
         entries = [
             {"step": step, "metrics": {**metrics, "completions/length_mean": 9.0, "completions/truncated": 0.0}}

@@ -105,7 +105,7 @@ def test_a_run_resumed_after_any_step_ends_bit_identical(settings, weights_of, t
         resumed = tmp_path / f"resumed-{step}"
         shutil.copytree(whole.folder, resumed)
         shutil.rmtree(resumed / "model")
-        for checkpoint in (resumed / "checkpoints").iterdir():
+        for checkpoint in (resumed / "checkpoints").glob("*.ckpt"):
             if int(checkpoint.stem.removeprefix("step-")) > step:
                 checkpoint.unlink()
         result = train(settings({**changes, "output": str(resumed)}), resume=True)

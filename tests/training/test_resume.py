@@ -33,12 +33,12 @@ def test_a_run_resumed_after_any_step_ends_bit_identical(settings, weights_of, t
         resumed = tmp_path / f"resumed-{step}"
         shutil.copytree(whole.folder, resumed)
         shutil.rmtree(resumed / "model")
-        for checkpoint in (resumed / "checkpoints").iterdir():
+        for checkpoint in (resumed / "checkpoints").glob("*.ckpt"):
             if int(checkpoint.stem.removeprefix("step-")) > step:
                 checkpoint.unlink()
         result = train(settings(changes | {"output": str(resumed)}), resume=True)
         assert same_bits(weights_of(result.model), expected)
-        assert [row["step"] for row in rows_of(result)] == ["0", "1", "2", "3"], "no step is logged twice or lost"
+        assert [row["step"] for row in rows_of(result)] == ["1", "2", "3", "4"], "no step is logged twice or lost"
 
 
 def test_a_finished_run_goes_on_for_more_steps(settings, weights_of, tmp_path, same_bits):
@@ -86,10 +86,10 @@ def test_finished_steps_outlive_a_failure_between_updates(settings, weights_of, 
     stopped = settings({**changes, "output": str(tmp_path / "stopped")})
     with pytest.raises((RewardError, SystemExit, KeyboardInterrupt)):
         train(stopped, rewards={"judge": RewardEntry(Judge(at_call=3, raises=stop), on_failure="raise")})
-    assert [path.name for path in (tmp_path / "stopped" / "checkpoints").iterdir()] == ["step-000002.ckpt"]
+    assert [path.name for path in (tmp_path / "stopped" / "checkpoints").glob("*.ckpt")] == ["step-000002.ckpt"]
     resumed = train(stopped, rewards={"judge": Judge()}, resume=True)
     assert same_bits(weights_of(resumed.model), expected)
-    assert [row["step"] for row in rows_of(resumed)] == ["0", "1", "2", "3"]
+    assert [row["step"] for row in rows_of(resumed)] == ["1", "2", "3", "4"]
 
 
 class Judge:
@@ -139,7 +139,7 @@ def test_a_run_that_a_callback_ends_early_is_whole_and_goes_on(settings, prompt_
     }
     result = train(settings(changes), callbacks=[EndsAfterOneStep()])
     assert sorted(result.evaluations) == [0, 1]
-    assert [path.name for path in (result.folder / "checkpoints").iterdir()] == ["step-000001.ckpt"]
+    assert [path.name for path in (result.folder / "checkpoints").glob("*.ckpt")] == ["step-000001.ckpt"]
     assert AutoModelForCausalLM.from_pretrained(result.model)
     result = train(settings(changes), resume=True)
     assert sorted(result.evaluations) == [0, 1, 4]
@@ -156,7 +156,7 @@ def test_a_run_killed_before_its_model_was_written_can_be_finished(settings, wei
     shutil.rmtree(result.model)
     again = train(settings(), resume=True)
     assert same_bits(weights_of(again.model), expected)
-    assert [row["step"] for row in rows_of(again)] == ["0", "1", "2", "3"]
+    assert [row["step"] for row in rows_of(again)] == ["1", "2", "3", "4"]
 
 
 def test_half_written_sharded_checkpoints_are_passed_over(tmp_path):

@@ -45,7 +45,7 @@ def test_a_run_leaves_its_whole_story(settings, tiny_model, weights_of, prompt_f
     assert environment["plugins"]["morl-llm"] == morl.__version__
 
     rows = rows_of(result)
-    assert [row["step"] for row in rows] == ["0", "1", "2", "3"]
+    assert [row["step"] for row in rows] == ["1", "2", "3", "4"]
     for name in ("short", "vowel"):
         for figure in ("mean", "std", "dead_groups", "advantage_share", "failed", "missing"):
             assert rows[0][f"reward/{name}/{figure}"] != ""

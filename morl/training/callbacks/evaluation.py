@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from typing import Any
 
 import lightning.pytorch as L
@@ -10,8 +11,10 @@ from attrs import define, field
 from lightning_utilities.core.rank_zero import rank_zero_only
 
 from morl.artifacts.files import write_text
-from morl.artifacts.folder import RunFolder
+from morl.artifacts.folder import RunFolder, damaged
 from morl.artifacts.metrics import HELD_OUT, Metrics
+from morl.runtime.exchange import is_first_rank
+from morl.training.callbacks.metrics_rows import MetricsTable
 from morl.training.module import RLModule
 
 
@@ -29,12 +32,12 @@ class Evaluations(L.Callback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, RLModule)
+        done = int(pl_module.finished_steps)
         if self.folder.evaluation.is_file():
-            recorded = json.loads(self.folder.evaluation.read_text(encoding="utf-8"))
-            done = int(pl_module.finished_steps)
+            recorded = _recorded(self.folder)
             self.results = {row["step"]: row["metrics"] for row in recorded if row["step"] <= done}
-        if int(pl_module.finished_steps) == 0:
-            self._evaluate(pl_module)
+        if done == 0 or (self.every and done % self.every == 0):
+            self._evaluate(pl_module)  # also one that was interrupted
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -54,11 +57,28 @@ class Evaluations(L.Callback):
             return
         self.results[step] = metrics = module.evaluate()
         for logger in module.loggers:
-            # The row of the last step that made these weights; before the first there is none.
-            logger.log_metrics({HELD_OUT.of(name): value for name, value in metrics.items()}, max(step - 1, 0))
+            if not isinstance(logger, MetricsTable):  # whose rows are those of steps
+                logger.log_metrics({HELD_OUT.of(name): value for name, value in metrics.items()}, step)
         self._write()
 
     @rank_zero_only
     def _write(self) -> None:
         rows = [{"step": step, "metrics": metrics} for step, metrics in sorted(self.results.items())]
         write_text(self.folder.evaluation, json.dumps(rows, indent=2) + "\n")
+
+
+def _recorded(folder: RunFolder) -> list[dict[str, Any]]:
+    """What was evaluated before; a file that cannot be read is named and set aside, and its evaluations are lost."""
+    try:
+        rows = json.loads(folder.evaluation.read_text(encoding="utf-8"))
+        return [{"step": int(row["step"]), "metrics": dict(row["metrics"])} for row in rows]
+    except (ValueError, KeyError, TypeError) as error:
+        aside = damaged(folder.evaluation)
+        if is_first_rank():
+            folder.evaluation.replace(aside)
+            warnings.warn(
+                f"{folder.evaluation} cannot be read ({error!r}); it is set aside as {aside.name}, and evaluations"
+                " before this step are missing from the run",
+                stacklevel=2,
+            )
+        return []

@@ -9,7 +9,9 @@ from typing import Any
 import lightning.pytorch as L
 from attrs import define
 
+from morl.artifacts.files import write_text
 from morl.artifacts.folder import RunFolder
+from morl.interrupts import deferred
 from morl.training.module import RLModule
 from morl.types import Turn
 
@@ -30,8 +32,17 @@ class SampleFiles(L.Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         assert isinstance(pl_module, RLModule)
-        if self.every and (int(pl_module.finished_steps) - 1) % self.every == 0:
-            self._write(trainer, pl_module)
+        self._write_if_due(trainer, pl_module)
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        # Of a step that was finished when the run was stopped, before its checkpoint counts it.
+        assert isinstance(pl_module, RLModule)
+        if pl_module.experience is not None:
+            self._write_if_due(trainer, pl_module)
+
+    def _write_if_due(self, trainer: L.Trainer, module: RLModule) -> None:
+        if self.every and (int(module.finished_steps) - 1) % self.every == 0:
+            self._write(trainer, module)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, RLModule)
@@ -44,7 +55,8 @@ class SampleFiles(L.Callback):
         self.folder.samples.mkdir(parents=True, exist_ok=True)
         lines = (json.dumps(row, ensure_ascii=False) for row in sample_rows(module))
         path = self.folder.sample_file(int(module.finished_steps))
-        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        with deferred():
+            write_text(path, "\n".join(lines) + "\n")
 
 
 def sample_rows(module: RLModule) -> Iterator[dict[str, Any]]:

@@ -1,0 +1,80 @@
+"""`config.history`: what a run was changed to, and after which step; the files that its config names."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from attrs import asdict, field, frozen
+
+from morl.artifacts.files import write_text
+
+WHOLE_BYTES = 1 << 28
+"""Files up to this size are told apart by their content, larger ones by their size."""
+
+
+@frozen
+class Change:
+    """What is different from one step on.
+
+    Attributes:
+        step: finished steps when the change was made; 0 for the beginning.
+        changed: dotted key -> the values before and after.
+        files: digests of the files that the config names, where they are not those of the entry before.
+    """
+
+    step: int
+    changed: Mapping[str, list[Any]] = field(factory=dict)
+    files: Mapping[str, str] = field(factory=dict)
+
+
+def read_history(path: Path) -> list[Change]:
+    """The entries in their order; none where there is no file."""
+    if not path.is_file():
+        return []
+    return [Change(**entry) for entry in yaml.safe_load(path.read_text(encoding="utf-8")) or ()]
+
+
+def write_history(path: Path, entries: list[Change]) -> None:
+    """Replaces the file at once."""
+    write_text(path, yaml.safe_dump([asdict(entry) for entry in entries], sort_keys=False, allow_unicode=True))
+
+
+def known_files(entries: list[Change]) -> dict[str, str]:
+    """The last known digest of every file."""
+    return {name: digest for entry in entries for name, digest in entry.files.items()}
+
+
+def named_files(config: Any) -> dict[str, str]:
+    """Digests of all files that a config names, `file.py:function` included."""
+    names = sorted({name for text in _texts(config) for name in (text, text.rpartition(":")[0]) if _is_file(name)})
+    return {name: _digest(Path(name)) for name in names}
+
+
+def _texts(tree: Any) -> Iterator[str]:
+    match tree:
+        case str():
+            yield tree
+        case Mapping():
+            for value in tree.values():
+                yield from _texts(value)
+        case list() | tuple():
+            for value in tree:
+                yield from _texts(value)
+
+
+def _is_file(name: str) -> bool:
+    try:
+        return bool(name) and Path(name).is_file()
+    except (OSError, ValueError):  # too long for a name, or with a null byte
+        return False
+
+
+def _digest(path: Path) -> str:
+    if path.stat().st_size > WHOLE_BYTES:
+        return f"{path.stat().st_size} bytes"
+    with path.open("rb") as file:
+        return f"sha256 {hashlib.file_digest(file, 'sha256').hexdigest()}"

@@ -1,0 +1,83 @@
+"""`metrics.csv`: one row for each finished step, in the order of the steps."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+from morl.artifacts.files import write_text
+
+Row: TypeAlias = dict[str, float]
+
+_OF_LIGHTNING = "epoch"
+"""A column that Lightning's own table had; such tables count steps from 0, and hold evaluations as well."""
+
+
+def read_rows(path: Path) -> tuple[list[Row], dict[int, str]]:
+    """The rows, and what is wrong with those lines that are none, by the number of the line.
+
+    An empty cell is left out.  The tables of older versions are read as they would be written today.
+    """
+    rows: dict[int, Row] = {}
+    faults: dict[int, str] = {}
+    with path.open(newline="", encoding="utf-8", errors="replace") as file:
+        reader = csv.DictReader((line.replace("\0", "�") for line in file), restval="?")
+        old = _OF_LIGHTNING in (reader.fieldnames or ())
+        for cells in reader:
+            try:
+                if None in cells:
+                    raise ValueError("more cells than columns")
+                step = int(cells["step"]) + old
+                row = {name: float(cell) for name, cell in cells.items() if cell and name != _OF_LIGHTNING}
+            except (KeyError, TypeError, ValueError) as error:
+                faults[reader.line_num] = str(error)
+                continue
+            if old and "loss" not in row:
+                continue  # an evaluation
+            if old:
+                row = {name: value for name, value in row.items() if not name.startswith("evaluation/")}
+            rows[step] = {**rows.get(step, {}), **row, "step": step}
+    return [rows[step] for step in sorted(rows)], faults
+
+
+class MetricsFile:
+    """Writes the table; a kill at any moment leaves whole rows.
+
+    Args:
+        path: of the file.
+        rows: that it holds.
+    """
+
+    def __init__(self, path: Path, rows: Sequence[Row] = ()) -> None:
+        self._path, self._rows = path, [*rows]
+        self._columns: list[str] = []
+
+    def write(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Appends the row of a step, or adds to it where the step has one."""
+        known = bool(self._rows) and self._rows[-1]["step"] == step
+        row = {**(self._rows.pop() if known else {}), **metrics, "step": step}
+        self._rows.append(row)
+        if known or not self._columns or not row.keys() <= {*self._columns}:
+            self.rewrite()
+            return
+        with self._path.open("a", encoding="utf-8", newline="") as file:
+            file.write(self._text([row]))
+            file.flush()
+            os.fsync(file.fileno())
+
+    def rewrite(self) -> None:
+        """Writes the whole table anew, at once."""
+        self._columns = ["step", *sorted({name for row in self._rows for name in row} - {"step"})]
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        head = io.StringIO()
+        csv.writer(head, lineterminator="\n").writerow(self._columns)
+        write_text(self._path, head.getvalue() + self._text(self._rows))
+
+    def _text(self, rows: Sequence[Row]) -> str:
+        text = io.StringIO()
+        csv.DictWriter(text, self._columns, lineterminator="\n").writerows(rows)
+        return text.getvalue()

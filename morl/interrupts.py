@@ -1,0 +1,89 @@
+"""Ctrl-C and SIGTERM: answered wherever the process is, except in the middle of what must be finished.
+
+A scheduler gives a process some 30 seconds between SIGTERM and SIGKILL, and a step may take minutes.  So the handler
+raises at once, as Python does for Ctrl-C; the few places where state would be torn apart defer it.  Threads beside the
+main one, which signals never reach, ask `check` between two of their steps.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+
+class Terminated(SystemExit):
+    """SIGTERM came."""
+
+    def __init__(self) -> None:
+        super().__init__(128 + signal.SIGTERM)
+
+
+class _State:
+    def __init__(self) -> None:
+        self.answered = False
+        self.terminating = threading.Event()
+        self.depth = 0
+        self.pending: BaseException | None = None
+
+
+_state = _State()
+
+
+@contextmanager
+def deferred() -> Iterator[None]:
+    """Within it no signal interrupts the main thread; one that came is raised at the end."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    _state.depth += 1
+    try:
+        yield
+    finally:
+        _state.depth -= 1
+    if not _state.depth and _state.pending is not None:
+        pending, _state.pending = _state.pending, None
+        raise pending
+
+
+def check() -> None:
+    """Ends a thread beside the main one when there is no time for it to finish.
+
+    Raises:
+        Terminated: SIGTERM came; Ctrl-C is patient.
+    """
+    if _state.terminating.is_set() and threading.current_thread() is not threading.main_thread():
+        raise Terminated
+
+
+def listen(reason: Callable[[int], BaseException]) -> None:
+    """Answers SIGINT and SIGTERM from now on, the first of them only, with the exception that `reason` gives.
+
+    Only the main thread may set handlers; elsewhere nothing happens.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return
+    over()
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if _state.answered:
+            return  # What was asked for is under way.
+        _state.answered = True
+        if number == signal.SIGTERM:
+            _state.terminating.set()
+        error = reason(number)
+        if _state.depth:
+            _state.pending = error
+        else:
+            raise error
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, handle)
+
+
+def over() -> None:
+    """The run has ended, however it did: threads of the next one need not stop."""
+    _state.terminating.clear()
+    _state.answered, _state.pending = False, None

@@ -1,0 +1,39 @@
+"""Ctrl-C, SIGTERM and lost ranks, while the loop runs."""
+
+from __future__ import annotations
+
+import signal
+
+import lightning.pytorch as L
+from attrs import define
+from lightning.pytorch.strategies import ModelParallelStrategy
+
+from morl import interrupts
+from morl.errors import TrainingError
+from morl.training import ranks
+
+
+@define(eq=False, slots=False)
+class Stopping(L.Callback):
+    """Answers signals at once, where Lightning answers SIGTERM when the step is over.
+
+    Not for a sharded policy: the checkpoint of its last step needs every rank, so all of them finish their step first,
+    as Lightning has it.
+    """
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        ranks.watch(trainer)
+        if isinstance(trainer.strategy, ModelParallelStrategy) and trainer.world_size > 1:
+            return
+
+        def reason(number: int) -> BaseException:
+            if number == signal.SIGINT:
+                return KeyboardInterrupt()
+            lost = ranks.lost_rank(trainer, wait=0)
+            if lost is not None:
+                return TrainingError(lost)
+            for process in ranks.processes(trainer):
+                process.terminate()
+            return interrupts.Terminated()
+
+        interrupts.listen(reason)
