@@ -142,8 +142,9 @@ def record_changes(folder: RunFolder, config: Mapping[str, Any], step: int, diff
     altered = [name for name in changed_files if name in before]
     if altered:
         warnings.warn(f"{', '.join(altered)} changed since the run began; noted in {folder.history}", stacklevel=2)
-    if differ:
-        keys = ", ".join(f"{key} from {old!r} to {new!r}" for key, (old, new) in differ.items())
+    telling = {key: values for key, values in differ.items() if key != "training.steps"}
+    if telling:
+        keys = ", ".join(f"{key} from {old!r} to {new!r}" for key, (old, new) in telling.items())
         warnings.warn(
             f"from step {step + 1} on, the resumed run changes {keys}; noted in {folder.history}", stacklevel=2
         )
