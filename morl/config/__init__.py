@@ -1,6 +1,6 @@
 """The config: its schema, and how YAML files and command-line overrides become one."""
 
-from morl.config.load import merge, parse, read_configs, read_yaml, to_mapping, to_yaml
+from morl.config.load import merge, parse, read_configs, read_yaml, to_mapping, to_yaml, without_former_options
 from morl.config.parser import build_parser, help_text
 from morl.config.schema import (
     Config,
@@ -38,4 +38,5 @@ __all__ = [
     "read_yaml",
     "to_mapping",
     "to_yaml",
+    "without_former_options",
 ]

@@ -95,6 +95,25 @@ def merge(tree: Tree, overrides: Sequence[str]) -> dict[str, Any]:
     return without_nulls(merged)
 
 
+def without_former_options(tree: Tree, overrides: Sequence[str]) -> dict[str, Any]:
+    """A copy of a resolved config without the options of parts that the overrides replace by other parts.
+
+    The config of a run holds every option, most of which no user ever wrote; those of another part are not known to it.
+    """
+    new: dict[str, Any] = _copy(tree)
+    schedule = NESTED["optimizer"].path  # which belongs to the run, not to the optimizer's part
+    replaced = {argument.partition("=")[0].removeprefix("--") for argument in overrides}
+    for section in (*sections(tree), *NESTED.values()):
+        node = node_at(new, section.path)
+        if section.kind is None or f"{section.path}.name" not in replaced or not isinstance(node, dict):
+            continue
+        own = {*fields_dict(section.own)} - {*section.nested}
+        kept = {key: value for key, value in node.items() if key in own or f"{section.path}.{key}" == schedule}
+        node.clear()
+        node.update(kept)
+    return new
+
+
 def without_nulls(tree: Tree) -> dict[str, Any]:
     """A copy without the sections and the entries of `rewards` that are null."""
     kept = {key: value for key, value in _copy(tree).items() if value is not None}

@@ -25,7 +25,7 @@ def float32_copy(model: PreTrainedModel) -> PreTrainedModel:
             with torch.no_grad():
                 short(input_ids=torch.tensor([[1, 2, 3]], device=short.device), use_cache=False)
             return short
-        except Exception:  # noqa: BLE001, S110 - any model code may run here, and a model of its own kind is copied whole
+        except Exception:  # noqa: BLE001 - any model code may run here, and a model of its own kind is copied whole
             pass
     return copy.deepcopy(model).float()
 

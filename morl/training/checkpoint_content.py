@@ -17,7 +17,7 @@ from morl.errors import ConfigError
 _FROZEN = "morl_frozen_weights"
 
 
-def leave_out(checkpoint: dict[str, Any], module: L.LightningModule) -> None:
+def leave_out(checkpoint: dict[str, Any], module: L.LightningModule, keep: str) -> None:
     """Takes out the frozen base of adapters, noting what it was, and the optimizer's state where it is not to be kept.
 
     The base of a sharded policy stays: PyTorch reads a sharded checkpoint only as a whole.
@@ -26,7 +26,7 @@ def leave_out(checkpoint: dict[str, Any], module: L.LightningModule) -> None:
     if frozen:
         checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if k not in frozen}
         checkpoint[_FROZEN] = _fingerprint(frozen.values())
-    if module.config.training.keep == "weights":
+    if keep == "weights":
         checkpoint["optimizer_states"] = []
 
 
@@ -54,12 +54,14 @@ def put_back(checkpoint: dict[str, Any], module: L.LightningModule) -> None:
 
 def _frozen(module: L.LightningModule) -> dict[str, Tensor]:
     """Weights of the policy that are not trained, by name; none of a sharded policy."""
-    weights = {name: weight for name, weight in module.named_parameters() if not weight.requires_grad}
+    weights: dict[str, Tensor] = {
+        name: weight for name, weight in module.named_parameters(remove_duplicate=False) if not weight.requires_grad
+    }
     return {} if any(isinstance(weight, DTensor) for weight in weights.values()) else weights
 
 
 def _fingerprint(weights: Iterable[Tensor]) -> str:
     digest = hashlib.sha256()
     for weight in weights:
-        digest.update(weight.detach().cpu().contiguous().view(torch.uint8).numpy())
+        digest.update(weight.detach().cpu().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()

@@ -7,7 +7,7 @@ from typing import Any
 from rich.console import Console
 
 from morl.artifacts.folder import RunFolder
-from morl.config import help_text, merge, parse, read_configs, read_yaml, to_yaml
+from morl.config import help_text, merge, parse, read_configs, read_yaml, to_yaml, without_former_options
 from morl.config.command import CommandParser
 from morl.console import wants_help
 from morl.errors import ConfigError, MorlError
@@ -45,7 +45,7 @@ def resume(arguments: list[str]) -> int:
     config = RunFolder(folder).config
     if not config.is_file():
         raise ConfigError(f"{folder} is not the folder of a run: it has no config.yaml")
-    tree = merge(read_yaml(config), overrides)
+    tree = merge(without_former_options(read_yaml(config), overrides), overrides)
     # The folder may have been moved since.
     return _run({**tree, "output": folder}, resume=True)
 

@@ -284,7 +284,7 @@ class RLModule(L.LightningModule):
         checkpoint["morl_plugins"] = self.parts.registry.versions()
         checkpoint["morl_states"] = save_states(self.parts, exchange)
         checkpoint["morl_drawn_ahead"] = ahead
-        leave_out(checkpoint, self)
+        leave_out(checkpoint, self, self.config.training.keep)
         # Whether the last step was reached follows from the counts.  Lightning's flag would also stop a run that is
         # resumed with more steps than it had.
         checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["is_last_batch"] = False

@@ -36,11 +36,10 @@ class Snapshot:
         for weight, before in self._weights:
             _local(weight).copy_(before)
         for weight, state in list(optimizer.state.items()):
-            before = self._state.get(weight)
-            if before is None:  # it came with the first optimizer step of the run
+            if weight not in self._state:  # it came with the first optimizer step of the run
                 del optimizer.state[weight]
                 continue
-            for key, value in before.items():
+            for key, value in self._state[weight].items():
                 if isinstance(value, Tensor):
                     _local(state[key]).copy_(value)
                 else:

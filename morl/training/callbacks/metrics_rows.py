@@ -7,7 +7,8 @@ from typing import Any
 
 import lightning.pytorch as L
 from attrs import define, field
-from lightning.pytorch.loggers.logger import Logger, rank_zero_experiment
+from lightning.fabric.loggers.logger import rank_zero_experiment
+from lightning.pytorch.loggers import Logger
 from lightning_utilities.core.rank_zero import rank_zero_only
 
 from morl.artifacts.table import MetricsFile

@@ -1,0 +1,280 @@
+"""Checkpoints that were torn, emptied, altered or half-written, and what is used in place of them."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import lightning.pytorch as L
+import pytest
+import torch
+
+from morl import ConfigError, DataError, train
+from morl.artifacts.files import checksum_of, draft_of, fault_of
+from morl.artifacts.folder import RunFolder
+from morl.errors import TrainingError
+from morl.training.checkpoint_files import bytes_of, check_room, seal, write_whole
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, tiny_model, prompt_file):
+    """A run of three steps with a checkpoint of each."""
+    folder = tmp_path_factory.mktemp("whole")
+    config = {
+        "seed": 1,
+        "output": str(folder / "run"),
+        "policy": {"path": str(tiny_model)},
+        "prompts": {"path": str(prompt_file)},
+        "rewards": {"short": {"name": "length", "limit": 8}},
+        "sampling": {"max_tokens": 8},
+        "optimizer": {"lr": 3e-3},
+        "training": {
+            "steps": 3,
+            "prompts_per_step": 4,
+            "group_size": 2,
+            "checkpoint_every": 1,
+            "keep_checkpoints": 99,
+            "samples_every": 0,
+        },
+        "evaluation": {"prompts": {"path": str(prompt_file), "limit": 2}, "every": 1},
+        "trainer": {"accelerator": "cpu", "devices": 1, "progress": False},
+    }
+    return train(config), config
+
+
+@pytest.fixture
+def stopped(whole, tmp_path):
+    """The run as if it had been killed after its third checkpoint, and its config."""
+    result, config = whole
+    folder = tmp_path / "run"
+    shutil.copytree(result.folder, folder, ignore=shutil.ignore_patterns("model"))
+    return RunFolder(folder), {**config, "output": str(folder)}
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def empty(path):
+    path.write_bytes(b"")
+
+
+def flip(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(("damage", "said"), [(cut, "checksum"), (empty, "is empty"), (flip, "checksum")])
+def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_used(whole, stopped, weights_of, same_bits, damage, said):
+    folder, config = stopped
+    damage(folder.checkpoint(3))
+    with pytest.warns(UserWarning, match=rf"step-000003.ckpt is .*{said}|step-000003.ckpt {said}"):
+        result = train(config, resume=True)
+    assert (folder.checkpoints / "step-000003.ckpt.damaged").exists()
+    assert fault_of(folder.checkpoint(3)) is None, "step 3 was done again"
+    assert same_bits(weights_of(result.model), weights_of(whole[0].model))
+
+
+@pytest.mark.parametrize("damage", [cut, flip])
+def test_a_checkpoint_without_a_checksum_is_checked_as_an_archive(stopped, damage):
+    folder, _ = stopped
+    checksum_of(folder.checkpoint(2)).unlink()
+    assert fault_of(folder.checkpoint(2)) is None, "older versions of morl left none"
+    damage(folder.checkpoint(2))
+    assert fault_of(folder.checkpoint(2)) is not None
+
+
+def test_a_run_with_nothing_but_damaged_checkpoints_is_refused(stopped):
+    folder, config = stopped
+    for checkpoint in folder.all_checkpoints():
+        empty(checkpoint)
+    with (
+        pytest.warns(UserWarning, match=r"set aside"),
+        pytest.raises(ConfigError, match=r"every checkpoint .* damaged"),
+    ):
+        train(config, resume=True)
+    with pytest.raises(ConfigError, match=r"every checkpoint .* damaged"):
+        train(config, resume=True)
+
+
+def test_strange_files_are_named_and_the_run_goes_on(whole, stopped, weights_of, same_bits, rows_of):
+    folder, config = stopped
+    for step in (2, 3):
+        folder.checkpoint(step).unlink()
+    shutil.copy(folder.checkpoint(1), folder.checkpoints / "step-final.ckpt")
+    folder.evaluation.write_text('[{"step": 0, "metr')
+    folder.metrics.write_text(folder.metrics.read_text() + "rubbish,,1\n")
+    draft_of(folder.checkpoint(2)).write_bytes(b"half")
+    with warnings.catch_warnings(record=True) as warned:
+        result = train(config, resume=True)
+    said = "\n".join(str(warning.message) for warning in warned)
+    for name in ("step-final.ckpt is not a checkpoint", "evaluation.json cannot be read", "metrics.csv: lines"):
+        assert name in said
+    assert [row["step"] for row in rows_of(result)] == ["1", "2", "3"]
+    assert sorted(result.evaluations) == [1, 2, 3]
+    assert (folder.path / "evaluation.json.damaged").read_text() == '[{"step": 0, "metr'
+    assert not draft_of(folder.checkpoint(2)).exists()
+    assert same_bits(weights_of(result.model), weights_of(whole[0].model))
+
+
+class Runs:
+    """Writes a file when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (Path.touch, (self.path,))
+
+
+def test_a_checkpoint_is_read_without_running_what_it_holds(stopped, tmp_path):
+    folder, config = stopped
+    target = folder.checkpoint(3)
+    content = torch.load(target, weights_only=True)
+    content["callbacks"] = {"foreign": Runs(tmp_path / "ran")}
+    torch.save(content, draft_of(target))
+    seal(draft_of(target), target)
+    with pytest.raises(DataError, match=r"an object of a class that reading a checkpoint may not run"):
+        train(config, resume=True)
+    assert not (tmp_path / "ran").exists()
+
+
+def half_written(target: Path) -> None:
+    def write(draft: Path) -> None:
+        draft.write_bytes(b"half")
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    write_whole(target, write)
+
+
+def test_a_kill_while_a_checkpoint_is_written_leaves_no_checkpoint(stopped):
+    folder, _ = stopped
+    process = multiprocessing.get_context("spawn").Process(target=half_written, args=(folder.checkpoint(4),))
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    assert draft_of(folder.checkpoint(4)).read_bytes() == b"half"
+    assert folder.latest_checkpoint().name == "step-000003.ckpt"
+
+
+def test_what_would_not_fit_is_not_begun(tmp_path):
+    with pytest.raises(TrainingError, match=r"step-1 needs .* MB and .* has .* MB left; make room"):
+        check_room(tmp_path / "step-1", 1 << 60)
+
+
+def test_tensors_that_share_memory_are_counted_once():
+    weight = torch.zeros(10)
+    assert bytes_of({"a": weight, "b": [weight[:5], {"c": torch.zeros(3, dtype=torch.int64)}]}) == 40 + 24
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 2 MB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", disk], capture_output=True, check=False)
+    if mounted.returncode:
+        pytest.skip("no right to mount a small file system; what would not fit is tested above without one")
+    yield disk
+    subprocess.run(["umount", disk], check=True)
+
+
+def test_a_full_disk_ends_the_run_with_its_checkpoints_whole(whole, small_disk, weights_of, same_bits):
+    """On a file system of its own, so the folder for temporary files is on another."""
+    result, config = whole
+    size = RunFolder(result.folder).checkpoint(1).stat().st_size
+    config = {**config, "output": str(small_disk / "run"), "evaluation": None}
+    ballast = small_disk / "ballast"
+    ballast.write_bytes(b"0" * (2 * 1024 * 1024 - int(1.3 * size) - (1 << 20)))
+    with pytest.raises(TrainingError, match=r"step-00000[23].ckpt needs .* left; make room"):
+        train(config)
+    folder = RunFolder(small_disk / "run")
+    assert folder.all_checkpoints()
+    assert all(fault_of(checkpoint) is None for checkpoint in folder.all_checkpoints())
+    ballast.unlink()
+    subprocess.run(["mount", "-o", "remount,size=64m", small_disk], check=True)
+    resumed = train(config, resume=True)
+    assert same_bits(weights_of(resumed.model), weights_of(result.model))
+
+
+def test_a_checkpoint_of_adapters_leaves_the_frozen_base_out(settings, make_model_folder, tmp_path, tiny_model):
+    result = train(settings({"policy.lora": {"rank": 2}, "training.steps": 1, "optimizer.warmup_steps": 0}))
+    content = torch.load(result.folder / "checkpoints" / "step-000001.ckpt", weights_only=True)
+    names = [name for name in content["state_dict"] if name not in ("finished_steps", "consumed_prompts")]
+    assert names
+    assert all("lora_" in name for name in names)
+    config = json.loads((tiny_model / "config.json").read_text())
+    other = shutil.copytree(tiny_model, tmp_path / "other")
+    weights = next(other.glob("*.safetensors"))
+    flip(weights)
+    assert config["model_type"] == "qwen2"
+    changed = result.folder / "config.yaml"
+    changed.write_text(changed.read_text().replace(str(tiny_model), str(other)))
+    lora = {"policy.lora": {"rank": 2}, "policy.path": str(other), "optimizer.warmup_steps": 0}
+    with pytest.raises(ConfigError, match=r"is not the one that the adapters of this checkpoint were trained on"):
+        train(settings({**lora, "training.steps": 2}), resume=True)
+
+
+def test_the_optimizer_may_be_left_out(settings):
+    kept = {"training.keep": "weights", "training.steps": 2}
+    result = train(settings(kept))
+    checkpoint = RunFolder(result.folder).checkpoint(2)
+    assert torch.load(checkpoint, weights_only=True)["optimizer_states"] == []
+    with pytest.warns(UserWarning, match=r"begins anew: the run goes on from these weights, but not bit for bit"):
+        assert train(settings({**kept, "training.steps": 3}), resume=True).model.is_dir()
+
+
+def test_a_sharded_checkpoint_is_kept_whole(settings):
+    with pytest.raises(ConfigError, match=r"training.keep=weights: PyTorch reads a sharded checkpoint only as a whole"):
+        train(settings({"training.keep": "weights", "trainer.strategy": "fsdp2"}))
+
+
+class Slow(L.Callback):
+    """Lets the clock of the checkpoints run on."""
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        if int(pl_module.finished_steps) == 1:
+            own = next(c for c in trainer.callbacks if type(c).__name__ == "Checkpoints")
+            own._last -= 60 * 60
+
+
+def test_a_checkpoint_is_due_by_the_clock(settings):
+    result = train(settings({"training.checkpoint_every": 0, "training.checkpoint_minutes": 50}), callbacks=[Slow()])
+    assert [path.name for path in RunFolder(result.folder).all_checkpoints()] == [
+        "step-000002.ckpt",
+        "step-000004.ckpt",
+    ]
+
+
+def test_checksums_are_those_of_sha256sum(stopped):
+    folder, _ = stopped
+    if shutil.which("sha256sum") is None:
+        pytest.skip("no sha256sum here; the checksum is compared with the content above")
+    done = subprocess.run(
+        ["sha256sum", "--check", "step-000001.ckpt.sha256"], cwd=folder.checkpoints, capture_output=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_two_processes_do_not_share_a_folder(stopped):
+    folder, config = stopped
+    hold = (
+        "import sys, time; from pathlib import Path; from morl.artifacts.folder import RunFolder\n"
+        "from morl.training.run_folder import held\n"
+        "with held(RunFolder(Path(sys.argv[1]))): print('held', flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", hold, str(folder.path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "held\n"
+        with pytest.raises(ConfigError, match=r"another process is running in"):
+            train(config, resume=True)
+        process.stdin.close()
+    assert not folder.lock.exists()
