@@ -80,7 +80,8 @@ def listen(reason: Callable[[int], BaseException]) -> None:
             raise error
 
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, handle)
+        if signal.getsignal(number) != signal.SIG_IGN:  # as for what a shell starts in the background
+            signal.signal(number, handle)
 
 
 def over() -> None:

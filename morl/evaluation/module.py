@@ -12,12 +12,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerBase
 
+from morl import interrupts
 from morl.config.schema import Config
 from morl.policy.model import PolicyModel
 from morl.runtime.exchange import Exchange
 from morl.runtime.held_out import score_held_out
 from morl.runtime.parts import Parts
 from morl.runtime.scores import BatchScores
+from morl.runtime.signals import answer
 from morl.types import EncodedPrompt, RewardScores, RolloutBatch
 
 
@@ -53,6 +55,10 @@ class EvaluationModule(L.LightningModule):
     def predict_dataloader(self) -> DataLoader[int]:
         """A single batch: prompts are shared out among the ranks when they are sampled."""
         return DataLoader(range(1), batch_size=None, generator=torch.Generator())  # type: ignore[arg-type]
+
+    def on_predict_start(self) -> None:
+        """Signals are answered at once; Lightning would wait for the end of the step, which is all there is."""
+        interrupts.listen(lambda number: answer(number, self.trainer))
 
     def predict_step(self, batch: Any, batch_idx: int) -> int:
         """Samples and scores this rank's prompts and gathers the scores; returns the number of completions."""

@@ -8,6 +8,7 @@ from typing import Any
 import lightning.pytorch as L
 from attrs import frozen
 
+from morl import interrupts
 from morl.config.schema import Config, TrainerConfig
 from morl.errors import ConfigError, DataError, suggest
 from morl.evaluation.arguments import Measures
@@ -88,6 +89,7 @@ def evaluate_model(
             trainer.predict(module, return_predictions=False)
         finally:
             module.close()
+            interrupts.over()
     assert module.scores is not None
     assert resolved.evaluation is not None
     found = figures(module.scores, parts.scorer.names, resolved.evaluation.samples, measures)

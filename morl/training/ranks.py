@@ -7,22 +7,18 @@ import signal
 import sys
 import threading
 import time
-from subprocess import Popen, TimeoutExpired
+from subprocess import TimeoutExpired
 
 import lightning.pytorch as L
 from lightning.fabric.strategies.launchers.subprocess_script import _ChildProcessObserver
 
 from morl.errors import TrainingError
+from morl.runtime.signals import processes
 
 GRACE_SECONDS = 20
 """That the first rank has to write its checkpoint, before it is ended where it hangs, waiting for a lost one."""
 
 _BROKEN = ("gloo", "nccl", "connection closed", "connection reset", "broken pipe", "process group")
-
-
-def processes(trainer: L.Trainer) -> list[Popen[bytes]]:
-    """The other ranks that this process has started: all of them with Lightning's launcher, otherwise none."""
-    return list(getattr(trainer.strategy.launcher, "procs", ()))
 
 
 def watch(trainer: L.Trainer) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import platform
 import warnings
@@ -185,11 +186,7 @@ def _has_nothing_to_lose(folder: RunFolder) -> bool:
 
 
 def _lock(file: IO[str]) -> bool:
-    """Whether the lock was free; always, where files cannot be locked."""
-    try:
-        import fcntl
-    except ImportError:
-        return True
+    """Whether the lock was free; always, where files cannot be.  Children do not hold it, as they would a `flock`."""
     try:
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except (BlockingIOError, PermissionError):

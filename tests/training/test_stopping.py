@@ -65,7 +65,7 @@ def started(tmp_path, settings):
     """`started(changes, at, what)`: a running `morl train` with a judge that does something at one of its calls."""
     (tmp_path / "rewards.py").write_text(REWARDS)
     (tmp_path / "hangs.py").write_text(HANGS)
-    judge = {"name": "function", "function": f"{tmp_path / 'rewards.py'}:judge", "on_failure": "raise"}
+    judge = {"name": "python", "function": f"{tmp_path / 'rewards.py'}:judge", "on_failure": "raise"}
     processes = []
 
     def start(changes, at="", what=""):

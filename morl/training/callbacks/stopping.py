@@ -10,6 +10,7 @@ from lightning.pytorch.strategies import ModelParallelStrategy
 
 from morl import interrupts
 from morl.errors import TrainingError
+from morl.runtime.signals import answer
 from morl.training import ranks
 
 
@@ -27,13 +28,7 @@ class Stopping(L.Callback):
             return
 
         def reason(number: int) -> BaseException:
-            if number == signal.SIGINT:
-                return KeyboardInterrupt()
-            lost = ranks.lost_rank(trainer, wait=0)
-            if lost is not None:
-                return TrainingError(lost)
-            for process in ranks.processes(trainer):
-                process.terminate()
-            return interrupts.Terminated()
+            lost = ranks.lost_rank(trainer, wait=0) if number == signal.SIGTERM else None
+            return TrainingError(lost) if lost is not None else answer(number, trainer)
 
         interrupts.listen(reason)
