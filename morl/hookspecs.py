@@ -173,7 +173,8 @@ class RolloutBackend(Protocol):
     Life cycle: `start` once, then `sync_weights` and `generate` in turn, `close` at the end, also after an error.
 
     A backend that may sample with older weights where an engine missed a sync says in an attribute `max_staleness` how
-    many versions older; without it, completions of any but the last version end the run.
+    many versions older; without it, completions of any but the last version end the run.  One that computes with the
+    policy itself, so that its log-probabilities are the policy's up to rounding, has a true attribute `in_process`.
     """
 
     def start(self, policy: nn.Module, tokenizer: Any, model_path: str) -> None:

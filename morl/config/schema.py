@@ -106,11 +106,15 @@ class RolloutConfig:
         lag: 0 samples, then learns (on policy); k >= 1 makes rollouts asynchronous: the batch of step t is sampled with
             the weights of step t - k, in the background of the updates in between.  The backend then works on a copy
             of the policy.
+        max_logprob_difference: limit of `rollout/logprob_difference`; a step above it warns, a second one in a row ends
+            the run.  null takes 0.001, with weights or precision of bfloat16 0.1, for backends that sample with the
+            policy itself, and no limit for others; 0 is no limit.
     """
 
     name: str = "transformers"
     options: Options = field(factory=dict)
     lag: NonNegativeInt = 0
+    max_logprob_difference: NonNegativeFloat | None = None
 
 
 @frozen

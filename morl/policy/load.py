@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import torch
-from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from morl.errors import ConfigError, DataError
+from morl.policy.adapters import with_adapters
 from morl.policy.folder import check_model
 from morl.policy.model import PolicyModel
 from morl.policy.options import LoRA
@@ -119,7 +119,7 @@ def wrap_policy(
     if lora is None:
         return policy
     model.set_attn_implementation(policy.own_attention)
-    return PolicyModel(_with_adapters(model, lora), packed)
+    return PolicyModel(with_adapters(model, lora), packed)
 
 
 def _packs(model: PreTrainedModel, attention: Attention) -> bool:
@@ -131,22 +131,3 @@ def _packs(model: PreTrainedModel, attention: Attention) -> bool:
     if fault is not None:
         _log.warning("completions are padded and prompts repeated in training, which is slower: %s", fault)
     return fault is None
-
-
-def _with_adapters(model: PreTrainedModel, lora: LoRA) -> nn.Module:
-    try:
-        from peft import LoraConfig, get_peft_model
-    except ImportError as error:
-        raise ConfigError("LoRA needs peft; install it with: pip install 'morl-llm[lora]'") from error
-    options: dict[str, Any] = {
-        "r": lora.rank,
-        "lora_alpha": lora.alpha,
-        "lora_dropout": lora.dropout,
-        "target_modules": lora.target_modules,
-        "task_type": "CAUSAL_LM",
-    }
-    try:
-        adapted: nn.Module = get_peft_model(model, LoraConfig(**options))
-    except ValueError as error:
-        raise ConfigError(f"LoRA target_modules {lora.target_modules!r} do not fit the policy: {error}") from error
-    return adapted

@@ -25,6 +25,10 @@ WINDOW = 128
 TOLERANCE = 1e-4
 """Of float32 log-probabilities by another way through a model."""
 
+LOOSE = 1e-3
+"""The same where the least likely tokens count, or a false alarm would cost more: 30 layers of a real model differ by
+6e-5 over its whole vocabulary."""
+
 
 @define(eq=False)
 class _Recorder(SharedPromptAttention):
@@ -50,8 +54,8 @@ def check_noise(policy: PolicyModel) -> None:
     first, second = policy(plan).logprobs_T, policy(plan).logprobs_T
     if not torch.equal(first.isnan(), second.isnan()) or (first - second).abs().max() > TOLERANCE:
         raise ConfigError(
-            f"{type(policy.base_model).__name__} draws noise while it computes: two passes over the same tokens differ by"
-            f" {(first - second).abs().max().item():.1e}; switch its noise off in config.json (dropout, layerdrop,"
+            f"{type(policy.base_model).__name__} draws noise while it computes: two passes over the same tokens differ"
+            f" by {(first - second).abs().max().item():.1e}; switch its noise off in config.json (dropout, layerdrop,"
             " jitter), or policy.gradient_checkpointing, which keeps the noise of some older models"
         )
 
@@ -72,7 +76,7 @@ def default_attention_fault(model: PreTrainedModel) -> str | None:
         return None
     finally:
         model.set_attn_implementation(own)
-    if difference <= TOLERANCE:
+    if difference <= LOOSE:
         return None
     return f"log-probabilities by attention {own!r} differ from those of 'eager' by {difference:.1e}"
 
@@ -136,7 +140,7 @@ def _disagreement(base: PreTrainedModel, recorder: _Recorder, difference: float)
 def toy_batch(config: Any) -> tuple[list[list[int]], Tensor, Tensor, Tensor]:
     """Two prompts and five completions of different lengths, one of them longer than a short sliding window."""
     config = config.get_text_config()
-    longest = 12 if short_window(config) is None else short_window(config) + 8
+    longest = (short_window(config) or 4) + 8
     lengths = torch.tensor([3, longest, 5, 1, 7])
     mask_BT = torch.arange(longest) < lengths.unsqueeze(1)
     ids = torch.randint(config.vocab_size, (5, longest), generator=torch.Generator().manual_seed(0))

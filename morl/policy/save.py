@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from morl.policy.model import PolicyModel
 
@@ -33,25 +33,52 @@ def save_policy(
     weights = {name.removeprefix("model."): tensor for name, tensor in weights.items()}
     base = policy.base_model
     if policy.model is base:
-        base.save_pretrained(folder, state_dict=weights)
+        _save_model(base, Path(folder), weights)
     else:
         policy.model.save_pretrained(Path(folder) / "adapter", state_dict=weights)  # type: ignore[operator]
-        _merged(policy, weights).save_pretrained(folder)
+        _save_model(_merged(policy, weights), Path(folder), None)
     tokenizer.save_pretrained(folder)
 
 
+def _save_model(model: PreTrainedModel, folder: Path, weights: Mapping[str, Tensor] | None) -> None:
+    """Saves the model with the generation config as it was loaded.
+
+    Many folders hold settings that contradict each other, such as a temperature without `do_sample`; transformers reads
+    them, but refuses to write them.
+    """
+    own = model.generation_config
+    if own is not None:
+        model.generation_config = GenerationConfig()  # type: ignore[no-untyped-call]
+    try:
+        model.save_pretrained(folder, state_dict=weights)
+    finally:
+        model.generation_config = own
+    if own is not None:
+        own.to_json_file(folder / "generation_config.json", keys_to_pop=["compile_config"])
+
+
 def _merged(policy: PolicyModel, weights: Mapping[str, Tensor]) -> PreTrainedModel:
-    """A second model with the adapters added to a copy of the weights."""
+    """A second model with the adapters added to a copy of the weights.
+
+    Where an adapter changes one of two tied weights, the merged model has them apart.
+    """
     from peft import get_peft_model
+    from peft.tuners.tuners_utils import BaseTunerLayer
 
     base = policy.base_model
     (adapter_config,) = policy.model.peft_config.values()  # type: ignore[operator]
+    config = copy.deepcopy(base.config)
+    ends = (base.get_input_embeddings(), base.get_output_embeddings())
+    untied = any(isinstance(module, BaseTunerLayer) for module in ends)
+    if untied:
+        config.tie_word_embeddings = config.get_text_config().tie_word_embeddings = False
     with torch.device("meta"):
-        empty = AutoModelForCausalLM.from_config(copy.deepcopy(base.config), dtype=base.dtype)
+        empty = AutoModelForCausalLM.from_config(config, dtype=base.dtype)
     adapted = get_peft_model(empty, adapter_config)
     copies = {name: tensor.detach().cpu().clone() for name, tensor in weights.items()}
     adapted.load_state_dict(copies, assign=True)
-    empty.tie_weights()  # the copies of a tied weight are two tensors, which merging would keep apart
+    if not untied:
+        empty.tie_weights()  # the copies of a tied weight are two tensors, which merging would keep apart
     merged: PreTrainedModel = adapted.merge_and_unload()
     merged.generation_config = base.generation_config
     return merged

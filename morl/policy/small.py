@@ -1,4 +1,4 @@
-"""A float32 copy of a model for trials: in half precision rounding would hide what a trial looks for."""
+"""Float32 copies of a model for trials, no larger than they have to be."""
 
 from __future__ import annotations
 
@@ -16,36 +16,38 @@ LAYERS = 4
 
 
 def float32_copy(model: PreTrainedModel) -> PreTrainedModel:
-    """The model itself if it is in float32, else a copy of it, or of a model of its first layers, with its weights."""
+    """The model itself if it is in float32, else a copy: in half precision rounding would hide what a trial looks for."""
     if model.dtype in (torch.float32, torch.float64):
         return model
-    if sum(parameter.numel() for parameter in model.parameters()) > WHOLE:
-        try:
-            short = _first_layers(model)
-            with torch.no_grad():
-                short(input_ids=torch.tensor([[1, 2, 3]], device=short.device), use_cache=False)
-            return short
-        except Exception:  # noqa: BLE001 - any model code may run here, and a model of its own kind is copied whole
-            pass
-    return copy.deepcopy(model).float()
+    short = short_copy(model)
+    return copy.deepcopy(model).float() if short is None else short
 
 
-def _first_layers(model: PreTrainedModel) -> PreTrainedModel:
-    """A copy with as few layers as have every kind of layer that the config names, and at least `LAYERS`."""
+def short_copy(model: PreTrainedModel, layers: int = LAYERS) -> PreTrainedModel | None:
+    """A float32 copy of a small model, or of the first layers of a large one; None if it does not stand that."""
+    if sum(parameter.numel() for parameter in model.parameters()) <= WHOLE:
+        return copy.deepcopy(model).float()
+    try:
+        short = _first_layers(model, layers)
+        with torch.no_grad():
+            short(input_ids=torch.tensor([[1, 2, 3]], device=short.device), use_cache=False)
+    except Exception:  # noqa: BLE001 - any model code may run here
+        return None
+    return short
+
+
+def _first_layers(model: PreTrainedModel, layers: int) -> PreTrainedModel:
+    """A copy with as few layers as have every kind of layer that the config names, and at least `layers`."""
     config: Any = model.config.get_text_config()
     number = config.num_hidden_layers
     kinds = getattr(config, "layer_types", None) or [None] * number
-    kept = min(number, max(LAYERS, *(kinds.index(kind) + 1 for kind in kinds)))
+    kept = min(number, max(layers, *(kinds.index(kind) + 1 for kind in kinds)))
+    # What is in `memo` is not copied again: neither the whole stack nor the config that all modules share.
     memo: dict[int, Any] = {}
     for module in model.modules():
         if isinstance(module, nn.ModuleList) and len(module) == number:
-            memo[id(module)] = None
-    stacks = [module for module in model.modules() if id(module) in memo]
-    # The configs are shared by all modules and copied once; what is in `memo` is not copied again.
-    memo = {}
-    for stack in stacks:
-        memo[id(stack)] = nn.ModuleList(copy.deepcopy(layer, memo) for layer in list(stack)[:kept])
-    short = copy.deepcopy(model, memo).float()
+            memo[id(module)] = nn.ModuleList(copy.deepcopy(layer, memo) for layer in module[:kept])
+    short: PreTrainedModel = copy.deepcopy(model, memo).float()
     settings: Any = short.config.get_text_config()
     settings.num_hidden_layers = kept
     if getattr(settings, "layer_types", None):

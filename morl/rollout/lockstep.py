@@ -1,4 +1,4 @@
-"""Decoding models whose cache can neither be padded at the left nor lose rows: all rows stay until the last has ended."""
+"""Decoding models whose cache can neither be padded nor lose rows: all rows stay until the last has ended."""
 
 from __future__ import annotations
 

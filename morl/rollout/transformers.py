@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import groupby
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from attrs import define, field, validators
@@ -34,6 +34,7 @@ class TransformersBackend:
 
     max_rows: int = field(default=0, validator=validators.ge(0))
     prefill_tokens: int = field(default=16384, validator=validators.ge(1))
+    in_process: ClassVar[bool] = True
     _policy: Any = field(init=False, default=None)
     _tokenizer: Any = field(init=False, default=None)
     _replica: nn.Module | None = field(init=False, default=None)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from morl.errors import ConfigError
 from morl.policy.attention import ATTENTION
 from morl.policy.model import PolicyModel
-from morl.policy.probe import TOLERANCE, short_window
+from morl.policy.probe import LOOSE, short_window
 from morl.policy.small import float32_copy
 from morl.rollout.lockstep import LockstepDecoder
 from morl.rollout.loop import Decoder
@@ -66,9 +66,10 @@ def choose_decoding(policy: PolicyModel) -> Decoding:
     """
     base = policy.base_model
     # Of a sharded policy every rank would have to take part; a model like it, with other weights, is as telling.
-    trial = float32_copy(build_replica(base, packed=False) if is_sharded(base) else base)
+    whole: Any = build_replica(base, packed=False) if is_sharded(base) else base
+    trial = float32_copy(whole)
     ways: list[Decoding] = ["packed", "padded", "lockstep"] if policy.packed else ["padded", "lockstep"]
-    faults = []
+    faults: list[str] = []
     for way in ways:
         fault = decoding_fault(trial, way, policy.own_attention)
         if fault is None:
@@ -100,9 +101,9 @@ def decoding_fault(model: Any, way: Decoding, own_attention: str) -> str | None:
         for module, mode in modes:
             module.training = mode
     difference = max(float((a - b[: len(a)]).abs().max()) for a, b in zip(got, expected, strict=True))
-    if difference <= TOLERANCE:
+    if difference <= LOOSE:
         return None
-    return f"log-probabilities differ by {difference:.1e} from those of a sequence alone (tolerance {TOLERANCE:g})"
+    return f"log-probabilities differ by {difference:.1e} from those of a sequence alone (tolerance {LOOSE:g})"
 
 
 def _toy_rows(model: Any, *, equal: bool) -> tuple[list[tuple[int, ...]], Tensor]:

@@ -53,6 +53,7 @@ from morl.training.rollouts import Ahead, Draw, OnPolicy, Rollouts, Sampled
 from morl.training.snapshot import Snapshot
 from morl.training.state import load_states, save_states
 from morl.training.update import FrozenLogprobs, TokenSums, Updater, completion_logprobs
+from morl.training.watch import DifferenceWatch, difference_limit
 from morl.types import EncodedPrompt, RolloutBatch
 
 CPU_MICRO_BATCH_TOKENS, MICRO_BATCH_TOKENS = 2048, 16384
@@ -123,6 +124,7 @@ class RLModule(L.LightningModule):
             importance = partial(
                 importance_weights, correction=correction, level=options.level, low=options.low, high=options.high
             )
+<<<<<<< HEAD
         self.updater = Updater(
             policy,
             parts.loss,
@@ -131,6 +133,10 @@ class RLModule(L.LightningModule):
             importance,
             label=parts.label("loss"),
         )
+=======
+        self.watch = DifferenceWatch(difference_limit(config, parts.backend))
+        self.updater = Updater(policy, parts.loss, config.sampling.temperature, config.sampling.max_tokens, importance)
+>>>>>>> 315ac09 (Export is tried before training; tied weights under adapters are exported apart; generation configs are kept as they are; a difference between sampling and training ends the run; limits of rotary embeddings that follow the batch)
 
     # The data flow ----------------------------------------------------------------------------------------------------
 
@@ -207,6 +213,7 @@ class RLModule(L.LightningModule):
         tokens = max(totals.pop("tokens", 0.0), 1.0)
         loss = totals.pop("loss", 0.0) / len(norms)
         difference = Difference.joined(self.exchange.gather(self.rollouts.difference or sums.difference))
+        self.watch.see(difference, step)
         return {
             names.LOSS.name: loss,
             names.LOGPROB_DIFFERENCE.name: difference.mean,

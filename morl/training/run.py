@@ -22,6 +22,7 @@ from morl.config.schema import Config
 from morl.errors import ConfigError
 from morl.hookspecs import AdvantageEstimator, PolicyLoss, PromptSource, RewardProvider, RolloutBackend
 from morl.plugins import Registry
+from morl.policy.export import check_export
 from morl.policy.load import check_model, load_model, wrap_policy
 from morl.prompts import check_columns
 from morl.reward import RewardEntry
@@ -184,8 +185,10 @@ def _module(config: Config, parts: Parts) -> RLModule:
     if config.evaluation is not None:
         section = config.evaluation.prompts
         encoded_held_out = encode_section(held_out, tokenizer, section, "evaluation.prompts", limit)
+    model = model or load_model(path, dtype=config.policy.dtype)
+    check_export(model, tokenizer, config.policy.lora)
     policy = wrap_policy(
-        model or load_model(path, dtype=config.policy.dtype),
+        model,
         attention=config.policy.attention,
         lora=config.policy.lora,
         gradient_checkpointing=config.policy.gradient_checkpointing,
