@@ -32,21 +32,20 @@ def check_export(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, lor
     small = short_copy(model, layers=1)
     if small is None:  # neither small nor of a kind that stands being shortened
         return
-    small.to("cpu")
-    ids = torch.arange(1, 9)[None] % model.config.get_text_config().vocab_size
+    ids = torch.arange(1, 9, device=small.device)[None] % model.config.get_text_config().vocab_size
     with torch.random.fork_rng(devices=[]), torch.no_grad():  # the global random state is not ours to advance
         policy = PolicyModel(small if lora is None else with_adapters(small, lora), packed=False)
         for name, parameter in policy.named_parameters():
             if "lora_" in name:
                 parameter.add_(0.05 * torch.randn(parameter.shape, dtype=parameter.dtype))
-        expected = policy.model(ids).logits
+        expected = policy.model(ids).logits.cpu()
         try:
             with tempfile.TemporaryDirectory(prefix="morl-export-") as folder:
                 save_policy(policy, tokenizer, folder)
                 again = AutoModelForCausalLM.from_pretrained(
                     folder, dtype=torch.float32, attn_implementation=policy.own_attention
                 )
-                got = again(ids).logits
+                got = again(ids.cpu()).logits
         except Exception as error:
             raise ConfigError(
                 f"the trained policy could not be exported: {type(error).__name__}: {error}; mend its folder (config,"
@@ -55,6 +54,6 @@ def check_export(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, lor
     difference = float((got - expected).abs().max() / expected.abs().max())
     if not difference <= LOGITS:
         raise ConfigError(
-            f"the exported policy would not be the trained one: logits of a copy differ by {difference:.1e} of their size"
-            f" (tolerance {LOGITS:g}) when it was saved and loaded; change policy.lora.target_modules"
+            f"the exported policy would not be the trained one: logits of a copy differ by {difference:.1e} of their"
+            f" size (tolerance {LOGITS:g}) when it was saved and loaded; change policy.lora.target_modules"
         )

@@ -40,7 +40,7 @@ def save_policy(
     tokenizer.save_pretrained(folder)
 
 
-def _save_model(model: PreTrainedModel, folder: Path, weights: Mapping[str, Tensor] | None) -> None:
+def _save_model(model: PreTrainedModel, folder: Path, weights: dict[str, Tensor] | None) -> None:
     """Saves the model with the generation config as it was loaded.
 
     Many folders hold settings that contradict each other, such as a temperature without `do_sample`; transformers reads
@@ -48,7 +48,7 @@ def _save_model(model: PreTrainedModel, folder: Path, weights: Mapping[str, Tens
     """
     own = model.generation_config
     if own is not None:
-        model.generation_config = GenerationConfig()  # type: ignore[no-untyped-call]
+        model.generation_config = GenerationConfig()
     try:
         model.save_pretrained(folder, state_dict=weights)
     finally:

@@ -16,7 +16,7 @@ LAYERS = 4
 
 
 def float32_copy(model: PreTrainedModel) -> PreTrainedModel:
-    """The model itself if it is in float32, else a copy: in half precision rounding would hide what a trial looks for."""
+    """The model itself if it is in float32, else a copy: rounding to half precision would hide mistakes."""
     if model.dtype in (torch.float32, torch.float64):
         return model
     short = short_copy(model)
@@ -26,7 +26,8 @@ def float32_copy(model: PreTrainedModel) -> PreTrainedModel:
 def short_copy(model: PreTrainedModel, layers: int = LAYERS) -> PreTrainedModel | None:
     """A float32 copy of a small model, or of the first layers of a large one; None if it does not stand that."""
     if sum(parameter.numel() for parameter in model.parameters()) <= WHOLE:
-        return copy.deepcopy(model).float()
+        whole: PreTrainedModel = copy.deepcopy(model).float()
+        return whole
     try:
         short = _first_layers(model, layers)
         with torch.no_grad():

@@ -8,6 +8,7 @@ from typing import Any, get_args
 
 from morl.config.schema import Config, ImportanceConfig
 from morl.errors import ConfigError, PluginError, suggest
+from morl.runtime.hardware import check_bfloat16
 from morl.runtime.parts import Parts, max_staleness, weighting_of
 from morl.types import Aggregation
 
@@ -87,6 +88,12 @@ def check_settings(config: Config, parts: Parts) -> None:
             f"trainer.precision={config.trainer.precision} needs gradient scaling, which morl does not do;"
             " use bf16-mixed or 32-true"
         )
+    if config.policy.dtype == "bfloat16" and config.policy.lora is None and config.trainer.strategy == "fsdp2":
+        raise ConfigError(
+            "policy.dtype=bfloat16 under trainer.strategy=fsdp2 rounds nearly all updates of the weights away; set"
+            " trainer.precision=bf16-mixed and policy.dtype=float32, or train adapters (policy.lora)"
+        )
+    check_bfloat16(config)
     batch_norm = getattr(parts.estimator, "batch_norm", False)
     if batch_norm and training.prompts_per_step == 1 and training.group_size == 2:
         warnings.warn(

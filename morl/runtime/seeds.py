@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
-ROLLOUT, EVALUATION, MINI_BATCHES, INITIALISATION, DROPOUT = range(5)
+ROLLOUT, EVALUATION, MINI_BATCHES, INITIALISATION, DROPOUT, ROUNDING = range(6)
 """Purposes; each has a stream of its own."""
 
 

@@ -37,6 +37,7 @@ from morl.errors import MorlError, PluginError, TrainingError
 from morl.interrupts import deferred
 from morl.loss import importance_weights
 from morl.optim.optimizer import build_optimizer
+from morl.optim.rounding import StochasticRounding
 from morl.optim.schedule import learning_rate_factor
 from morl.policy.model import PolicyModel
 from morl.runtime import seeds
@@ -98,6 +99,7 @@ class RLModule(L.LightningModule):
         self.updating = False
         self.alone = False
         self._snapshot: Snapshot | None = None
+        self.rounding: StochasticRounding | None = None
         self.exchange = Exchange()
         self.register_buffer("finished_steps", torch.zeros((), dtype=torch.int64))
         self.register_buffer("consumed_prompts", torch.zeros((), dtype=torch.int64))
@@ -124,7 +126,6 @@ class RLModule(L.LightningModule):
             importance = partial(
                 importance_weights, correction=correction, level=options.level, low=options.low, high=options.high
             )
-<<<<<<< HEAD
         self.updater = Updater(
             policy,
             parts.loss,
@@ -133,10 +134,8 @@ class RLModule(L.LightningModule):
             importance,
             label=parts.label("loss"),
         )
-=======
         self.watch = DifferenceWatch(difference_limit(config, parts.backend))
         self.updater = Updater(policy, parts.loss, config.sampling.temperature, config.sampling.max_tokens, importance)
->>>>>>> 315ac09 (Export is tried before training; tied weights under adapters are exported apart; generation configs are kept as they are; a difference between sampling and training ends the run; limits of rotary embeddings that follow the batch)
 
     # The data flow ----------------------------------------------------------------------------------------------------
 
@@ -174,6 +173,8 @@ class RLModule(L.LightningModule):
         """
         optimizer, training = self._optimizer(), self.config.training
         logprobs = self._frozen_logprobs(experience)
+        if self.rounding is not None:
+            self.rounding.begin(seeds.derive(self.config.seed, seeds.ROUNDING, step))
 
         sums = TokenSums()
         norms: list[float] = []
@@ -254,6 +255,8 @@ class RLModule(L.LightningModule):
         """The optimizer of what is trainable, with the schedule stepped once per rollout batch."""
         options, parts = self.config.optimizer, self.parts
         optimizer = build_optimizer(parts.optimizer, self.policy, options.lr, parts.label("optimizer"))
+        if any(parameter.dtype == torch.bfloat16 for parameter in self.policy.parameters() if parameter.requires_grad):
+            self.rounding = StochasticRounding(optimizer)
         factor = learning_rate_factor(parts.schedule, int(options.warmup_steps), self.config.training.steps)
         return {"optimizer": optimizer, "lr_scheduler": LambdaLR(optimizer, factor)}
 

@@ -12,8 +12,8 @@ from morl.hookspecs import RolloutBackend
 from morl.training.probe import Difference
 
 FLOAT32, BFLOAT16 = 1e-3, 0.1
-"""Default limits of the mean difference of log-probabilities: float32 is at 1e-5 with a model of 30 layers, and bfloat16,
-of 8 significant bits, at 1e-2."""
+"""Default limits of the mean difference of log-probabilities: float32 is at 1e-5 with a model of 30 layers, and
+bfloat16, of 8 significant bits, at 1e-2."""
 
 
 def difference_limit(config: Config, backend: RolloutBackend) -> float | None:
@@ -52,11 +52,11 @@ class DifferenceWatch:
             self._warned = False
             return
         text = (
-            f"what sampled and what is trained are not the same network: in step {step} their log-probabilities differ by"
-            f" {difference.mean:.2g} on average and {difference.largest:.2g} at most; the limit is {self.limit:g}"
-            " (rollout.max_logprob_difference). Look at policy.attention (padded computes as the model's authors do), at"
-            " policy.dtype and trainer.precision (32-true leaves rounding of 1e-5), at layers of your own that draw noise"
-            " or keep state, and at sync_weights of a rollout backend of your own"
+            f"what sampled and what is trained are not the same network: in step {step} their log-probabilities differ"
+            f" by {difference.mean:.2g} on average and {difference.largest:.2g} at most; the limit is {self.limit:g}"
+            " (rollout.max_logprob_difference). Look at policy.attention (padded computes as the model's authors do),"
+            " at policy.dtype and trainer.precision (32-true leaves rounding of 1e-5), at layers of your own that draw"
+            " noise or keep state, and at sync_weights of a rollout backend of your own"
         )
         if self._warned:
             raise TrainingError(f"{text}. The run ends before it learns more from samples of another network")

@@ -34,6 +34,33 @@ _GPT2 = {
     "bos_token_id": 1,
 }
 _SLIDING = ["sliding_attention", "full_attention"]
+_EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16}
+_DEEPSEEK = {
+    "moe_intermediate_size": 16,
+    "n_routed_experts": 4,
+    "num_experts_per_tok": 2,
+    "n_group": 1,
+    "topk_group": 1,
+    "q_lora_rank": 16,
+    "kv_lora_rank": 16,
+    "qk_rope_head_dim": 8,
+    "qk_nope_head_dim": 8,
+    "v_head_dim": 8,
+    "first_k_dense_replace": 1,
+    "num_key_value_heads": 4,
+}
+_ROPE = {"rope_type": "default", "rope_theta": 10000.0}
+LONGROPE = {
+    "rope_parameters": _ROPE
+    | {
+        "rope_type": "longrope",
+        "short_factor": [1.0] * 4,
+        "long_factor": [4.0] * 4,
+        "factor": 8.0,
+        "original_max_position_embeddings": 32,
+    },
+    "original_max_position_embeddings": 32,
+}
 
 FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "llama": ("Llama", {}),
@@ -47,12 +74,60 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "phi3": ("Phi3", {}),
     "mistral": ("Mistral", {"sliding_window": 7}),
     "mistral-wide": ("Mistral", {"sliding_window": 200}),
+    "qwen3-moe": ("Qwen3Moe", {**_EXPERTS, "head_dim": 8}),
+    "deepseek-v3": ("DeepseekV3", _DEEPSEEK),
+    "gemma4": (
+        "Gemma4Text",
+        {
+            "head_dim": 8,
+            "global_head_dim": 16,
+            "sliding_window": 7,
+            "layer_types": _SLIDING,
+            "hidden_size_per_layer_input": 8,
+            "vocab_size_per_layer_input": VOCAB,
+            "num_kv_shared_layers": 0,
+        },
+    ),
+    "smollm3": ("SmolLM3", {"no_rope_layers": [1, 0]}),
+    "phimoe": ("Phimoe", {"num_local_experts": 4}),
+    "phi3-longrope": ("Phi3", LONGROPE),
     "gpt2": ("GPT2", _GPT2),
     "gpt-neox": ("GPTNeoX", {}),
 }
 UNPACKABLE: dict[str, tuple[str, dict[str, Any]]] = {
     "mamba": ("Mamba", {"state_size": 4}),
     "bloom": ("Bloom", {"n_layer": 2, "n_head": 4}),
+    # Sinks take part in the softmax of every query.
+    "gpt-oss": (
+        "GptOss",
+        {"num_local_experts": 4, "head_dim": 8, "sliding_window": 7, "layer_types": _SLIDING, "rope_parameters": _ROPE},
+    ),
+    "llama4": (
+        "Llama4Text",
+        {
+            "num_local_experts": 2,
+            "num_experts_per_tok": 1,
+            "head_dim": 8,
+            "intermediate_size_mlp": 48,
+            "attention_chunk_size": 8,
+            "layer_types": ["chunked_attention", "full_attention"],
+        },
+    ),
+    "qwen3-next": (
+        "Qwen3Next",
+        {
+            **_EXPERTS,
+            "num_hidden_layers": 4,
+            "head_dim": 8,
+            "linear_key_head_dim": 8,
+            "linear_value_head_dim": 8,
+            "linear_num_key_heads": 2,
+            "linear_num_value_heads": 2,
+            "shared_expert_intermediate_size": 16,
+        },
+    ),
+    # Calls its attention twice in a layer.
+    "diffllama": ("DiffLlama", {}),
 }
 
 
@@ -75,6 +150,9 @@ def model(family: str, seed: int = 0, **overrides: Any) -> PreTrainedModel:
         for parameter in made.parameters():
             if parameter.ndim > 1:
                 torch.nn.init.normal_(parameter, std=0.25)
+        for name, parameter in made.named_parameters():
+            if name.endswith("sinks"):
+                torch.nn.init.ones_(parameter)
     made.eval()
     return made
 
