@@ -8,6 +8,7 @@ import torch
 from morl import train
 from morl.config.load import parse
 from morl.errors import TrainingError
+from morl.plugins import Registry
 from morl.rollout.transformers import TransformersBackend
 from morl.training.probe import Difference
 from morl.training.watch import BFLOAT16, FLOAT32, DifferenceWatch, difference_limit
@@ -48,7 +49,7 @@ def test_no_limit_watches_nothing(recwarn):
     ],
 )
 def test_the_limit_follows_precision_and_backend(settings, changes, backend, limit):
-    assert difference_limit(parse(settings(changes)), backend) == limit
+    assert difference_limit(parse(settings(changes), Registry()), backend) == limit
 
 
 class Biased(TransformersBackend):
