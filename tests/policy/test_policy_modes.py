@@ -50,7 +50,8 @@ def noisy(family: str) -> PreTrainedModel:
         for parameter in model.parameters():
             if parameter.ndim > 1:
                 nn.init.normal_(parameter, std=0.25)
-    return model.eval()
+    model.eval()
+    return model
 
 
 @pytest.mark.parametrize("checkpointing", [False, True], ids=["plain", "checkpointed"])

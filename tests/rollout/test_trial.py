@@ -53,7 +53,8 @@ def make(family: str) -> PreTrainedModel:
         for parameter in model.parameters():
             if parameter.ndim > 1:
                 nn.init.normal_(parameter, std=0.25)
-    return model.eval()
+    model.eval()
+    return model
 
 
 class Tokenizer:
@@ -68,7 +69,8 @@ class Tokenizer:
 def alone(model: PreTrainedModel, ids: list[int], begin: int) -> torch.Tensor:
     with torch.no_grad():
         logits = model(input_ids=torch.tensor([ids]), use_cache=False).logits[0, begin - 1 : -1]
-    return logits.log_softmax(-1).gather(1, torch.tensor(ids[begin:])[:, None])[:, 0]
+    logprobs: torch.Tensor = logits.log_softmax(-1).gather(1, torch.tensor(ids[begin:])[:, None])[:, 0]
+    return logprobs
 
 
 @pytest.mark.parametrize("family", DECODING)
