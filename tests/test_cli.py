@@ -106,6 +106,10 @@ def fails(capsys, *arguments: str) -> str:
         (["--trainer.strategy=fspd2"], ["trainer.strategy", "fspd2", "did you mean 'fsdp2'?"]),
         (["--trainer.strategy=ddp_spawn"], ["trainer.strategy", "available: auto, ddp"]),
         (["--trainer.precision=bf16-true"], ["trainer.precision=bf16-true", "policy.dtype=bfloat16"]),
+        (
+            ["--trainer.strategy=fsdp2", "--policy.dtype=bfloat16"],
+            ["policy.dtype=bfloat16 under trainer.strategy=fsdp2", "trainer.precision=bf16-mixed"],
+        ),
         (["--optimizer.betas=[1.5, 0.9]"], ["optimizer: betas", "1.5"]),
         (["--optimizer.lr=.inf"], ["optimizer.lr must be finite"]),
         (["--loss.kl_coef=0.1", "--loss.kl_estimator=k1"], ["loss.kl_estimator", "k1"]),
