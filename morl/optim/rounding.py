@@ -48,7 +48,7 @@ class StochasticRounding:
         self.optimizer.register_step_post_hook(self._after)
         # Loading brings a state to the dtype of its weight.
         self.optimizer.register_load_state_dict_pre_hook(lambda optimizer, state: self._widen())
-        self.optimizer.register_load_state_dict_post_hook(lambda optimizer: self._restore())
+        self.optimizer.register_load_state_dict_post_hook(lambda optimizer: self.abandon())
 
     def begin(self, seed: int) -> None:
         """The steps from here on draw from this seed, which is the same on every rank."""
@@ -73,7 +73,8 @@ class StochasticRounding:
             if gradient is not None:
                 parameter.grad = gradient.float()
 
-    def _restore(self) -> None:
+    def abandon(self) -> None:
+        """Brings weights back to bfloat16, as after a step that was interrupted."""
         for parameter in self._narrow:
             gradient, parameter.grad = parameter.grad, None
             parameter.data = parameter.data.bfloat16()

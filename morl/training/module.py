@@ -321,6 +321,8 @@ class RLModule(L.LightningModule):
     def back_to_finished_step(self) -> bool:
         """Undoes an update that was left in the middle, if that can be done; whether the last step stands finished."""
         if self.updating and self._snapshot is not None:
+            if self.rounding is not None:
+                self.rounding.abandon()
             self._snapshot.restore(self._optimizer().optimizer)
             self.updating = False
         return not self.updating

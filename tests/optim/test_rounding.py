@@ -76,6 +76,24 @@ def test_a_seed_decides_and_states_survive_a_checkpoint() -> None:
     assert resumed.dtype == torch.bfloat16
 
 
+def test_an_interrupted_step_can_be_abandoned() -> None:
+    class Interrupted(torch.optim.SGD):
+        def step(self, closure: object = None) -> None:  # type: ignore[override]
+            raise KeyboardInterrupt
+
+    parameter = weights(torch.bfloat16)
+    before = parameter.detach().clone()
+    parameter.grad = torch.ones_like(parameter)
+    optimizer = Interrupted([parameter], lr=1.0)
+    rounding = StochasticRounding(optimizer)
+    with pytest.raises(KeyboardInterrupt):
+        optimizer.step()
+    assert parameter.dtype == torch.float32
+    rounding.abandon()
+    assert parameter.dtype == torch.bfloat16
+    assert torch.equal(parameter, before)
+
+
 def test_float32_weights_are_left_to_the_optimizer() -> None:
     plain, wrapped = weights(torch.float32), weights(torch.float32)
     trained(plain, rounding=False)
