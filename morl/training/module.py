@@ -50,7 +50,7 @@ from morl.training.collect import Collector, Experience
 from morl.training.metrics import experience_metrics
 from morl.training.probe import Difference
 from morl.training.reference import Reference
-from morl.training.rollouts import Ahead, Draw, OnPolicy, Rollouts, Sampled
+from morl.training.rollouts import Ahead, Draw, OnPolicy, Rollouts
 from morl.training.snapshot import Snapshot
 from morl.training.state import load_states, save_states
 from morl.training.update import FrozenLogprobs, TokenSums, Updater, completion_logprobs
@@ -110,7 +110,7 @@ class RLModule(L.LightningModule):
         self.rollouts: Rollouts = OnPolicy(draw)
         if lag:
             self.rollouts = Ahead(draw, lag, training.steps, training.prompts_per_step)
-        self._drawn_ahead: list[list[Sampled]] = []
+        self._drawn_ahead: list[list[Any]] = []
         self.collector = Collector(
             rollouts=self.rollouts,
             scorer=parts.scorer,

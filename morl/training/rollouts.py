@@ -19,7 +19,7 @@ from itertools import takewhile
 from typing import Any, Protocol, TypeAlias
 
 import torch
-from attrs import define, evolve, field, frozen
+from attrs import define, field, frozen
 from torch import Tensor
 
 from morl.errors import RolloutError
@@ -32,6 +32,7 @@ from morl.runtime.exchange import Exchange
 from morl.runtime.parts import max_staleness
 from morl.runtime.sampling import sample
 from morl.training.probe import Difference, probe
+from morl.training.sampled import Sampled
 from morl.types import EncodedPrompt, RolloutBatch, Sampling
 
 Context: TypeAlias = Callable[[], AbstractContextManager[object]]
@@ -77,14 +78,6 @@ class Draw:
         return [self.prompts[order[offset]] for offset in exchange.share(count)]
 
 
-@frozen(eq=False)
-class Sampled:
-    """A batch that was sampled ahead, and how far its log-probabilities were from those of its weights."""
-
-    batch: RolloutBatch
-    difference: Difference
-
-
 class Rollouts(Protocol):
     """What the loop asks for, in this order at every step."""
 
@@ -113,11 +106,11 @@ class Rollouts(Protocol):
         """Bring the backend to the present weights, with nothing going on beside.  Every rank must call."""
         ...
 
-    def drawn_ahead(self, step: int) -> list[Sampled]:
-        """What was sampled for step `step` and later ones, without its prompts; waits for what is under way."""
+    def drawn_ahead(self, step: int) -> list[dict[str, Any]]:
+        """What was sampled for step `step` and later ones, in plain form; waits for what is under way."""
         ...
 
-    def restore(self, step: int, position: int, batches: Iterable[Sampled], exchange: Exchange) -> None:
+    def restore(self, step: int, position: int, batches: Iterable[Any], exchange: Exchange) -> None:
         """Batches that `drawn_ahead` gave when the run had finished `step` steps."""
         ...
 
@@ -147,10 +140,10 @@ class OnPolicy:
         self._step = step
         self.draw.backend.sync_weights(step)
 
-    def drawn_ahead(self, step: int) -> list[Sampled]:
+    def drawn_ahead(self, step: int) -> list[dict[str, Any]]:
         return []
 
-    def restore(self, step: int, position: int, batches: Iterable[Sampled], exchange: Exchange) -> None:
+    def restore(self, step: int, position: int, batches: Iterable[Any], exchange: Exchange) -> None:
         assert not list(batches)
 
     def close(self) -> None:
@@ -230,18 +223,18 @@ class Ahead:
         wait(planned.work for planned in self._planned)
         self._load([whole_weights(self._policy.model)], step)
 
-    def drawn_ahead(self, step: int) -> list[Sampled]:
+    def drawn_ahead(self, step: int) -> list[dict[str, Any]]:
         works = [planned.work for planned in self._planned if planned.step >= step]
         # One that failed ends the run in its turn; a checkpoint that is written meanwhile keeps those before it.
         whole = takewhile(lambda work: work.exception() is None, works)
-        return [evolve(work.result(), batch=evolve(work.result().batch, prompts=())) for work in whole]
+        return [work.result().plain() for work in whole]
 
-    def restore(self, step: int, position: int, batches: Iterable[Sampled], exchange: Exchange) -> None:
-        for number, sampled in enumerate(batches):
+    def restore(self, step: int, position: int, batches: Iterable[Any], exchange: Exchange) -> None:
+        for number, state in enumerate(batches):
             place = position + number * self.prompts_per_step
             prompts = self.draw.share(place, self._count(exchange), exchange)
             done: Future[Sampled] = Future()
-            done.set_result(evolve(sampled, batch=evolve(sampled.batch, prompts=tuple(prompts))))
+            done.set_result(Sampled.from_plain(state, prompts))
             self._planned.append(Planned(step + number, place, done))
 
     def close(self) -> None:

@@ -69,7 +69,7 @@ def test_a_killed_process_resumes_bit_identical(settings, weights_of, tmp_path, 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("strategy", "lag"), [("ddp", 0), ("fsdp2", 0), ("ddp", 1)])
+@pytest.mark.parametrize(("strategy", "lag"), [("ddp", 0), ("fsdp2", 0), ("ddp", 1), ("fsdp2", 1)])
 def test_two_processes_resume_bit_identical(settings, weights_of, tmp_path, strategy, lag, same_bits, run_cli):
     changes = {"training.steps": 2, "trainer.devices": 2, "trainer.strategy": strategy, "rollout.lag": lag}
     assert run_cli(settings(changes | {"output": str(tmp_path / "whole")}), tmp_path).returncode == 0

@@ -1,0 +1,53 @@
+"""A batch that was sampled ahead, and the form in which checkpoints hold it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from attrs import asdict, fields, frozen
+
+from morl.states import plain_state
+from morl.training.probe import Difference
+from morl.types import CompletionStatus, EncodedPrompt, RolloutBatch, Turn
+
+
+@frozen(eq=False)
+class Sampled:
+    """A batch that was sampled ahead, and how far its log-probabilities were from those of its weights."""
+
+    batch: RolloutBatch
+    difference: Difference
+
+    def plain(self) -> dict[str, Any]:
+        """Without prompts, which follow from the config, in values that are read without running foreign code.
+
+        Raises:
+            PluginError: the batch holds, in what an environment said, a value of another class.
+        """
+        batch = {each.alias: getattr(self.batch, each.name) for each in fields(RolloutBatch)}
+        del batch["prompts"]
+        if batch["turns"] is not None:
+            batch["turns"] = [[asdict(turn, recurse=False) for turn in turns] for turns in batch["turns"]]
+        if batch["statuses"] is not None:
+            batch["statuses"] = [str(status) for status in batch["statuses"]]
+        state = {"batch": batch, "difference": asdict(self.difference)}
+        plain: dict[str, Any] = plain_state(state, "completions that were sampled ahead")
+        return plain
+
+    @classmethod
+    def from_plain(cls, state: Mapping[str, Any] | Sampled, prompts: Sequence[EncodedPrompt]) -> Sampled:
+        """What `plain` gave, or what an earlier version of morl put into checkpoints, with its prompts."""
+        if isinstance(state, Sampled):
+            # Fields that came later are not there, and have defaults.
+            batch = {
+                f.alias: getattr(state.batch, f.name) for f in fields(RolloutBatch) if hasattr(state.batch, f.name)
+            }
+            difference = state.difference
+        else:
+            batch, difference = dict(state["batch"]), Difference(**state["difference"])
+            if batch["turns"] is not None:
+                batch["turns"] = tuple(tuple(Turn(**turn) for turn in turns) for turns in batch["turns"])
+            if batch["statuses"] is not None:
+                batch["statuses"] = tuple(map(CompletionStatus, batch["statuses"]))
+        return cls(RolloutBatch(**(batch | {"prompts": tuple(prompts)})), difference)
