@@ -18,6 +18,7 @@ from morl.policy.model import PolicyModel
 from morl.runtime.exchange import Exchange
 from morl.runtime.held_out import score_held_out
 from morl.runtime.parts import Parts
+from morl.runtime.samples import rollout_rows
 from morl.runtime.scores import BatchScores
 from morl.runtime.signals import answer
 from morl.types import EncodedPrompt, RewardScores, RolloutBatch
@@ -83,17 +84,11 @@ class EvaluationModule(L.LightningModule):
         self.parts.scorer.close()
 
     def _keep(self, rollouts: RolloutBatch, scores: RewardScores) -> None:
-        columns = (rollouts.group_ids_B, rollouts.lengths_B, rollouts.truncated_B, scores.values_BK, scores.failed_BK)
-        lists = (column.tolist() for column in columns)
-        for text, group, length, truncated, values, failed in zip(rollouts.texts, *lists, strict=True):
-            prompt = rollouts.prompts[group]
+        rows = zip(rollout_rows(rollouts), scores.values_BK.tolist(), scores.failed_BK.tolist(), strict=True)
+        for row, values, failed in rows:
             self.samples.append(
                 {
-                    "prompt_row": prompt.index,
-                    "prompt": prompt.text,
-                    "completion": text,
-                    "tokens": length,
-                    "truncated": truncated,
+                    **row,
                     # NaN is no JSON: a missing reward is null.
                     "rewards": {n: None if v != v else v for n, v in zip(scores.names, values, strict=True)},
                     "failed": [name for name, fails in zip(scores.names, failed, strict=True) if fails],

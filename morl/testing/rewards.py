@@ -34,6 +34,7 @@ def check_reward_provider(
     completions: Sequence[Completion],
     *,
     without: Collection[str] = (),
+    rounding: float = 1e-9,
 ) -> None:
     """Checks a reward provider on completions of yours.
 
@@ -44,6 +45,7 @@ def check_reward_provider(
         factory: makes the provider; an async one is run on an event loop.
         completions: two or more, with the columns that the provider needs; one with an empty text belongs to them.
         without: laws that the provider does not keep by design.
+        rounding: scores that differ by less, as a share of the larger, are the same; a model in float32 needs 1e-4.
 
     Raises:
         LawBroken: the provider breaks a law, or raises where it should answer.
@@ -55,7 +57,7 @@ def check_reward_provider(
     for law, statement in held(LAWS, without).items():
         provider = factory()
         with judged(provider, law, statement):
-            _CHECKS[law](factory, provider, tuple(copied(tuple(completions))))
+            _CHECKS[law](factory, provider, copied(tuple(completions)), rounding)
 
 
 def _scores(provider: Any, completions: Sequence[Completion]) -> dict[str, list[Any]]:
@@ -71,7 +73,7 @@ async def _awaited(awaitable: Any) -> Any:
     return await awaitable
 
 
-def _declared(factory: Callable[[], Any], provider: Any, completions: Sequence[Completion]) -> None:
+def _declared(factory: Callable[[], Any], provider: Any, completions: Sequence[Completion], rounding: float) -> None:
     entry = RewardEntry(provider)
     reward_bounds("reward", entry, reward_names("reward", entry))
     for column in required_columns("reward", entry):
@@ -79,13 +81,13 @@ def _declared(factory: Callable[[], Any], provider: Any, completions: Sequence[C
             assert column in completion.prompt.columns, f"completion {row} lacks the required column {column!r}"
 
 
-def _form(factory: Callable[[], Any], provider: Any, completions: Sequence[Completion]) -> None:
+def _form(factory: Callable[[], Any], provider: Any, completions: Sequence[Completion], rounding: float) -> None:
     for name, scores in _scores(provider, completions).items():
         for row, score in enumerate(scores):
             assert not isinstance(score, BaseException), f"{name} of completion {row} failed: {score!r}"
 
 
-def _bounds(factory: Callable[[], Any], provider: Any, completions: Sequence[Completion]) -> None:
+def _bounds(factory: Callable[[], Any], provider: Any, completions: Sequence[Completion], rounding: float) -> None:
     entry = RewardEntry(provider)
     bounds = reward_bounds("reward", entry, reward_names("reward", entry))
     for name, scores in _scores(provider, completions).items():
@@ -93,7 +95,7 @@ def _bounds(factory: Callable[[], Any], provider: Any, completions: Sequence[Com
             assert checked is score, f"{name} of completion {row}: {checked}"
 
 
-def _pure(factory: Callable[[], Any], provider: Any, completions: Sequence[Completion]) -> None:
+def _pure(factory: Callable[[], Any], provider: Any, completions: Sequence[Completion], rounding: float) -> None:
     before = copied(tuple(completions))
     _scores(provider, completions)
     for row, (old, new) in enumerate(zip(before, completions, strict=True)):
@@ -103,41 +105,43 @@ def _pure(factory: Callable[[], Any], provider: Any, completions: Sequence[Compl
         assert repr(columns[0]) == repr(columns[1]), f"the columns of completion {row} were written to: {columns[1]}"
 
 
-def _repeatable(factory: Callable[[], Any], provider: Any, completions: Sequence[Completion]) -> None:
-    _alike(_scores(provider, completions), _scores(provider, completions), "first, then")
+def _repeatable(factory: Callable[[], Any], provider: Any, completions: Sequence[Completion], rounding: float) -> None:
+    _alike(_scores(provider, completions), _scores(provider, completions), "first, then", rounding)
 
 
-def _order(factory: Callable[[], Any], provider: Any, completions: Sequence[Completion]) -> None:
+def _order(factory: Callable[[], Any], provider: Any, completions: Sequence[Completion], rounding: float) -> None:
     backwards = _scores(provider, tuple(reversed(completions)))
     again = {name: [*reversed(scores)] for name, scores in backwards.items()}
-    _alike(_scores(provider, completions), again, "in order, and backwards")
+    _alike(_scores(provider, completions), again, "in order, and backwards", rounding)
 
 
-def _alone(factory: Callable[[], Any], provider: Any, completions: Sequence[Completion]) -> None:
+def _alone(factory: Callable[[], Any], provider: Any, completions: Sequence[Completion], rounding: float) -> None:
     single = [_scores(provider, (completion,)) for completion in completions]
     alone = {name: [scores[name][0] for scores in single] for name in single[0]}
-    _alike(_scores(provider, completions), alone, "together, and one by one")
+    _alike(_scores(provider, completions), alone, "together, and one by one", rounding)
 
 
-def _threads(factory: Callable[[], Any], provider: Any, completions: Sequence[Completion]) -> None:
+def _threads(factory: Callable[[], Any], provider: Any, completions: Sequence[Completion], rounding: float) -> None:
     expected = _scores(provider, completions)
     with ThreadPoolExecutor(4) as pool:
         for found in pool.map(lambda _: _scores(provider, completions), range(4)):
-            _alike(expected, found, "alone, and beside another call")
+            _alike(expected, found, "alone, and beside another call", rounding)
 
 
-def _state(factory: Callable[[], Any], provider: Any, completions: Sequence[Completion]) -> None:
+def _state(factory: Callable[[], Any], provider: Any, completions: Sequence[Completion], rounding: float) -> None:
     if not hasattr(provider, "state_dict"):
         return
     _scores(provider, completions)
     other = restored(factory, provider)
-    _alike(_scores(provider, completions), _scores(other, completions), "one, and another with its state")
+    _alike(_scores(provider, completions), _scores(other, completions), "one, and another with its state", rounding)
 
 
-def _alike(expected: dict[str, list[Any]], got: dict[str, list[Any]], what: str) -> None:
+def _alike(expected: dict[str, list[Any]], got: dict[str, list[Any]], what: str, rounding: float) -> None:
     for name, scores in expected.items():
         for row, (one, two) in enumerate(zip(scores, got[name], strict=True)):
-            equal = repr(one) == repr(two) or (not isinstance(one, BaseException) and math.isclose(one, two))
+            equal = repr(one) == repr(two) or (
+                not isinstance(one, BaseException) and math.isclose(one, two, rel_tol=rounding)
+            )
             assert equal, f"{what}: {name} of completion {row} is {one}, then {two}"
 
 

@@ -40,9 +40,8 @@ class Sampled:
         """What `plain` gave, or what an earlier version of morl put into checkpoints, with its prompts."""
         if isinstance(state, Sampled):
             # Fields that came later are not there, and have defaults.
-            batch = {
-                f.alias: getattr(state.batch, f.name) for f in fields(RolloutBatch) if hasattr(state.batch, f.name)
-            }
+            written = [each for each in fields(RolloutBatch) if hasattr(state.batch, each.name)]
+            batch: dict[str, Any] = {str(each.alias): getattr(state.batch, each.name) for each in written}
             difference = state.difference
         else:
             batch, difference = dict(state["batch"]), Difference(**state["difference"])

@@ -112,6 +112,8 @@ def test_the_command_prints_and_writes(config, tiny_model, tmp_path, capsys, mon
     rows = [json.loads(line) for line in samples.read_text().splitlines()]
     assert len(rows) == 20
     assert set(rows[0]["rewards"]) == {"short", "vowel"}
+    assert [row["status"] for row in rows] == ["truncated" if row["truncated"] else "completed" for row in rows]
+    assert "turns" not in rows[0], "each was sampled in one go"
 
 
 def test_failures_are_reported_as_failures(config, tiny_model, tmp_path, capsys, monkeypatch):

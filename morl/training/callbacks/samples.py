@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import lightning.pytorch as L
@@ -12,8 +12,8 @@ from attrs import define
 from morl.artifacts.files import write_text
 from morl.artifacts.folder import RunFolder
 from morl.interrupts import deferred
+from morl.runtime.samples import rollout_rows
 from morl.training.module import RLModule
-from morl.types import Turn
 
 
 @define(eq=False, slots=False)
@@ -68,34 +68,12 @@ def sample_rows(module: RLModule) -> Iterator[dict[str, Any]]:
     rewards = experience.rewards.values_BK[rows].tolist()
     contributions = experience.advantages.contributions_BK[rows].tolist()
     advantages = experience.advantages.values_B[rows].tolist()
-    statuses, turns = rollouts.statuses, rollouts.turns
-    foreign = (rollouts.total_lengths_B - rollouts.lengths_B).tolist()
-    for b, text in enumerate(rollouts.texts):
-        prompt = rollouts.prompts[int(rollouts.group_ids_B[b])]
+    for b, row in enumerate(rollout_rows(rollouts)):
         yield {
-            "prompt_row": prompt.index,
-            "prompt": prompt.text,
-            "completion": text,
-            "tokens": int(rollouts.lengths_B[b]),
-            "truncated": bool(rollouts.truncated_B[b]),
-            "status": statuses[b],
-            **(_conversation(turns[b], foreign[b]) if any(foreign) else {}),
+            **row,
             "weights_version": int(rollouts.weights_versions_B[b]),
             # NaN is no JSON: a missing reward is null.
             "rewards": {n: None if value != value else value for n, value in zip(names, rewards[b], strict=True)},
             "contributions": dict(zip(names, contributions[b], strict=True)),
             "advantage": advantages[b],
         }
-
-
-def _conversation(turns: Sequence[Turn], foreign: int) -> dict[str, Any]:
-    said = [
-        {
-            "tokens": turn.length,
-            "reply": dict(turn.reply),
-            "answers": [dict(message) for message in turn.answers],
-            "rewards": dict(turn.rewards),
-        }
-        for turn in turns
-    ]
-    return {"environment_tokens": foreign, "turns": said}

@@ -14,6 +14,7 @@ from morl.errors import ConfigError, DataError
 from morl.hookspecs import PromptSource, RewardProvider
 from morl.plugins import Registry
 from morl.reward import RewardEntry, RewardScorer
+from morl.testing import check_reward_provider
 from morl.types import Completion, Prompt
 from morl_code import plugin
 from morl_code.contests import CodeContests
@@ -103,6 +104,11 @@ def test_function_tests(reward: CodeReward, text: str, passed: float, bug: float
 )
 def test_standard_input_and_output(reward: CodeReward, program: str, passed: float, bug: float) -> None:
     assert reward.score([completion(block(program), SUM)]) == {"pass": [passed], "bug": [bug]}
+
+
+def test_the_reward_keeps_the_contract(reward: CodeReward) -> None:
+    programs = ("", block("def double(x): return 2 * x"), block("def double(x): return 1 / 0"))
+    check_reward_provider(lambda: reward, [completion(program, DOUBLE) for program in programs])
 
 
 def test_scores_stand_in_the_order_of_the_completions(reward: CodeReward) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import ClassVar
 
 from attrs import frozen
 
@@ -22,6 +23,8 @@ class Keywords:
     Args:
         column: of the prompt, a list of keywords; a row whose list is empty gets no score.
     """
+
+    reward_bounds: ClassVar[tuple[float, float]] = (0.0, 1.0)
 
     column: str = "keywords"
 
@@ -55,6 +58,8 @@ class DistinctNgrams:
     Raises:
         ConfigError: n below 1.
     """
+
+    reward_bounds: ClassVar[tuple[float, float]] = (0.0, 1.0)
 
     n: int = 3
 

@@ -6,12 +6,20 @@ import pytest
 
 from morl.errors import ConfigError, DataError, RewardError
 from morl.reward import RewardEntry, RewardScorer
+from morl.testing import check_reward_provider
 from morl.types import Completion, Prompt
 from morl_example.rewards import DistinctNgrams, Keywords
 
 
 def completion(text, keywords=("river", "Lamp")):
     return Completion(Prompt("Write.", {"keywords": list(keywords)}), text, ())
+
+
+@pytest.mark.parametrize("reward", [Keywords, DistinctNgrams, lambda: DistinctNgrams(1)])
+def test_the_rewards_keep_the_contract(reward):
+    texts = ("", "The river.", "a lamp, a lamp, a lamp", "river LAMP")
+    batch = [completion(text, keywords) for text in texts for keywords in (["river", "Lamp"], [])]
+    check_reward_provider(reward, batch)
 
 
 @pytest.mark.parametrize(

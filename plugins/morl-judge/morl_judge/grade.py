@@ -83,6 +83,11 @@ class Grade:
         except (ConfigError, TypeError) as error:
             raise ConfigError(f"{where}: {error}") from error
 
+    @property
+    def bounds(self) -> tuple[float, float] | None:
+        """What grades lie between, where both are given."""
+        return (self.low, self.high) if math.isfinite(self.low) and math.isfinite(self.high) else None
+
     def read(self, text: str) -> float:
         """The grade.
 

@@ -113,6 +113,12 @@ class Judge:
         """The columns that the templates mention."""
         return self._prompt.columns
 
+    @property
+    def reward_bounds(self) -> dict[str, tuple[float, float]] | tuple[float, float] | None:
+        """`low` and `high` of the grades that have both."""
+        bounds = {name: grade.bounds for name, grade in self._grades.items() if grade.bounds is not None}
+        return bounds if self.reward_names is not None else bounds.get("")
+
     async def score(self, completions: Sequence[Completion]) -> _Graded | dict[str, _Graded]:
         """A grade per completion, an exception where there is none.
 

@@ -28,7 +28,7 @@ class RewardModel:
     It reads the chat with the completion as the assistant's last message, rendered by a chat template, or, without any
     template, prompt and completion one behind the other.  A prompt that is a text is the user's message.
 
-    The same text always gets the same score, to the last bit, however a step's completions are batched.
+    Equal texts of a step get equal scores, to the last bit; what else a step holds moves a score by rounding only.
 
     Args:
         path: a folder, or the name of a hub model, which is looked at when the first completions are scored.
@@ -86,6 +86,11 @@ class RewardModel:
         object.__setattr__(
             self, "_template", None if self.chat_template is None else _read_template(self.chat_template)
         )
+
+    @property
+    def reward_bounds(self) -> tuple[float, float] | None:
+        """Of an activation that has them."""
+        return None if self.activation == "none" else (0.0, 1.0)
 
     def score(self, completions: Sequence[Completion]) -> _Scores | dict[str, _Scores]:
         """One score per completion and label; an exception for a text that is too long or whose score is not finite."""

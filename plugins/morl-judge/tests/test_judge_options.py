@@ -14,6 +14,7 @@ from morl.config.load import parse, to_mapping
 from morl.errors import ConfigError, DataError
 from morl.hookspecs import RewardProvider
 from morl.plugins import Registry
+from morl.testing import check_reward_provider
 from morl.types import Completion, Prompt
 from morl_judge.judge import Judge
 
@@ -29,6 +30,19 @@ async def grades(body: Any, request: web.Request) -> web.Response:
     if body["messages"][-1]["content"].endswith("bad"):
         return web.Response(status=400, text=f"what is {request.headers['Authorization']}?")
     return web.json_response({"choices": [{"message": {"role": "assistant", "content": "Grade: 7"}}]})
+
+
+def test_the_judge_keeps_the_contract(server: Any, make: Any) -> None:
+    server.handler = grades
+    batch = [Completion(Prompt("2 + 2?"), text, (1,)) for text in ("", "4", "five")]
+    check_reward_provider(make, batch)
+    check_reward_provider(lambda: make(criteria={"right": GRADE, "short": {"regex": "[0-9]+"}}, use_cache=False), batch)
+
+
+def test_bounds_are_those_of_grades_that_have_both(make: Any) -> None:
+    assert make().reward_bounds == (0, 10)
+    assert make(grade={"regex": "[0-9]+", "low": 0}).reward_bounds is None
+    assert make(criteria={"right": GRADE, "short": {"regex": "[0-9]+"}}).reward_bounds == {"right": (0, 10)}
 
 
 # The key -------------------------------------------------------------------------------------------------------------

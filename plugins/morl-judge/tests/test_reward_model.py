@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from transformers import (
 
 from morl.errors import ConfigError, DataError
 from morl.reward import RewardEntry, RewardScorer
+from morl.testing import check_reward_provider
 from morl.types import Completion, Prompt
 from morl_judge.reward_model import RewardModel
 
@@ -85,6 +87,14 @@ def test_scores_are_those_of_transformers_own_forward(tmp_path: Path, batch_size
     expected = outputs(path, [chat(text) for text in TEXTS])[:, 0]
     torch.testing.assert_close(torch.tensor(scores, dtype=torch.float64), expected, rtol=1e-4, atol=1e-5)
     assert len({round(float(value), 5) for value in expected}) > 3
+
+
+@pytest.mark.parametrize("activation", ["none", "sigmoid"])
+def test_the_model_keeps_the_contract(tmp_path: Path, activation: str) -> None:
+    path = make_model(tmp_path)
+    factory = partial(RewardModel, path, device="cpu", activation=activation)
+    check_reward_provider(factory, completions(*TEXTS[:3], ""), rounding=1e-4)
+    assert factory().reward_bounds == (None if activation == "none" else (0.0, 1.0))
 
 
 def test_a_batch_that_uses_every_token_has_nothing_left_for_padding(tmp_path: Path) -> None:

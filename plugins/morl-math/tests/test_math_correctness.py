@@ -14,6 +14,7 @@ from morl.hookspecs import PromptSource, RewardProvider
 from morl.plugins import Registry
 from morl.reward.entry import RewardEntry
 from morl.reward.scorer import RewardScorer
+from morl.testing import check_reward_provider
 from morl.types import Completion, Prompt
 from morl_math import plugin
 from morl_math.process import UnreadableReference
@@ -28,6 +29,12 @@ def completion(text: str, answer: Any) -> Completion:
 def reward() -> MathCorrectness:
     """One for all tests, so that its processes start once."""
     return MathCorrectness(workers=1, time_limit=20.0)
+
+
+def test_the_provider_keeps_the_contract(reward: MathCorrectness) -> None:
+    texts = (r"So \boxed{4}.", r"So \boxed{x+x}.", "", "#### 3")
+    batch = [completion(text, answer) for text in texts for answer in ("4", "2x", None)]
+    check_reward_provider(lambda: reward, batch)
 
 
 def boxed(reward: MathCorrectness, answer: str, reference: Any) -> float | Exception | None:

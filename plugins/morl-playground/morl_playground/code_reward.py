@@ -21,6 +21,7 @@ class StackCodeReward:
 
     reward_names: ClassVar[tuple[str, ...]] = ("pass", "bug")
     required_columns: ClassVar[tuple[str, ...]] = ("cases", "edge_inputs")
+    reward_bounds: ClassVar[tuple[float, float]] = (0.0, 1.0)
 
     def score(self, completions: Sequence[Completion]) -> dict[str, list[float]]:
         verdicts = [_verdict(completion) for completion in completions]

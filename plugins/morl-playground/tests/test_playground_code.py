@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from morl.testing import check_reward_provider
 from morl.types import Completion, Prompt
 from morl_playground import code_reward
 from morl_playground.code_reward import StackCodeReward
@@ -23,6 +24,12 @@ def scores(prompt: Prompt, text: str) -> tuple[float, float]:
     """Pass and bug of one program."""
     found = StackCodeReward().score([Completion(prompt, text, ())])
     return found["pass"][0], found["bug"][0]
+
+
+def test_the_reward_keeps_the_contract() -> None:
+    prompt = ALL_PROMPTS[0]
+    texts = ("", "nonsense", program(prompt.columns["operations"]), USELESS)
+    check_reward_provider(StackCodeReward, [Completion(prompt, text, ()) for text in texts])
 
 
 def test_half_of_either_split_has_three_operations_and_half_four() -> None:

@@ -12,6 +12,7 @@ from morl.errors import ConfigError
 from morl.hookspecs import PromptSource, RewardProvider
 from morl.plugins import Registry
 from morl.reward import RewardEntry, RewardScorer
+from morl.testing import check_reward_provider
 from morl.types import Completion, Prompt, RewardMatrix
 from morl_toolcall import plugin
 from morl_toolcall.rewards import CorrectnessReward, FormatReward, SurplusReward, ToolCallReward
@@ -42,6 +43,14 @@ def test_every_path_of_the_plugin_can_be_imported() -> None:
     for name in plugin.morl_register_reward_providers():
         assert isinstance(registry.find("reward provider", name).load()(), RewardProvider)
     assert isinstance(registry.find("prompt source", "toolrl").load()("x.jsonl"), PromptSource)
+
+
+@pytest.mark.parametrize("provider", [FormatReward, CorrectnessReward, SurplusReward, ToolCallReward])
+@pytest.mark.parametrize("variant", ["precise", "paper", "toolrl"])
+def test_the_providers_keep_the_contract(provider: type, variant: str) -> None:
+    texts = (GOLD, CALL, "", CALL.replace("1", "2"), "<think> a </think>\n<response> b </response>")
+    batch = [completion(text, ground_truth=gold) for gold in (GOLD, texts[-1]) for text in texts]
+    check_reward_provider(lambda: provider(variant=variant), batch)
 
 
 def test_both_at_once_are_the_two_by_themselves() -> None:
