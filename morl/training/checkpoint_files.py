@@ -18,11 +18,19 @@ from morl.artifacts.folder import RunFolder, damaged
 from morl.errors import ConfigError, DataError, TrainingError
 from morl.runtime.exchange import is_first_rank
 from morl.training.probe import Difference
-from morl.training.rollouts import Sampled
+from morl.training.sampled import Sampled
 from morl.types import RolloutBatch, Turn
 
-CLASSES = (Sampled, Difference, RolloutBatch, Turn)
-"""All that a checkpoint may hold besides tensors and plain values; see `torch.load` on `weights_only`."""
+CLASSES = (
+    (Sampled, "morl.training.rollouts.Sampled"),
+    (RolloutBatch, "morl.types.RolloutBatch"),
+    RolloutBatch,
+    Difference,
+    Turn,
+)
+"""What checkpoints of earlier versions hold besides tensors and plain values, under the names that it had.
+
+Later ones hold nothing else.  See `torch.load` on `weights_only`."""
 
 SPARE_BYTES = 1 << 20
 """Room for the structure of a checkpoint, besides its tensors."""

@@ -327,5 +327,7 @@ def test_token_advantages_that_do_not_fit_are_refused(settings, scripted, kind):
         def morl_register_advantage_estimators(self):
             return {"wrong": lambda: WrongTokens(kind)}
 
-    with pytest.raises(PluginError, match=r"'wrong' of Plugin .* returned values_BT of shape \(24, \d+\); expected \(24, 9\)"):
+    with pytest.raises(
+        PluginError, match=r"'wrong' of Plugin .* returned values_BT of shape \(24, \d+\); expected \(24, 9\)"
+    ):
         train(settings({**CHANGES, "estimator.name": "wrong"}), plugins=[scripted, Plugin()])

@@ -59,7 +59,6 @@ class CodeReward:
     reward_names: ClassVar[tuple[str, ...]] = ("pass", "bug")
     reward_bounds: ClassVar[dict[str, tuple[float, float]]] = {"pass": (0.0, 1.0), "bug": (0.0, 1.0)}
     required_columns: ClassVar[tuple[str, ...]] = ("tests",)
-    reward_bounds: ClassVar[tuple[float, float]] = (0.0, 1.0)
 
     extract: Extract = "auto"
     opened_by_prompt: bool = False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import ClassVar, Literal, TypeAlias, get_args
 
@@ -12,7 +12,6 @@ from morl.errors import ConfigError, suggest
 from morl.types import Completion
 from morl_toolcall import grading, toolrl
 from morl_toolcall.calls import CallForm, call_forms
-from morl_toolcall.scoring import HIGHEST, LOWEST
 from morl_toolcall.values import Tolerance, Tolerated
 
 Variant: TypeAlias = Literal["precise", "paper", "toolrl"]
@@ -117,11 +116,7 @@ class CorrectnessReward(_Provider):
         ConfigError: an unknown name, or an option that the variant does not have.
     """
 
-<<<<<<< HEAD
     reward_bounds: ClassVar[tuple[float, float]] = (-3.0, 3.0)
-=======
-    reward_bounds: ClassVar[tuple[float, float]] = (LOWEST, HIGHEST)
->>>>>>> bd71319 (Providers of morl and its plugins declare bounds and run the kit of rewards, which allows for the rounding of models; rows of evaluated completions show status and turns)
 
     lenient: bool = True
     variant: Variant = "precise"
@@ -201,14 +196,7 @@ class ToolCallReward:
     """Format and correctness of one completion; the options are those of `FormatReward` and `CorrectnessReward`."""
 
     reward_names: ClassVar[tuple[str, ...]] = ("format", "correctness")
-<<<<<<< HEAD
     reward_bounds: ClassVar[dict[str, tuple[float, float]]] = {"format": (0.0, 1.0), "correctness": (-3.0, 3.0)}
-=======
-    reward_bounds: ClassVar[Mapping[str, tuple[float, float]]] = {
-        "format": FormatReward.reward_bounds,
-        "correctness": CorrectnessReward.reward_bounds,
-    }
->>>>>>> bd71319 (Providers of morl and its plugins declare bounds and run the kit of rewards, which allows for the rounding of models; rows of evaluated completions show status and turns)
 
     think: bool = True
     lenient: bool = True
