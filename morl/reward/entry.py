@@ -10,9 +10,49 @@ from attrs import frozen
 
 from morl.errors import ConfigError, suggest
 from morl.hookspecs import RewardProvider
-from morl.types import check_bounds
+from morl.types import Prompt, check_bounds
 
 OnFailure: TypeAlias = Literal["abstain", "zero", "drop", "raise"]
+
+
+@frozen
+class When:
+    """Which rows a reward applies to: those where a column has a value, or one of several.
+
+    Attributes:
+        column: of the prompts; a row without it is none of them.
+        values: that it may have.
+
+    >>> when = When.of({"column": "task", "is": "math"})
+    >>> [when(Prompt("2+2?", {"task": task})) for task in ("math", "chat")]
+    [True, False]
+    """
+
+    column: str
+    values: tuple[object, ...]
+
+    @classmethod
+    def of(cls, given: object) -> When:
+        """From `{column: .., is: ..}`, a value or a list of them.
+
+        Raises:
+            ConfigError: anything else.
+        """
+        if not isinstance(given, Mapping) or {*given} != {"column", "is"} or not isinstance(given["column"], str):
+            raise ConfigError(f"`when` must be {{column: NAME, is: VALUE}}, or a list of values; got {given!r}")
+        wanted = given["is"]
+        values = tuple(wanted) if isinstance(wanted, list | tuple) else (wanted,)
+        if not values or any(isinstance(value, Mapping | list) for value in values):
+            raise ConfigError(
+                f"`is` of `when` must be a text, a number, true, false, or a list of them; got {wanted!r}"
+            )
+        return cls(given["column"], values)
+
+    def __call__(self, prompt: Prompt) -> bool:
+        """Whether the reward applies to the completions of this prompt."""
+        found = prompt.columns.get(self.column)
+        # In Python True is 1.
+        return any(found == value and isinstance(found, bool) == isinstance(value, bool) for value in self.values)
 
 
 @frozen(eq=False)
@@ -23,11 +63,15 @@ class RewardEntry:
         provider: scores completions.
         weight: of the reward; for a provider of several rewards one weight for all of them, or a mapping by reward
             name (1 where a name is absent).
-        timeout: seconds that one call may take; None waits for ever.
+        timeout: seconds that one call may take; None waits for ever.  A call is the scoring of all completions of the
+            step, or, where the provider says `per_completion`, of one of them.
         on_failure: what a completion gets whose score failed: `abstain` leaves it out of this reward (NaN), `zero`
             scores it 0, `drop` takes the completion out of the update, `raise` ends the run.
         bounds: lowest and highest score; for a provider of several rewards one pair for all of them, or a mapping by
             reward name; None takes what the provider declares in `reward_bounds`.
+        max_failed_steps: the run ends after so many steps in a row in which a reward failed on every completion, and
+            after the first of them where it has never given a score; None ends it never.
+        when: the rows that the provider is asked about; None asks about all.  Elsewhere its rewards are missing.
     """
 
     provider: RewardProvider
@@ -35,6 +79,12 @@ class RewardEntry:
     timeout: float | None = 60.0
     on_failure: OnFailure = "abstain"
     bounds: Sequence[float] | Mapping[str, Sequence[float]] | None = None
+    max_failed_steps: int | None = 3
+    when: When | None = None
+
+    def applies(self, prompt: Prompt) -> bool:
+        """Whether the provider is asked about completions of this prompt."""
+        return self.when is None or self.when(prompt)
 
 
 def reward_names(name: str, entry: RewardEntry) -> tuple[str, ...]:
@@ -56,6 +106,9 @@ def reward_names(name: str, entry: RewardEntry) -> tuple[str, ...]:
         )
     if entry.timeout is not None and not entry.timeout > 0:
         raise ConfigError(f"reward {name!r}: timeout must be positive seconds, or null for none; got {entry.timeout}")
+    patience = entry.max_failed_steps
+    if patience is not None and (isinstance(patience, bool) or not isinstance(patience, int) or patience < 1):
+        raise ConfigError(f"reward {name!r}: max_failed_steps must be a whole number from 1, or null; got {patience!r}")
     if getattr(entry.provider, "reward_names", None) is None:
         return (name,)
     return _strings(name, entry.provider, "reward_names")

@@ -9,8 +9,11 @@ from typing import Any, Literal, TypeAlias, get_args
 
 from attrs import field, frozen
 
-from morl.errors import ConfigError, DataError, RewardError, suggest
-from morl.reward.importing import import_function
+from morl.copies import copied
+from morl.errors import ConfigError, RewardError, suggest
+from morl.isolation.importing import import_function
+from morl.reward.arguments import trl_arguments, verl_arguments
+from morl.reward.isolated import Isolate, Runner
 from morl.types import Completion
 
 Style: TypeAlias = Literal["auto", "trl", "verl"]
@@ -31,16 +34,23 @@ class FunctionReward:
       completions.  Every column is a list.  Completions of chat prompts are `[{"role": "assistant", "content": text}]`,
       those of text prompts are strings.
     - `verl`: `f(data_source, solution_str, ground_truth, extra_info) -> float | dict`, called once per completion, so
-      that an exception fails that completion only.  The ground truth is the row's `ground_truth`, or
-      `reward_model["ground_truth"]` as in verl's data files.  Of a dict, `score` counts, or the keys in `reward_names`.
+      that an exception, or a call past the time limit, fails that completion only.  The ground truth is the row's
+      `ground_truth`, or `reward_model["ground_truth"]` as in verl's data files.  Of a dict, `score` counts, or the keys
+      in `reward_names`.
 
-    Either may be `async`.  A function gets only what its signature accepts.
+    Either may be `async`.  A function gets only what its signature accepts, and may change what it gets.
 
     Attributes:
         function: `package.module:function`, `path/to/file.py:function`, or, from Python, the function itself.
         style: which of the two; `auto` looks at the parameters.
         arguments: further keyword arguments for every call.
         reward_names: for a function of several rewards, their names; it returns a mapping from these.
+        isolate: `thread` calls the function in this process; `process` in worker processes, which are ended at the time
+            limit, and whose crash is a failure; `auto` takes processes where the function turns out to need the main
+            thread, as one with `signal.alarm` does.
+        memory_limit: MiB of data that a worker process may hold; null sets no limit.
+        concurrency: calls of a verl function at a time; null takes 1, 64 of an `async` function, and with `isolate:
+            process` one for each CPU, 4 at most.
 
     Raises:
         ConfigError: the function cannot be imported, has neither style's parameters, or does not take an argument.
@@ -57,10 +67,13 @@ class FunctionReward:
     style: Style = "auto"
     arguments: Mapping[str, Any] = field(factory=dict)
     reward_names: Sequence[str] | None = None
+    isolate: Isolate = "auto"
+    memory_limit: int | None = 4096
+    concurrency: int | None = None
     required_columns: tuple[str, ...] = field(init=False)
-    _call: Callable[..., Any] = field(init=False, repr=False)
     _parameters: Mapping[str, inspect.Parameter] = field(init=False, repr=False)
     _style: Literal["trl", "verl"] = field(init=False, repr=False)
+    _runner: Runner = field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         call = import_function(self.function) if isinstance(self.function, str) else self.function
@@ -70,7 +83,6 @@ class FunctionReward:
             parameters = inspect.signature(call).parameters
         except (TypeError, ValueError) as error:
             raise ConfigError(f"the parameters of {self._label} cannot be read: {error}") from error
-        object.__setattr__(self, "_call", call)
         object.__setattr__(self, "_parameters", parameters)
         object.__setattr__(self, "_style", self._detect())
         for name in self.arguments:
@@ -80,11 +92,29 @@ class FunctionReward:
                     f" its parameters: {', '.join(parameters)}"
                 )
         object.__setattr__(self, "required_columns", self._required())
+        if self.concurrency is not None and self._style == "trl":
+            raise ConfigError(f"concurrency={self.concurrency} has no effect: {self._label} is called once per step")
+        runner = Runner(call, self.function, self._label, self.isolate, self.memory_limit, self.concurrency)
+        object.__setattr__(self, "_runner", runner)
+
+    @property
+    def per_completion(self) -> bool:
+        """Whether morl calls `score` with one completion at a time."""
+        return self._style == "verl"
+
+    @property
+    def calls_at_a_time(self) -> int:
+        """How many of these calls may run side by side."""
+        return self._runner.calls_at_a_time
+
+    def close(self) -> None:
+        """Ends the worker processes."""
+        self._runner.close()
 
     def score(self, completions: Sequence[Completion]) -> Any:
         """The function's scores, or an awaitable of them."""
         if self._style == "trl":
-            return self._call(**self._chosen(_trl_arguments(completions)))
+            return self._runner(self._chosen(trl_arguments(completions)))
         scores = [self._score_one(completion) for completion in completions]
         if any(inspect.isawaitable(score) for score in scores):
             return self._gather(scores)
@@ -149,12 +179,12 @@ class FunctionReward:
 
     def _chosen(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """What the signature takes of these, and the configured arguments, which win."""
-        return {name: value for name, value in arguments.items() if self._accepts(name)} | dict(self.arguments)
+        return {name: value for name, value in arguments.items() if self._accepts(name)} | copied(dict(self.arguments))
 
     def _score_one(self, completion: Completion) -> Any:
-        arguments = self._chosen(_verl_arguments(completion))
+        arguments = self._chosen(verl_arguments(completion))
         try:
-            return self._call(**arguments)
+            return self._runner(arguments)
         except Exception as error:  # noqa: BLE001 - whatever it raises is the failure of this completion
             return error
 
@@ -184,40 +214,3 @@ class FunctionReward:
                 f" its keys: {', '.join(map(str, score))}"
             )
         return score[key]
-
-
-def _trl_arguments(completions: Sequence[Completion]) -> dict[str, Any]:
-    columns: dict[str, None] = {}
-    for completion in completions:
-        columns |= dict.fromkeys(completion.prompt.columns)
-    return {
-        **{name: [completion.prompt.columns.get(name) for completion in completions] for name in columns},
-        "prompts": [completion.prompt.content for completion in completions],
-        "completions": [
-            completion.text
-            if isinstance(completion.prompt.content, str)
-            else [{"role": "assistant", "content": completion.text}]
-            for completion in completions
-        ],
-        "completion_ids": [list(completion.token_ids) for completion in completions],
-    }
-
-
-def _verl_arguments(completion: Completion) -> dict[str, Any]:
-    columns = completion.prompt.columns
-    if "ground_truth" in columns:
-        ground_truth = columns["ground_truth"]
-    else:
-        reward_model = columns.get("reward_model")
-        if not isinstance(reward_model, Mapping) or "ground_truth" not in reward_model:
-            raise DataError(
-                "a verl reward needs the column `ground_truth`, or `reward_model` with the key `ground_truth`;"
-                f" the row has {', '.join(columns) or 'no columns'}"
-            )
-        ground_truth = reward_model["ground_truth"]
-    return {
-        "data_source": columns.get("data_source"),
-        "solution_str": completion.text,
-        "ground_truth": ground_truth,
-        "extra_info": columns.get("extra_info"),
-    }

@@ -11,9 +11,10 @@ import torch
 from morl.copies import copied
 from morl.errors import ConfigError, MorlError, RewardError
 from morl.reward.entry import RewardEntry, required_columns, reward_bounds, reward_names, reward_weights
+from morl.reward.health import Health, Tally, describe
 from morl.reward.values import Score, excerpt, read_scores, within
-from morl.reward.workers import Outcome, Workers
-from morl.types import Completion, RewardScores
+from morl.reward.workers import Done, Work, Workers
+from morl.types import Completion, Prompt, RewardScores
 
 _log = logging.getLogger(__name__)
 
@@ -24,7 +25,9 @@ class RewardScorer:
     Providers are given copies, each of its own, so that none can change what others see or what the next step asks.
 
     A call of a provider that raises or exceeds its time limit fails for all its completions; a provider that puts an
-    exception in place of a score, or a score outside the bounds of its reward, fails for that completion only.
+    exception or something that is no score in place of a score, or a score outside the bounds of its reward, fails for
+    that completion only.  So does a provider with `per_completion`, which is asked about each completion in a call of
+    its own.
     Failures are marked in `failed_BK`, logged once per step and reward, and handled by the entry's `on_failure`.  A
     `MorlError` raised by a provider is no failure: it says that the input is wrong, so it ends the run whatever the
     policy.
@@ -66,6 +69,7 @@ class RewardScorer:
             for column in required_columns(entry_name, entry):
                 self.required_columns[column] = (*self.required_columns.get(column, ()), entry_name)
         self.names = tuple(owners)
+        self._health = Health({name: entries[owner].max_failed_steps for name, owner in owners.items()})
         self._traceback_shown: set[tuple[str, type[BaseException]]] = set()
         self._workers = Workers()
 
@@ -73,8 +77,8 @@ class RewardScorer:
         """Scores of `completions`, the providers side by side.
 
         Raises:
-            RewardError: a provider returned something that is not a score, failed under the policy `raise`, said that
-                its input is wrong, or hangs for the fifth time.
+            RewardError: a provider broke its contract, failed under the policy `raise`, said that its input is wrong,
+                or hangs for the fifth time.
         """
         completions = tuple(completions)
         B, K = len(completions), len(self.names)
@@ -83,38 +87,88 @@ class RewardScorer:
         dropped_B = torch.zeros(B, dtype=torch.bool)
         if not completions:
             return RewardScores(self.names, values_BK, failed_BK, dropped_B)
-        calls = {
-            name: (partial(entry.provider.score, copied(completions)), entry.timeout)
+        rows = {
+            name: [row for row, completion in enumerate(completions) if entry.applies(completion.prompt)]
             for name, entry in self.entries.items()
         }
-        outcomes = self._workers.run(calls)
-        for entry_name, entry in self.entries.items():
-            columns = self._columns(entry_name, outcomes[entry_name], completions)
+        done = self._workers.run(
+            {name: self._work(name, [completions[row] for row in asked]) for name, asked in rows.items() if asked}
+        )
+        for entry_name, asked in rows.items():
+            if not asked:
+                continue
+            entry, given = self.entries[entry_name], [completions[row] for row in asked]
+            columns = self._columns(entry_name, done[entry_name], len(given))
             columns = {name: within(scores, self.bounds.get(name)) for name, scores in columns.items()}
             for name, scores in columns.items():
                 k = self.names.index(name)
-                failures = {row: score for row, score in enumerate(scores) if isinstance(score, BaseException)}
+                failures = [row for row, score in zip(asked, scores, strict=True) if isinstance(score, BaseException)]
                 substitute = 0.0 if entry.on_failure == "zero" else torch.nan
                 numbers = [substitute if isinstance(score, BaseException) else score for score in scores]
-                values_BK[:, k] = torch.tensor(numbers, dtype=torch.float64)
-                failed_BK[[*failures], k] = True
+                values_BK[asked, k] = torch.tensor(numbers, dtype=torch.float64)
+                failed_BK[failures, k] = True
                 if entry.on_failure == "drop":
-                    dropped_B[[*failures]] = True
-            self._report(entry_name, columns, completions)
-        seconds = {name: outcome.seconds for name, outcome in outcomes.items()}
+                    dropped_B[failures] = True
+                self._count(name, scores, given)
+            self._report(entry_name, columns, given)
+        seconds = {name: done[name].seconds if name in done else 0.0 for name in self.entries}
         return RewardScores(self.names, values_BK, failed_BK, dropped_B, seconds)
 
-    def close(self) -> None:
-        """Stop what runs in the background."""
-        self._workers.close()
+    def applies(self, entry: str, prompt: Prompt) -> bool:
+        """Whether an entry of the config is asked about completions of this prompt."""
+        return self.entries[entry].applies(prompt)
 
-    def _columns(self, entry_name: str, outcome: Outcome, completions: Sequence[Completion]) -> dict[str, list[Score]]:
+    def take_tallies(self) -> dict[str, Tally]:
+        """What this rank has counted since the last call, for `judge`."""
+        return self._health.take()
+
+    def judge(self, ranks: Sequence[Mapping[str, Tally]]) -> None:
+        """Ends a run whose reward fails on everything; every rank must call, with the tallies of all of them.
+
+        Raises:
+            RewardError: see `morl.reward.health.Health.judge`.
+        """
+        self._health.judge(ranks)
+
+    def close(self) -> None:
+        """Stop what runs in the background, that of providers with a method `close` included."""
+        self._workers.close()
+        for entry in self.entries.values():
+            close = getattr(entry.provider, "close", None)
+            if callable(close):
+                close()
+
+    def _work(self, entry_name: str, completions: Sequence[Completion]) -> Work:
+        entry = self.entries[entry_name]
+        provider = entry.provider
+        if not getattr(provider, "per_completion", False):
+            return Work([partial(provider.score, copied(tuple(completions)))], entry.timeout)
+        calls = [partial(provider.score, copied((completion,))) for completion in completions]
+        return Work(calls, entry.timeout, getattr(provider, "calls_at_a_time", 1))
+
+    def _columns(self, entry_name: str, done: Done, count: int) -> dict[str, list[Score]]:
         """The entry's scores by reward name; a call that failed fails each of them."""
-        names = self._names[entry_name]
-        if outcome.error is not None:
-            return {name: [outcome.error] * len(completions) for name in names}
-        several = getattr(self.entries[entry_name].provider, "reward_names", None) is not None
-        return read_scores(names, outcome.result, completions, several=several)
+        names, provider = self._names[entry_name], self.entries[entry_name].provider
+        several = getattr(provider, "reward_names", None) is not None
+        share = 1 if getattr(provider, "per_completion", False) else count
+        columns: dict[str, list[Score]] = {name: [] for name in names}
+        for outcome in done.outcomes:
+            if outcome.error is not None:
+                found: dict[str, list[Score]] = {name: [outcome.error] * share for name in names}
+            else:
+                found = read_scores(names, outcome.result, share, several=several)
+            for name in names:
+                columns[name] += found[name]
+        return columns
+
+    def _count(self, name: str, scores: Sequence[Score], completions: Sequence[Completion]) -> None:
+        failures = [row for row, score in enumerate(scores) if isinstance(score, BaseException)]
+        example = ""
+        if len(failures) == len(scores):
+            error, completion = scores[failures[0]], completions[failures[0]]
+            assert isinstance(error, BaseException)
+            example = describe(error, completion, excerpt(completion))
+        self._health.add(name, Tally(len(scores), len(failures), example))
 
     def _report(self, entry_name: str, columns: Mapping[str, list[Score]], completions: Sequence[Completion]) -> None:
         """Logs the failures of one entry in one line, or raises."""

@@ -1,9 +1,14 @@
-"""Reads what a provider returned: numbers, missing values, failures of single completions; refuses the rest."""
+"""Reads what a provider returned: numbers, missing values, failures of single completions; refuses the rest.
+
+A list of another length, or no list, breaks the contract: nobody knows which completion its values belong to.  A value
+that is no score, in a list of the right length, concerns its completion alone and is the failure of that.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from numbers import Real
 from typing import Any, TypeAlias
 
@@ -17,19 +22,17 @@ Score: TypeAlias = float | BaseException
 """A score, NaN where the reward does not apply, or the exception with which it failed."""
 
 
-def read_scores(
-    names: Sequence[str], returned: object, completions: Sequence[Completion], *, several: bool
-) -> dict[str, list[Score]]:
+def read_scores(names: Sequence[str], returned: object, count: int, *, several: bool) -> dict[str, list[Score]]:
     """The scores of one provider by reward name, one per completion.
 
     Args:
         names: of the rewards that the provider returns.
         returned: what its `score` returned.
-        completions: that it was given.
+        count: of the completions that it was given.
         several: the provider announced `reward_names`, so that it must return a mapping.
 
     Raises:
-        RewardError: anything but one number, None or exception per completion; the message names the reward.
+        RewardError: anything but one value per completion; the message names the reward.
     """
     if not several:
         if isinstance(returned, Mapping):
@@ -37,7 +40,7 @@ def read_scores(
                 f"reward {names[0]!r} returned a mapping with the keys {_keys(returned)}; a provider of several rewards"
                 " must announce them in `reward_names`"
             )
-        return {names[0]: _column(names[0], returned, completions)}
+        return {names[0]: _column(names[0], returned, count)}
     if not isinstance(returned, Mapping):
         raise RewardError(
             f"the provider of the rewards {', '.join(names)} must return a mapping from these names to scores;"
@@ -52,7 +55,11 @@ def read_scores(
                 f"a provider returned a reward {name!r} that it does not announce{suggest(str(name), names)};"
                 f" its `reward_names` are {', '.join(names)}"
             )
-    return {name: _column(name, returned[name], completions) for name in names}
+    return {name: _column(name, returned[name], count) for name in names}
+
+
+class NoScoreError(ValueError):
+    """A value in place of a score that is none."""
 
 
 class OutOfBoundsError(ValueError):
@@ -82,42 +89,39 @@ def excerpt(completion: Completion, characters: int = 80) -> str:
     return repr(text)
 
 
-def _column(name: str, returned: Any, completions: Sequence[Completion]) -> list[Score]:
+def _column(name: str, returned: Any, count: int) -> list[Score]:
     if hasattr(returned, "tolist"):  # torch, numpy, pandas
         shape = tuple(returned.shape)
         if len(shape) != 1:
             raise RewardError(
-                f"reward {name!r} must return one score per completion, shape ({len(completions)},); got shape {shape}"
+                f"reward {name!r} must return one score per completion, shape ({count},); got shape {shape}"
             )
         returned = returned.tolist()
     if not isinstance(returned, Sequence) or isinstance(returned, (str, bytes)):
         raise RewardError(
             f"reward {name!r} must return a list with one score per completion; got {type(returned).__name__}"
         )
-    if len(returned) != len(completions):
-        raise RewardError(f"reward {name!r} returned {len(returned)} scores for {len(completions)} completions")
-    return [_score(name, value, row, completions[row]) for row, value in enumerate(returned)]
+    if len(returned) != count:
+        raise RewardError(f"reward {name!r} returned {len(returned)} scores for {count} completions")
+    return [_score(value) for value in returned]
 
 
-def _score(name: str, value: Any, row: int, completion: Completion) -> Score:
+def _score(value: Any) -> Score:
     if value is None:
         return math.nan
     if isinstance(value, BaseException):
         return value
-    if getattr(value, "shape", None) == ():  # a numpy or torch scalar
+    if getattr(value, "shape", None) in ((), (1,)):  # a numpy or torch scalar, or a tensor of one element
         value = value.item()
-    if not isinstance(value, Real):
-        raise RewardError(
-            f"reward {name!r} gave completion {row} {value!r} ({type(value).__name__}); a score is a number, or None"
-            f" where the reward does not apply; the completion: {excerpt(completion)}"
+    if not isinstance(value, Real | Decimal):
+        return NoScoreError(
+            f"a score is a number, or None where the reward does not apply; got {value!r:.80} ({type(value).__name__})"
         )
-    score = float(value)
-    if math.isinf(score):
-        raise RewardError(
-            f"reward {name!r} gave completion {row} {score}; scores must be finite (None where the reward does not"
-            f" apply); the completion: {excerpt(completion)}"
-        )
-    return score
+    try:
+        score = float(value)
+    except (OverflowError, ValueError) as error:
+        return NoScoreError(f"a score must be a finite number; got one that no float can hold: {error}")
+    return NoScoreError(f"a score must be a finite number; got {score}") if math.isinf(score) else score
 
 
 def _keys(mapping: Mapping[Any, Any]) -> str:

@@ -5,41 +5,55 @@ clients and connections survive from step to step and can be shared by rewards.
 
 Python cannot stop a thread.  A call that outlives its limit is left behind: its thread is a daemon, so it never keeps
 the interpreter from exiting, and its late answer is ignored.  Since such threads hold memory, and maybe locks, a reward
-may leave at most `MAX_ABANDONED` of them behind at a time.
+may leave at most `MAX_ABANDONED` of them behind at a time.  What a call awaits is cancelled, and what it does in a
+worker process (`morl.isolation`) is ended with the process.
 """
 
 from __future__ import annotations
 
 import asyncio
-import inspect
 import math
 import threading
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections import deque
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import Future
+from queue import Empty, SimpleQueue
 from typing import Any
 
 from attrs import define, field, frozen
 
 from morl.errors import RewardError
+from morl.reward.calls import Call, EventLoop, Outcome
 
 MAX_ABANDONED = 4
-_LOOP_GRACE = 1.0
-"""Seconds an event loop gets to answer before it counts as blocked."""
 
 
 @frozen(eq=False)
-class Outcome:
-    """How a call ended.
+class Work:
+    """What one entry of the config has to do in a step.
 
     Attributes:
-        result: what it returned.
-        error: what it raised, or a `TimeoutError` of ours; None if it returned.
-        seconds: that it took.
+        calls: functions without arguments.
+        timeout: seconds that each call may take from its own start; None waits for ever.
+        concurrency: calls at a time.
     """
 
-    result: Any
-    error: BaseException | None
+    calls: Sequence[Callable[[], Any]]
+    timeout: float | None
+    concurrency: int = 1
+
+
+@frozen(eq=False)
+class Done:
+    """What became of it.
+
+    Attributes:
+        outcomes: in the order of the calls.
+        seconds: until the last of them had ended.
+    """
+
+    outcomes: tuple[Outcome, ...]
     seconds: float
 
 
@@ -47,27 +61,35 @@ class Workers:
     """Threads and the event loop of one scorer."""
 
     def __init__(self) -> None:
-        self._loop: _EventLoop | None = None
+        self._loop: EventLoop | None = None
+        self._blocked: list[EventLoop] = []
         self._abandoned: dict[str, list[threading.Thread]] = {}
         self._lock = threading.Lock()
 
-    def run(self, calls: Mapping[str, tuple[Callable[[], Any], float | None]]) -> dict[str, Outcome]:
-        """All calls at once, by name: the function and its time limit in seconds.
+    def run(self, work: Mapping[str, Work]) -> dict[str, Done]:
+        """The work of all entries at once, by name.
 
         Raises:
-            RewardError: a call has left `MAX_ABANDONED` threads behind that are still running.
+            RewardError: an entry has left `MAX_ABANDONED` threads behind that are still running.
         """
-        for name in calls:
-            self._check_abandoned(name)
-        running = {name: _Call(function, timeout, self._submit) for name, (function, timeout) in calls.items()}
-        # The shortest limit first, or the wait for a patient call would lengthen the others' limits.
-        by_deadline = sorted(running.items(), key=lambda item: item[1].deadline)
+        for name in work:
+            if self._is_full(name):
+                raise RewardError(
+                    f"reward {name!r}: {MAX_ABANDONED} earlier calls still run after their time limit, and a thread"
+                    " cannot be stopped from outside; give the function a limit of its own (e.g. the timeout of its"
+                    " HTTP client), set `isolate: process` (of the reward `python`), or raise the reward's `timeout`"
+                )
+        finished: SimpleQueue[tuple[_Lane, int]] = SimpleQueue()
+        lanes = [_Lane(name, each, self._submit, finished) for name, each in work.items()]
         try:
-            return {name: call.wait() or self._abandon(name, call) for name, call in by_deadline}
+            self._drive(lanes, finished)
         except BaseException:  # Ctrl-C in the middle of a wait
-            for call in running.values():
-                call.cancel()
+            for lane in lanes:
+                for call in lane.running.values():
+                    call.cancel()
             raise
+        self._leave_blocked_loops()
+        return {lane.name: lane.done() for lane in lanes}
 
     def close(self) -> None:
         """Stop the event loop; cancels what still runs on it."""
@@ -75,120 +97,107 @@ class Workers:
             self._loop.close()
             self._loop = None
 
-    def _submit(self, coroutine: Coroutine[Any, Any, Any]) -> tuple[_EventLoop, Future[Any]]:
+    def _drive(self, lanes: Sequence[_Lane], finished: SimpleQueue[tuple[_Lane, int]]) -> None:
+        for lane in lanes:
+            lane.start()
+        while any(lane.running for lane in lanes):
+            deadline = min(call.deadline for lane in lanes for call in lane.running.values())
+            remaining = max(0.0, deadline - time.perf_counter())
+            try:
+                lane, number = finished.get(timeout=min(remaining, threading.TIMEOUT_MAX))
+            except Empty:
+                pass
+            else:
+                call = lane.running.get(number)  # None: it came too late
+                if call is not None and call.outcome is not None:
+                    lane.settle(number, call.outcome)
+                    lane.start()
+                if remaining > 0:
+                    continue
+            now = time.perf_counter()
+            for lane in lanes:
+                for number, call in [*lane.running.items()]:
+                    if call.deadline <= now:
+                        lane.settle(number, call.outcome or self._abandon(lane.name, call))
+                if lane.waiting and self._is_full(lane.name):
+                    lane.refuse()
+                lane.start()
+
+    def _submit(self, coroutine: Coroutine[Any, Any, Any]) -> tuple[EventLoop, Future[Any]]:
         with self._lock:
+            if self._loop is not None and self._loop.blocked:
+                self._blocked.append(self._loop)
+                self._loop = None
             if self._loop is None:
-                self._loop = _EventLoop()
+                self._loop = EventLoop()
             return self._loop, asyncio.run_coroutine_threadsafe(coroutine, self._loop.loop)
 
-    def _check_abandoned(self, name: str) -> None:
+    def _is_full(self, name: str) -> bool:
         alive = [thread for thread in self._abandoned.get(name, []) if thread.is_alive()]
         self._abandoned[name] = alive
-        if len(alive) >= MAX_ABANDONED:
-            raise RewardError(
-                f"reward {name!r}: {len(alive)} earlier calls still run after their time limit, and a thread cannot be"
-                " stopped from outside; give the function a limit of its own (e.g. the timeout of its HTTP client), run"
-                " its work in a subprocess, or raise the reward's `timeout`"
-            )
+        return len(alive) >= MAX_ABANDONED
 
-    def _abandon(self, name: str, call: _Call) -> Outcome:
+    def _abandon(self, name: str, call: Call) -> Outcome:
         """Gives up on a call that is past its limit."""
         call.cancel()
-        stuck = call.thread if call.loop is None else None if call.loop.answers() else call.loop.thread
+        stuck = call.stuck()
         message = f"no answer within {call.deadline - call.started:g} s"
         if stuck is not None:
-            abandoned = self._abandoned[name]
-            abandoned.append(stuck)
+            abandoned = self._abandoned.setdefault(name, [])
+            if stuck not in abandoned:
+                abandoned.append(stuck)
             message += f"; it cannot be stopped and still runs in the background ({len(abandoned)} of {MAX_ABANDONED})"
         if call.loop is not None and stuck is not None:
             message += "; the event loop that all async rewards share was blocked, by this or another async reward"
-            with self._lock:
-                if self._loop is call.loop:  # the next step gets a fresh one
-                    self._loop = None
-        return Outcome(None, TimeoutError(message), time.perf_counter() - call.started)
+        return Outcome(None, TimeoutError(message))
 
-
-class _Call:
-    """One running call."""
-
-    def __init__(
-        self,
-        function: Callable[[], Any],
-        timeout: float | None,
-        submit: Callable[[Coroutine[Any, Any, Any]], tuple[_EventLoop, Future[Any]]],
-    ) -> None:
-        self.started = time.perf_counter()
-        self.deadline = math.inf if timeout is None else self.started + timeout
-        self.loop: _EventLoop | None = None
-        self._pending: Future[Any] | None = None
-        self._cancelled = False
-        self._submit = submit
-        self._finished = threading.Event()
-        self._outcome: Outcome | None = None
-        self.thread = threading.Thread(target=self._run, args=(function,), name="morl-reward", daemon=True)
-        self.thread.start()
-
-    def wait(self) -> Outcome | None:
-        """The outcome, or None once the time limit is over."""
-        remaining = max(0.0, self.deadline - time.perf_counter())
-        self._finished.wait(min(remaining, threading.TIMEOUT_MAX))
-        return self._outcome
-
-    def cancel(self) -> None:
-        """Cancel what is awaited; a thread at work cannot be cancelled."""
-        self._cancelled = True
-        if self._pending is not None:
-            self._pending.cancel()
-
-    def _run(self, function: Callable[[], Any]) -> None:
-        result, error = None, None
-        try:
-            result = function()
-            if inspect.isawaitable(result):
-                self.loop, self._pending = self._submit(_awaited(result))
-                if self._cancelled:  # while it was being submitted
-                    self._pending.cancel()
-                result = self._pending.result()
-        except BaseException as raised:  # noqa: BLE001 - sys.exit() in a reward must not end its thread unseen
-            error = raised
-        self._outcome = Outcome(result, error, time.perf_counter() - self.started)
-        self._finished.set()
+    def _leave_blocked_loops(self) -> None:
+        """The next step gets a fresh one, and what was begun on these ends as soon as they turn again."""
+        if self._loop is not None and self._loop.blocked:
+            self._blocked.append(self._loop)
+            self._loop = None
+        while self._blocked:
+            self._blocked.pop().close()
 
 
 @define(eq=False)
-class _EventLoop:
-    """An event loop in a daemon thread."""
+class _Lane:
+    """The calls of one entry: those that wait, run, and are done."""
 
-    loop: asyncio.AbstractEventLoop = field(factory=asyncio.new_event_loop, init=False)
-    thread: threading.Thread = field(init=False)
+    name: str
+    work: Work
+    submit: Any
+    finished: SimpleQueue[tuple[_Lane, int]]
+    running: dict[int, Call] = field(factory=dict, init=False)
+    waiting: deque[int] = field(init=False)
+    _outcomes: dict[int, Outcome] = field(factory=dict, init=False)
+    _started: float = field(factory=time.perf_counter, init=False)
+    _ended: float = field(default=math.nan, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.thread = threading.Thread(target=self.loop.run_forever, name="morl-reward-loop", daemon=True)
-        self.thread.start()
+        self.waiting = deque(range(len(self.work.calls)))
 
-    def answers(self) -> bool:
-        """Whether the loop turns, or some coroutine blocks it."""
-        turned = threading.Event()
-        self.loop.call_soon_threadsafe(turned.set)
-        return turned.wait(_LOOP_GRACE)
+    def start(self) -> None:
+        """As many calls as may run at a time."""
+        while self.waiting and len(self.running) < self.work.concurrency:
+            number = self.waiting.popleft()
+            self.running[number] = Call(
+                self.work.calls[number],
+                self.work.timeout,
+                self.submit,
+                lambda _, number=number: self.finished.put((self, number)),  # type: ignore[misc]
+            )
 
-    def close(self) -> None:
-        if not self.answers():
-            return  # blocked: it ends with the interpreter
-        asyncio.run_coroutine_threadsafe(_cancel_others(), self.loop).result(_LOOP_GRACE)
-        self.loop.call_soon_threadsafe(self.loop.stop)
-        self.thread.join(_LOOP_GRACE)
-        if not self.thread.is_alive():
-            self.loop.close()
+    def settle(self, number: int, outcome: Outcome) -> None:
+        del self.running[number]
+        self._outcomes[number] = outcome
+        self._ended = time.perf_counter()
 
+    def refuse(self) -> None:
+        """What still waits is not begun: too much of what was begun goes on."""
+        error = TimeoutError(f"not asked, because {MAX_ABANDONED} earlier calls still run after their time limit")
+        self._outcomes |= {number: Outcome(None, error) for number in self.waiting}
+        self.waiting.clear()
 
-async def _awaited(awaitable: Any) -> Any:
-    return await awaitable
-
-
-async def _cancel_others() -> None:
-    others = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in others:
-        task.cancel()
-    if others:
-        await asyncio.wait(others, timeout=_LOOP_GRACE / 2)
+    def done(self) -> Done:
+        return Done(tuple(self._outcomes[number] for number in sorted(self._outcomes)), self._ended - self._started)

@@ -269,8 +269,8 @@ def test_functions_are_found_in_modules_and_files(folder, path, value):
 def test_a_file_runs_once_however_often_it_is_named(folder):
     first = FunctionReward("my_rewards.py:brief")
     second = FunctionReward(f"{folder}/my_rewards.py:wordy")
-    assert first._call.__globals__ is second._call.__globals__
-    assert first._call.__globals__["runs"] == [1]
+    assert first._runner.call.__globals__ is second._runner.call.__globals__
+    assert first._runner.call.__globals__["runs"] == [1]
 
 
 def test_files_of_one_name_are_told_apart(folder):

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import re
 import subprocess
 import sys
 import textwrap
 import threading
 from collections.abc import Iterator
 from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -49,8 +51,9 @@ def release() -> Iterator[threading.Event]:
         torch.tensor([1, 0, 1, 2.5], dtype=torch.bfloat16, requires_grad=True),
         np.array([1, 0, 1, 2.5], dtype=np.float32),
         [np.float32(1), np.int64(0), np.bool_(True), torch.tensor(2.5)],
+        [torch.tensor([1.0]), np.array([0]), Fraction(1), Decimal("2.5")],
     ],
-    ids=["list", "tuple", "tensor", "bfloat16", "array", "scalars"],
+    ids=["list", "tuple", "tensor", "bfloat16", "array", "scalars", "others"],
 )
 def test_numbers_of_many_kinds_become_float64(completions, scripted, returned):
     scores = scorer_of(scripted(lambda _: returned)).score(completions)
@@ -70,12 +73,6 @@ def test_none_and_nan_are_missing_and_no_failure(completions, scripted):
     ("returned", "message"),
     [
         ([1.0, 2.0], r"reward 'r' returned 2 scores for 4 completions"),
-        ([1.0, "0.5", 1.0, 1.0], r"reward 'r' gave completion 1 '0.5' \(str\).*number, or None.*'text 1'"),
-        ([1.0, 1.0, [1.0], 1.0], r"gave completion 2 \[1.0\] \(list\).*'text 2'"),
-        ([1.0, 1.0, 1.0, 1j], r"gave completion 3 1j \(complex\)"),
-        ([Decimal(1)] * 4, r"gave completion 0 Decimal\('1'\)"),
-        ([1.0, 1.0, 1.0, math.inf], r"gave completion 3 inf; scores must be finite.*'text 3'"),
-        (torch.tensor([0, -math.inf, 0, 0]), r"gave completion 1 -inf"),
         (torch.zeros(4, 1), r"one score per completion, shape \(4,\); got shape \(4, 1\)"),
         (0.5, r"must return a list with one score per completion; got float"),
         (None, r"must return a list with one score per completion; got NoneType"),
@@ -84,15 +81,50 @@ def test_none_and_nan_are_missing_and_no_failure(completions, scripted):
         ({"r": [1.0] * 4}, r"reward 'r' returned a mapping with the keys 'r'.*`reward_names`"),
     ],
 )
-def test_what_is_no_score_is_refused(completions, scripted, returned, message):
+def test_a_broken_contract_is_refused(completions, scripted, returned, message):
     with pytest.raises(RewardError, match=message):
         scorer_of(scripted(lambda _: returned), on_failure="zero").score(completions)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("0.5", r"a score is a number, or None.*got '0.5' \(str\)"),
+        ([1.0], r"got \[1.0\] \(list\)"),
+        (1j, r"got 1j \(complex\)"),
+        (np.zeros(2), r"\(ndarray\)"),
+        (math.inf, "must be a finite number; got inf"),
+        (torch.tensor(-math.inf), "must be a finite number; got -inf"),
+        (10**400, "finite number; got one that no float can hold"),
+        (Fraction(10**400, 3), "no float can hold"),
+        (Decimal("Infinity"), "got inf"),
+        (Decimal("sNaN"), "no float can hold"),
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize(("policy", "substitute"), [("zero", 0.0), ("abstain", NAN), ("drop", NAN)])
+def test_a_value_that_is_no_score_fails_its_completion_alone(
+    completions, scripted, caplog, value, message, policy, substitute
+):
+    scores = scorer_of(scripted(lambda _: [1.0, value, 0.5, None]), on_failure=policy).score(completions)
+    assert scores.failed_BK.flatten().tolist() == [False, True, False, False]
+    assert scores.dropped_B.tolist() == [False, policy == "drop", False, False]
+    expected = torch.tensor([1.0, substitute, 0.5, NAN], dtype=torch.float64)
+    torch.testing.assert_close(scores.values_BK[:, 0], expected, equal_nan=True)
+    assert re.search(message, caplog.text)
+    assert "'text 1'" in caplog.text
+
+
+def test_infinities_of_a_tensor_fail_their_completions_alone(completions, scripted):
+    scores = scorer_of(scripted(lambda _: torch.tensor([0, -math.inf, 1, NAN]))).score(completions)
+    assert scores.failed_BK.flatten().tolist() == [False, True, False, False]
+    assert scores.values_BK[:, 0].isnan().tolist() == [False, True, False, True]
 
 
 def test_long_texts_are_cut_in_messages(scripted):
     completion = Completion(Prompt("?"), "begin" + "x" * 1000 + "end", ())
     with pytest.raises(RewardError, match=r"'begin.* \.\.\. .*end'") as caught:
-        scorer_of(scripted(lambda _: ["no"])).score([completion])
+        scorer_of(scripted(lambda _: ["no"]), on_failure="raise").score([completion])
     assert len(str(caught.value)) < 300
 
 

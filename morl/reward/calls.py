@@ -1,0 +1,148 @@
+"""One call of a reward in a thread of its own, and the event loop for what it awaits."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+import math
+import threading
+import time
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
+from typing import Any, TypeAlias
+
+from attrs import define, field, frozen
+
+from morl.isolation.scope import Scope
+
+LOOP_GRACE = 1.0
+"""Seconds an event loop gets to answer before it counts as blocked."""
+STOP_GRACE = 10.0
+"""Seconds a call gets to end whose work in another process has been stopped."""
+
+
+@frozen(eq=False)
+class Outcome:
+    """How a call ended.
+
+    Attributes:
+        result: what it returned.
+        error: what it raised, or a `TimeoutError` of ours; None if it returned.
+    """
+
+    result: Any
+    error: BaseException | None
+
+
+@define(eq=False)
+class EventLoop:
+    """An event loop in a daemon thread.
+
+    Attributes:
+        blocked: a call outlived its limit without letting the loop turn; nothing new is given to it.
+    """
+
+    loop: asyncio.AbstractEventLoop = field(factory=asyncio.new_event_loop, init=False)
+    thread: threading.Thread = field(init=False)
+    blocked: bool = field(default=False, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.thread = threading.Thread(target=self.loop.run_forever, name="morl-reward-loop", daemon=True)
+        self.thread.start()
+
+    def answers(self) -> bool:
+        """Whether the loop turns, or some coroutine blocks it."""
+        turned = threading.Event()
+        self.loop.call_soon_threadsafe(turned.set)
+        return turned.wait(LOOP_GRACE)
+
+    def close(self) -> None:
+        """Cancels what still runs on it and stops it; if it is blocked, as soon as it turns again."""
+        if self.loop.is_closed():
+            return
+        done = asyncio.run_coroutine_threadsafe(_cancel_others(), self.loop)
+        done.add_done_callback(lambda _: self.loop.call_soon_threadsafe(self.loop.stop))
+        if self.blocked:
+            return
+        with contextlib.suppress(TimeoutError):
+            done.result(LOOP_GRACE)
+        self.thread.join(LOOP_GRACE)
+        if not self.thread.is_alive():
+            self.loop.close()
+
+
+Submit: TypeAlias = Callable[[Coroutine[Any, Any, Any]], tuple[EventLoop, "Future[Any]"]]
+
+
+class Call:
+    """One running call.
+
+    Attributes:
+        outcome: None as long as it runs.
+        deadline: by `time.perf_counter`.
+    """
+
+    def __init__(
+        self,
+        function: Callable[[], Any],
+        timeout: float | None,
+        submit: Submit,
+        finished: Callable[[Call], object],
+    ) -> None:
+        self.started = time.perf_counter()
+        self.deadline = math.inf if timeout is None else self.started + timeout
+        self.loop: EventLoop | None = None
+        self.outcome: Outcome | None = None
+        self._scope = Scope(self.deadline)
+        self._pending: Future[Any] | None = None
+        self._cancelled = False
+        self._submit = submit
+        self._finished = finished
+        self.thread = threading.Thread(target=self._run, args=(function,), name="morl-reward", daemon=True)
+        self.thread.start()
+
+    def cancel(self) -> None:
+        """Stop what is awaited and what works in another process; a thread at work cannot be stopped."""
+        self._cancelled = True
+        if self._pending is not None:
+            self._pending.cancel()
+        stops = self._scope.can_stop
+        self._scope.cancel()
+        if stops:
+            self.thread.join(STOP_GRACE)
+
+    def stuck(self) -> threading.Thread | None:
+        """The thread that goes on after `cancel`; None where nothing does."""
+        if self.loop is None:
+            return self.thread if self.thread.is_alive() else None
+        if not self.loop.blocked:
+            self.loop.blocked = not self.loop.answers()
+        return self.loop.thread if self.loop.blocked else None
+
+    def _run(self, function: Callable[[], Any]) -> None:
+        result, error = None, None
+        try:
+            with self._scope.entered():
+                result = function()
+            if inspect.isawaitable(result):
+                self.loop, self._pending = self._submit(_awaited(result))
+                if self._cancelled:  # while it was being submitted
+                    self._pending.cancel()
+                result = self._pending.result()
+        except BaseException as raised:  # noqa: BLE001 - sys.exit() in a reward must not end its thread unseen
+            error = raised
+        self.outcome = Outcome(result, error)
+        self._finished(self)
+
+
+async def _awaited(awaitable: Any) -> Any:
+    return await awaitable
+
+
+async def _cancel_others() -> None:
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    if others:
+        await asyncio.wait(others, timeout=LOOP_GRACE / 2)

@@ -1,0 +1,117 @@
+"""Notices a reward that fails on everything: wrong columns, a wrong signature, a judge that is not there.
+
+Single failures belong to training, and `on_failure` handles them.  A reward that never gives a score trains nothing,
+and a run that goes on without it ends with a model that nobody asked for.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Mapping, Sequence
+
+from attrs import define, field, frozen
+
+from morl.errors import RewardError
+from morl.types import Completion
+
+_VALUE_LENGTH, _MOST_COLUMNS = 60, 12
+
+
+@frozen
+class Tally:
+    """What became of the completions that one rank has asked a reward about in a step.
+
+    Attributes:
+        asked: number of completions.
+        failed: those on which it failed.
+        example: the first failure, as a text; empty if there is none.
+    """
+
+    asked: int = 0
+    failed: int = 0
+    example: str = ""
+
+    def __add__(self, other: Tally) -> Tally:
+        return Tally(self.asked + other.asked, self.failed + other.failed, self.example or other.example)
+
+
+@define(eq=False)
+class Health:
+    """Counts the steps in a row in which a reward failed on every completion.
+
+    Args:
+        patience: steps in a row that end the run, by reward name; None never ends it.
+    """
+
+    patience: Mapping[str, int | None]
+    _tallies: dict[str, Tally] = field(factory=dict, init=False)
+    _has_scored: set[str] = field(factory=set, init=False)
+    _in_a_row: dict[str, int] = field(factory=dict, init=False)
+
+    def add(self, name: str, tally: Tally) -> None:
+        """What a call of this rank had for result."""
+        self._tallies[name] = self._tallies.get(name, Tally()) + tally
+
+    def take(self) -> dict[str, Tally]:
+        """What this rank has counted since the last call."""
+        taken, self._tallies = self._tallies, {}
+        return taken
+
+    def judge(self, ranks: Sequence[Mapping[str, Tally]]) -> None:
+        """Looks at a whole step, which every rank sees alike.
+
+        A reward has failed in the step where it failed on every completion, two at least: one alone is no evidence.
+
+        Args:
+            ranks: what each of them took.
+
+        Raises:
+            RewardError: a reward has failed too often, or on its first step, without ever giving a score.
+        """
+        for name, patience in self.patience.items():
+            total = sum((rank.get(name, Tally()) for rank in ranks), Tally())
+            if total.failed < total.asked:
+                self._has_scored.add(name)
+                self._in_a_row[name] = 0
+            elif total.failed > 1 and patience is not None:
+                self._in_a_row[name] = in_a_row = self._in_a_row.get(name, 0) + 1
+                if name not in self._has_scored or in_a_row >= patience:
+                    raise RewardError(self._message(name, total, in_a_row))
+
+    def _message(self, name: str, total: Tally, in_a_row: int) -> str:
+        if name in self._has_scored:
+            when = f"in each of the last {in_a_row} steps (max_failed_steps); of the last of them it failed"
+        else:
+            when = "on its first step, so that it has never given a score: it failed"
+        return (
+            f"reward {name!r} failed {when} on all {total.failed} completions; mend it, or set its max_failed_steps to"
+            f" null to train without its scores\n{total.example}"
+        )
+
+
+def describe(error: BaseException, completion: Completion, text: str) -> str:
+    """A failure with all that helps to find its cause: the traceback, and what the reward was given.
+
+    Args:
+        error: what was raised.
+        completion: that it was raised for.
+        text: of the completion, shortened.
+    """
+    columns = [f"  {key}: {_short(value)}" for key, value in completion.prompt.columns.items()]
+    more = [f"  and {len(columns) - _MOST_COLUMNS} more"] if len(columns) > _MOST_COLUMNS else []
+    content = completion.prompt.content
+    return "\n".join(
+        [
+            f"prompt: {'text' if isinstance(content, str) else 'chat messages'}, {_short(content)}",
+            f"completion: {text}",
+            "columns:" if columns else "columns: none",
+            *columns[:_MOST_COLUMNS],
+            *more,
+            "".join(traceback.format_exception(error)).rstrip(),
+        ]
+    )
+
+
+def _short(value: object) -> str:
+    shown = repr(value)
+    return shown if len(shown) <= _VALUE_LENGTH else f"{shown[:_VALUE_LENGTH]} ... ({type(value).__name__})"
