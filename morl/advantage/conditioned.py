@@ -157,19 +157,13 @@ class Conditioned:
 
     def transform(self, rewards: RewardMatrix) -> RewardMatrix:
         """The rewards as the inner estimator sees them."""
-        self.check_rewards(rewards.names)
+        counts = self.counts(rewards)
         column = {name: k for k, name in enumerate(rewards.names)}
         values_BK, valid_BK = rewards.values_BK.clone(), rewards.valid_BK.clone()
-        counts: dict[str, Tensor] = {}
         known: dict[str, Tensor] = {}
         for name in self._order():
             condition = self.conditions[name]
             k, on = column[name], column[condition.on]
-            # In the dtype of the scores: a float32 score of 0.7 reaches a threshold of 0.7.
-            threshold = rewards.values_BK.new_tensor(condition.at_least)
-            counts[name] = rewards.values_BK[:, on] >= threshold
-            if condition.on in counts:
-                counts[name] &= counts[condition.on]
             known[name] = rewards.valid_BK[:, k] & known.get(condition.on, rewards.valid_BK[:, on])
             if condition.otherwise == "zero":
                 values_BK[:, k] = torch.where(counts[name], values_BK[:, k], 0.0)
@@ -179,6 +173,20 @@ class Conditioned:
         bounds = {name: self._with_zero(name, *pair) for name, pair in rewards.bounds.items()}
         turns = _turns_that_count(rewards.turn_rewards, counts)
         return evolve(rewards, values_BK=values_BK, valid_BK=valid_BK, bounds=bounds, turn_rewards=turns)
+
+    def counts(self, rewards: RewardMatrix) -> dict[str, Tensor]:
+        """Where the condition of each conditioned reward is reached, bool (B,), by name; False where that is missing."""
+        self.check_rewards(rewards.names)
+        column = {name: k for k, name in enumerate(rewards.names)}
+        counts: dict[str, Tensor] = {}
+        for name in self._order():
+            condition = self.conditions[name]
+            on_B = rewards.values_BK[:, column[condition.on]]
+            # In the dtype of the scores: a float32 score of 0.7 reaches a threshold of 0.7.
+            counts[name] = on_B >= on_B.new_tensor(condition.at_least)
+            if condition.on in counts:
+                counts[name] &= counts[condition.on]
+        return counts
 
     def _with_zero(self, name: str, low: float, high: float) -> tuple[float, float]:
         """Bounds of a conditioned reward hold the 0 that may stand where it does not count."""

@@ -22,6 +22,35 @@ from torch import Tensor
 from morl.types import RewardMatrix
 
 EPS = torch.finfo(torch.float64).eps
+RESOLUTION = 2.0**-40
+"""Scores that differ by less than this share of their size are equal.
+
+Scores that are equal on paper come out a few units in the last place apart where they are computed along different
+ways: 0.1 + 0.2 is not 0.3.  Such a difference must not be scaled up to a standard deviation of 1, as every
+normalisation within groups would.  A sum of n terms of one sign is off by n * 2^-53 of its size at most, so 2^-40,
+about 1e-12, covers sums of thousands of terms, and is far below any difference that a score in float32 can have, 2^-24.
+"""
+
+
+def varies(low: Tensor, high: Tensor, bounds_K2: Tensor | None = None) -> Tensor:
+    """Whether scores between `low` and `high` differ by more than the resolution of their reward.
+
+    The resolution is `RESOLUTION` times the largest score in size; with bounds, times the larger bound, so that a score
+    which is 0 but for rounding is equal to 0.
+
+    Args:
+        low: smallest scores, (..., K) or any shape where there are no bounds.
+        high: largest scores; an infinite range, as of no score at all, does not vary.
+        bounds_K2: floors and ceilings, NaN where none are declared.
+
+    >>> low = torch.tensor([0.3, 0.0, 1.0], dtype=torch.float64)
+    >>> varies(low, torch.tensor([0.1 + 0.2, 5e-324, 1 + 1e-9], dtype=torch.float64)).tolist()
+    [False, True, True]
+    """
+    size = torch.maximum(low.abs(), high.abs())
+    if bounds_K2 is not None:
+        size = torch.maximum(size, bounds_K2.abs().amax(-1).nan_to_num(0.0).to(size.dtype))
+    return (high > low) & (high - low > size * RESOLUTION)
 
 
 @frozen(eq=False)
@@ -90,7 +119,8 @@ class Deviations:
     """How each reward deviates from its mean over its group, in units of its range within that group.
 
     A reward whose largest and smallest valid value in a group are equal does not vary there: its deviations are 0
-    and its statistics do not count.  That is decided by comparing the values, never by a small standard deviation.
+    and its statistics do not count.  That is decided by comparing the values (`varies`), never by a
+    small standard deviation.
 
     Attributes:
         units_BK: (r - mean) / range, in [-1, 1]; exactly 0 where the reward is missing or does not vary.
@@ -139,7 +169,7 @@ def deviations(rewards: RewardMatrix, groups: Groups, weights: Tensor | None = N
     low_PK = groups.min(units_BK.masked_fill_(~valid_BK, math.inf))
     shrink = 0.5 if ((high_PK - low_PK) == math.inf).any() else 1.0
     high_PK, low_PK = high_PK * shrink, low_PK * shrink
-    varies_PK = high_PK > low_PK
+    varies_PK = varies(low_PK, high_PK, rewards.bounds_K2 * shrink)
     high_PK, low_PK = torch.where(varies_PK, high_PK, 1.0), torch.where(varies_PK, low_PK, 0.0)
     range_PK = high_PK - low_PK
 

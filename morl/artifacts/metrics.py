@@ -75,6 +75,17 @@ REWARD_MISSING = Metric(
     "share of completions without a score: not applicable, failed under `abstain`, or dropped. A failure under `zero`"
     " is failed but not missing",
 )
+REWARD_COUNTED = Metric(
+    "reward/<reward>/counted",
+    "of a conditioned reward: share of completions for which it counts, because its condition is reached",
+)
+CONDITIONED_MEAN = Metric("reward/<reward>/conditioned_mean", "of a conditioned reward: mean as the estimator sees it")
+CONDITIONED_STD = Metric(
+    "reward/<reward>/conditioned_std", "of a conditioned reward: sample standard deviation as the estimator sees it"
+)
+CONDITIONED_DEAD_GROUPS = Metric(
+    "reward/<reward>/conditioned_dead_groups", "of a conditioned reward: share of dead groups as the estimator sees it"
+)
 DISTINCT_COMBINATIONS = Metric("reward/distinct_combinations", "number of different reward vectors in the batch")
 REWARD_CORRELATION = Metric(
     "reward_correlation/<a>~<b>",
@@ -151,6 +162,11 @@ TIME_STEP = Metric(TIME.of("step"), "seconds of the whole step")
 TOKENS_PER_SECOND = Metric("time/tokens_per_second", "completion tokens of all ranks per second of the whole step")
 
 HELD_OUT = Metric("evaluation/<reward>", "mean score on the held-out prompts")
+SCORED = Metric("<reward>/scored", "the same, in `evaluation.json`")
+HELD_OUT_SCORED = Metric(
+    HELD_OUT.of(SCORED.name),
+    "share of the completions that the reward applies to (`when`) and that have a score: what the mean is a mean of",
+)
 HELD_OUT_LENGTH = Metric(HELD_OUT.of(LENGTH_MEAN.name), "mean tokens of a completion")
 HELD_OUT_TRUNCATED = Metric(HELD_OUT.of(TRUNCATED.name), "share that ended at the token limit")
 
@@ -159,7 +175,8 @@ STEP = Metric("step", "rollout batch, from 1: the number of finished steps")
 FAMILIES: dict[str, tuple[Metric, ...]] = {
     "Rewards": (
         *(REWARD_MEAN, REWARD_STD, REWARD_SATURATION, REWARD_DEAD_GROUPS, REWARD_ADVANTAGE_SHARE),
-        *(REWARD_FAILED, REWARD_MISSING, DISTINCT_COMBINATIONS, REWARD_CORRELATION),
+        *(REWARD_FAILED, REWARD_MISSING, REWARD_COUNTED, CONDITIONED_MEAN, CONDITIONED_STD, CONDITIONED_DEAD_GROUPS),
+        *(DISTINCT_COMBINATIONS, REWARD_CORRELATION),
     ),
     "Advantages and groups": (
         ADVANTAGE_DISTINCT,
@@ -178,7 +195,7 @@ FAMILIES: dict[str, tuple[Metric, ...]] = {
         *(TIME_SYNC, TIME_ROLLOUT, TIME_REWARD, TIME_OF_REWARD, TIME_ADVANTAGE, TIME_UPDATE, TIME_STEP),
         TOKENS_PER_SECOND,
     ),
-    "Evaluation": (HELD_OUT, HELD_OUT_LENGTH, HELD_OUT_TRUNCATED),
+    "Evaluation": (HELD_OUT, HELD_OUT_SCORED, HELD_OUT_LENGTH, HELD_OUT_TRUNCATED),
     "Position": (STEP,),
 }
 """Every metric that a run may log, by the heading of its table in the reference."""

@@ -81,7 +81,7 @@ def _check_data(config: Config, parts: Parts, rows: dict[str, Sequence[Prompt]])
         key = json.dumps([section.name, section.options], sort_keys=True, default=str)
         if key not in rows:
             rows[key] = source.load()
-        check_columns(rows[key], parts.scorer.required_columns)
+        check_columns(rows[key], parts.scorer.required_columns, parts.scorer.applies)
 
 
 def _modules(settings: Mapping[str, Any], registry: Registry) -> frozenset[str]:

@@ -14,6 +14,7 @@ from jsonargparse import Namespace
 
 from morl.config import schema, yaml12
 from morl.config.parser import as_written, build_parser, hints, readable, refuse_unknown
+from morl.config.secrets import check_secrets, refuse_references
 from morl.config.sections import NESTED, Tree, node_at, not_own, sections, spelt_out
 from morl.errors import ConfigError, MorlError, suggest
 from morl.plugins import Registry, disabled
@@ -182,6 +183,7 @@ def _config(
     namespace: Namespace, tree: Tree, registry: Registry, given: frozenset[str], declared: Mapping[str, Any]
 ) -> schema.Config:
     built: dict[str, Any] = {"seed": namespace["seed"], "output": namespace["output"]}
+    refuse_references(built["output"], "output")
     rewards: dict[str, Any] = {}
     for section in sections(tree):
         written = node_at(tree, section.path)
@@ -192,8 +194,13 @@ def _config(
         taken_over = {*section.yields} & not_own(section, tree, registry, given)
         fields = [key for key in fields_dict(section.own) if key in values and key not in taken_over]
         own = {key: _rebuild(values.pop(key), key) for key in fields}
+        for key, value in own.items():
+            if section.path != "trainer" or key not in ("callbacks", "loggers"):
+                refuse_references(value, f"{section.path}.{key}")
+            check_secrets(value, f"{section.path}.{key}")
         if section.kind is not None:
             own["options"] = {key: _rebuild(value, key) for key, value in values.items()}
+            check_secrets(own["options"], section.path)
         if section.path == "evaluation":
             continue
         if section.path == "evaluation.prompts":

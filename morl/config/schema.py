@@ -81,11 +81,16 @@ class RewardConfig:
         name: reward provider; see `morl plugins`.
         options: of the named provider.
         weight: of the reward; for a provider of several a number for all, or a mapping by reward name.
-        timeout: seconds that one call may take; null waits for ever.
+        timeout: seconds that one call may take; null waits for ever.  A call scores all completions of a step, of a
+            function in verl's form one of them.
         on_failure: what an exception or time-out does: `abstain` (the reward is missing), `zero`, `drop` (the
             completion leaves the update) or `raise` (the run ends).
         bounds: `[low, high]`, the lowest and the highest score; for a provider of several one pair for all, or a
             mapping by reward name; null takes those that the provider declares.  A score outside counts as a failure.
+        max_failed_steps: the run ends after so many steps in a row in which the reward fails on every completion, and
+            after its first step if it never gave a score; null trains on without it.
+        when: `{column: task, is: math}`, a value or a list of them: the rows that the reward applies to; elsewhere it
+            is missing.  null applies it to all.
     """
 
     name: str
@@ -94,6 +99,8 @@ class RewardConfig:
     timeout: float | None = 60.0
     on_failure: Literal["abstain", "zero", "drop", "raise"] = "abstain"
     bounds: list[float] | dict[str, list[float]] | None = None
+    max_failed_steps: PositiveInt | None = 3
+    when: dict[str, Any] | None = None
 
 
 @frozen

@@ -73,7 +73,9 @@ def sections(tree: Tree) -> Iterator[Section]:
     for key in rewards:
         if not _REWARD_NAME.fullmatch(str(key)):
             raise ConfigError(f"rewards.{key}: a reward's name consists of letters, digits and '_'")
-        yield Section(f"rewards.{key}", schema.RewardConfig, "reward provider", yields=("bounds",))
+        yield Section(
+            f"rewards.{key}", schema.RewardConfig, "reward provider", yields=("bounds", "max_failed_steps", "when")
+        )
     if tree.get("evaluation") is not None:
         yield from _EVALUATION
 

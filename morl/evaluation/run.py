@@ -102,7 +102,7 @@ def _module(config: Config, parts: Parts, path: str, keep_samples: bool) -> Eval
     assert parts.evaluation_prompts is not None
     prompts = parts.evaluation_prompts.load()
     if len(prompts):
-        check_columns(prompts, parts.scorer.required_columns)
+        check_columns(prompts, parts.scorer.required_columns, parts.scorer.applies)
     try:
         tokenizer, hf_config = load_description(path)
     except DataError as error:

@@ -5,7 +5,7 @@
 >>> check_columns(prompts, {"answer": ("correctness",)})  # as RewardScorer.required_columns says
 """
 
-from morl.prompts.columns import check_columns
+from morl.prompts.columns import check_columns, check_routes
 from morl.prompts.data_set import is_single_file, read_data_set
 from morl.prompts.encode import EncodedPrompts, encode_prompts
 from morl.prompts.hub import HubDataset
@@ -16,6 +16,7 @@ __all__ = [
     "HubDataset",
     "JsonLines",
     "check_columns",
+    "check_routes",
     "encode_prompts",
     "is_single_file",
     "read_data_set",

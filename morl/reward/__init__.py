@@ -9,7 +9,7 @@
 [[1.0, 0.0]]
 """
 
-from morl.reward.entry import RewardEntry
+from morl.reward.entry import RewardEntry, When
 from morl.reward.function import FunctionReward
 from morl.reward.scorer import RewardScorer
 from morl.reward.text import ExactMatchReward, LengthReward, RegexReward, TagsReward
@@ -22,4 +22,5 @@ __all__ = [
     "RewardEntry",
     "RewardScorer",
     "TagsReward",
+    "When",
 ]

@@ -65,7 +65,7 @@ class FunctionReward:
 
     function: str | Callable[..., Any]
     style: Style = "auto"
-    arguments: Mapping[str, Any] = field(factory=dict)
+    arguments: Mapping[str, Any] = field(factory=dict, repr=False)  # may hold secrets
     reward_names: Sequence[str] | None = None
     isolate: Isolate = "auto"
     memory_limit: int | None = 4096

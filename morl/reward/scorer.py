@@ -69,6 +69,7 @@ class RewardScorer:
             for column in required_columns(entry_name, entry):
                 self.required_columns[column] = (*self.required_columns.get(column, ()), entry_name)
         self.names = tuple(owners)
+        self._owners = owners
         self._health = Health({name: entries[owner].max_failed_steps for name, owner in owners.items()})
         self._traceback_shown: set[tuple[str, type[BaseException]]] = set()
         self._workers = Workers()
@@ -113,6 +114,15 @@ class RewardScorer:
             self._report(entry_name, columns, given)
         seconds = {name: done[name].seconds if name in done else 0.0 for name in self.entries}
         return RewardScores(self.names, values_BK, failed_BK, dropped_B, seconds)
+
+    def entry_of(self, reward: str) -> str:
+        """The config entry that a reward comes from."""
+        return self._owners[reward]
+
+    @property
+    def route_columns(self) -> dict[str, str]:
+        """The column of `when` by the name of the config entry, of those that have one."""
+        return {name: entry.when.column for name, entry in self.entries.items() if entry.when is not None}
 
     def applies(self, entry: str, prompt: Prompt) -> bool:
         """Whether an entry of the config is asked about completions of this prompt."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import torch.distributed as dist
 from attrs import frozen
 from lightning_utilities.core.rank_zero import rank_zero_only
+
+from morl.errors import MorlError, RewardError
 
 T = TypeVar("T")
 
@@ -52,6 +54,26 @@ class Exchange:
         values: list[T | None] = [None] * self.size
         dist.all_gather_object(values, value, self.group)
         return values  # type: ignore[return-value]
+
+    def together(self, function: Callable[[], T]) -> T:
+        """What `function` returns on this rank, if it ends well on every rank; every rank must call.
+
+        Raises:
+            MorlError: it ended with one on some rank.  All ranks end then, for the others would wait for that one.
+        """
+        result: list[T] = []
+        own: MorlError | None = None
+        try:
+            result.append(function())
+        except MorlError as error:
+            own = error
+        told = self.gather(None if own is None else str(own))
+        if own is not None:
+            raise own
+        for rank, message in enumerate(told):
+            if message is not None:
+                raise RewardError(f"rank {rank} ended: {message}")
+        return result[0]
 
     def sum(self, values: Mapping[str, float]) -> dict[str, float]:
         """Key by key over all ranks, in rank order, so that every rank gets the same bits."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from attrs import evolve
 
-from morl.artifacts.metrics import LENGTH_MEAN, TRUNCATED, Metrics
+from morl.artifacts.metrics import LENGTH_MEAN, SCORED, TRUNCATED, Metrics
 from morl.config.schema import Config
 from morl.hookspecs import RolloutBackend
 from morl.reward.scorer import RewardScorer
@@ -28,7 +28,7 @@ def evaluate(
     scorer: RewardScorer,
     exchange: Exchange,
 ) -> Metrics:
-    """Mean of every reward over the prompts, mean length and truncated share.
+    """Mean of every reward over the prompts, which share of the completions it is a mean of, length, truncated share.
 
     The seeds are those of the prompts' rows, the same at every call, so that two evaluations differ by the weights
     alone.
@@ -37,6 +37,7 @@ def evaluate(
     means = scores.values_BK.nanmean(0).tolist()
     return {
         **dict(zip(scorer.names, means, strict=True)),
+        **{SCORED.of(name): share for name, share in coverage(scores, scorer, prompts).items()},
         LENGTH_MEAN.name: float(scores.lengths_B.double().mean()),
         TRUNCATED.name: float(scores.truncated_B.double().mean()),
     }
@@ -57,30 +58,54 @@ def score_held_out(
     """
     assert config.evaluation is not None
     assert len(prompts)
-    sampling, samples = held_out_sampling(config), config.evaluation.samples
-    parts = []
     mine = exchange.share(len(prompts))
-    for start in range(mine.start, mine.stop, CHUNK):
-        rows = range(start, min(start + CHUNK, mine.stop))
-        draws = [seeds.derive(config.seed, seeds.EVALUATION, row) for row in rows]
-        rollouts = sample(backend, [prompts[row] for row in rows], samples, sampling, draws)
-        scores = scorer.score(rollouts.completions())
-        if observe is not None:
-            observe(rollouts, scores)
-        parts.append(
-            BatchScores(
-                positions_B=torch.tensor(rows)[rollouts.group_ids_B],
-                values_BK=scores.values_BK,
-                failed_BK=scores.failed_BK,
-                dropped_B=scores.dropped_B,
-                lengths_B=rollouts.lengths_B,
-                truncated_B=rollouts.truncated_B,
-                spans=rollouts.spans,
-            )
-        )
+    chunks = [range(start, min(start + CHUNK, mine.stop)) for start in range(mine.start, mine.stop, CHUNK)]
+
+    def scored() -> list[BatchScores]:
+        return [_score_chunk(config, prompts, rows, backend, scorer, observe) for rows in chunks]
+
+    parts = exchange.together(scored)
+    scorer.judge(exchange.gather(scorer.take_tallies()))
     # With fewer prompts than ranks some have none.
     gathered = exchange.gather(BatchScores.concatenate(parts) if parts else None)
     return BatchScores.concatenate([part for part in gathered if part is not None])
+
+
+def _score_chunk(
+    config: Config,
+    prompts: Sequence[EncodedPrompt],
+    rows: range,
+    backend: RolloutBackend,
+    scorer: RewardScorer,
+    observe: Callable[[RolloutBatch, RewardScores], None] | None,
+) -> BatchScores:
+    assert config.evaluation is not None
+    draws = [seeds.derive(config.seed, seeds.EVALUATION, row) for row in rows]
+    sampling, samples = held_out_sampling(config), config.evaluation.samples
+    rollouts = sample(backend, [prompts[row] for row in rows], samples, sampling, draws)
+    scores = scorer.score(rollouts.completions())
+    if observe is not None:
+        observe(rollouts, scores)
+    return BatchScores(
+        positions_B=torch.tensor(rows)[rollouts.group_ids_B],
+        values_BK=scores.values_BK,
+        failed_BK=scores.failed_BK,
+        dropped_B=scores.dropped_B,
+        lengths_B=rollouts.lengths_B,
+        truncated_B=rollouts.truncated_B,
+        spans=rollouts.spans,
+    )
+
+
+def coverage(scores: BatchScores, scorer: RewardScorer, prompts: Sequence[EncodedPrompt]) -> dict[str, float]:
+    """Share of the completions that a reward applies to that have a score, by reward; 1 where it applies to none."""
+    shares: dict[str, float] = {}
+    for k, name in enumerate(scorer.names):
+        applies_P = torch.tensor([scorer.applies(scorer.entry_of(name), prompt.prompt) for prompt in prompts])
+        asked_B = applies_P[scores.positions_B]
+        present_B = ~scores.values_BK[:, k].isnan()
+        shares[name] = float(present_B[asked_B].double().mean()) if asked_B.any() else 1.0
+    return shares
 
 
 def held_out_sampling(config: Config) -> Sampling:

@@ -9,6 +9,7 @@ from attrs import define, field, frozen
 
 from morl.advantage import Conditioned
 from morl.config.schema import Config, RewardConfig
+from morl.config.secrets import with_secrets, without_secrets
 from morl.config.sections import named, takes_weighting
 from morl.errors import ConfigError, MorlError
 from morl.hookspecs import (
@@ -23,7 +24,7 @@ from morl.hookspecs import (
     Stateful,
 )
 from morl.plugins import Registry
-from morl.reward import FunctionReward, RewardEntry, RewardScorer
+from morl.reward import FunctionReward, RewardEntry, RewardScorer, When
 from morl.types import Prompt
 
 
@@ -161,12 +162,14 @@ def build_parts(config: Config, registry: Registry, given: Given | None = None) 
 def build(registry: Registry, kind: str, name: str, options: Mapping[str, Any], path: str) -> Any:
     """One part, from its factory and options; what the factory refuses is reported under the section's path."""
     factory = registry.find(kind, name).load()
+    revealed = with_secrets(options, path)
     try:
-        return factory(**options)
+        return factory(**revealed)
     except MorlError as error:
-        raise type(error)(f"{path}: {error}") from error
+        raise type(error)(f"{path}: {without_secrets(str(error), options)}") from error
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"{path}: {kind} {name!r} refused its options: {error}") from error
+        message = without_secrets(str(error), options)
+        raise ConfigError(f"{path}: {kind} {name!r} refused its options: {message}") from error
 
 
 def max_staleness(backend: RolloutBackend) -> int:
@@ -191,4 +194,13 @@ def _reward_entry(made: Callable[..., Any], key: str, section: RewardConfig) -> 
         timeout=section.timeout,
         on_failure=section.on_failure,
         bounds=section.bounds,
+        max_failed_steps=section.max_failed_steps,
+        when=None if section.when is None else _when(key, section.when),
     )
+
+
+def _when(key: str, given: object) -> When:
+    try:
+        return When.of(given)
+    except ConfigError as error:
+        raise ConfigError(f"rewards.{key}: {error}") from error

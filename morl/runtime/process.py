@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import faulthandler
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -14,9 +16,27 @@ from morl.runtime.seeds import private_torch_rng
 
 @contextmanager
 def run_settings(config: Config) -> Iterator[None]:
-    """Within it libraries are quiet, torch draws from the run's seed and computes with the run's CPU threads."""
-    with quiet_libraries(), private_torch_rng(config.seed), torch_settings(config.trainer.threads):
+    """Within it libraries are quiet, torch draws from the run's seed and computes with the run's CPU threads.
+
+    A crash in native code says where it happened.
+    """
+    with quiet_libraries(), private_torch_rng(config.seed), torch_settings(config.trainer.threads), crash_reports():
         yield
+
+
+@contextmanager
+def crash_reports() -> Iterator[None]:
+    """Within it a segmentation fault writes the stack of every thread to stderr before the process ends."""
+    before = faulthandler.is_enabled()
+    # Where stderr is no file, as in a notebook, there is nothing to write to.
+    with contextlib.suppress(ValueError, OSError, AttributeError):
+        if not before:
+            faulthandler.enable()
+    try:
+        yield
+    finally:
+        if not before:
+            faulthandler.disable()
 
 
 @contextmanager

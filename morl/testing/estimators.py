@@ -40,7 +40,7 @@ def check_advantage_estimator(
     - `no-spread`: exactly 0 where nothing differs
 
     and to those it claims: `zero-mean`, `unit-deviation`, `unit-batch-deviation`, `shift`, `scale`, `scale-each`,
-    `dead-reward`, `local`.
+    `dead-reward`, `rounding`, `local`.
 
     Args:
         factory: makes the estimator; set eps to 0 if you claim a law of standard deviation or scale.

@@ -236,6 +236,17 @@ def _dead_reward(estimator: Estimator, rewards: RewardMatrix, random: torch.Gene
     assert not answer.contributions_BK[:, -1].any(), f"it contributes {answer.contributions_BK[:, -1].tolist()}"
 
 
+@_law(CLAIMS, "rounding", values="decimals")
+def _rounding(estimator: Estimator, rewards: RewardMatrix, random: torch.Generator) -> None:
+    """Scores that are equal but for their last places count as equal, and a thousandth of a score does not."""
+    places_BK = torch.randint(-3, 4, rewards.values_BK.shape, generator=random)
+    rounded = evolve(rewards, values_BK=rewards.values_BK * (1 + places_BK * torch.finfo(torch.float64).eps))
+    _same(estimator(rewards).values_B, estimator(rounded).values_B, f"rounded to {rounded.values_BK.tolist()}")
+    apart = torch.tensor([[1.0], [1.001], [1.0], [1.001]], dtype=torch.float64)
+    values_B = estimator(RewardMatrix(apart, torch.tensor([0, 0, 1, 1]), ("r",))).values_B
+    assert (values_B[[1, 3]] > values_B[[0, 2]]).all(), f"1.0 and 1.001 in each group: got {values_B.tolist()}"
+
+
 @_law(CLAIMS, "local")
 def _local(estimator: Estimator, rewards: RewardMatrix, random: torch.Generator) -> None:
     """The advantages of a group do not depend on the other groups of the batch."""

@@ -66,7 +66,7 @@ def _scores(provider: Any, completions: Sequence[Completion]) -> dict[str, list[
         returned = asyncio.run(_awaited(returned))
     names = reward_names("reward", RewardEntry(provider))
     several = getattr(provider, "reward_names", None) is not None
-    return read_scores(names, returned, completions, several=several)
+    return read_scores(names, returned, len(completions), several=several)
 
 
 async def _awaited(awaitable: Any) -> Any:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from morl.advantage.conditioned import Conditioned
-from morl.advantage.groups import Groups, deviations
+from morl.advantage.groups import Groups, deviations, varies
 from morl.advantage.weighting import weights_of
 from morl.copies import copied
 from morl.errors import MorlError, PluginError
@@ -95,15 +95,32 @@ def _check_sums(answer: Advantages, rewards: RewardMatrix, label: str) -> None:
         )
 
 
+def conditioned(estimator: AdvantageEstimator, rewards: RewardMatrix) -> RewardMatrix:
+    """The rewards as the estimator inside `conditioned-<name>` sees them; those of another one as they are."""
+    inner: object = estimator
+    while isinstance(inner, Conditioned):
+        rewards, inner = inner.transform(rewards), inner.inner
+    return rewards
+
+
+def counted(estimator: AdvantageEstimator, rewards: RewardMatrix) -> dict[str, Tensor]:
+    """Where each conditioned reward counts, bool (B,), by name."""
+    found: dict[str, Tensor] = {}
+    inner: object = estimator
+    while isinstance(inner, Conditioned):
+        for name, counts_B in inner.counts(rewards).items():
+            found[name] = found[name] & counts_B if name in found else counts_B
+        rewards, inner = inner.transform(rewards), inner.inner
+    return found
+
+
 def with_signal(estimator: AdvantageEstimator, rewards: RewardMatrix) -> Tensor:
     """Whether some weighted, valid reward varies within each group, as the estimator sees the rewards; bool (P,).
 
     Groups are in the order of their ids.  Asked of the rewards, for what comes after may be 0 for other reasons: where
     rewards cancel exactly, whether anything is left depends on the weights and on the rest of the batch.
     """
-    inner: object = estimator
-    while isinstance(inner, Conditioned):
-        rewards, inner = inner.transform(rewards), inner.inner
+    rewards = conditioned(estimator, rewards)
     weighting = weighting_of(estimator)
     weights = rewards.weights_K if weighting is None else weights_of(weighting, rewards)
     groups = Groups.of(rewards.group_ids_B)
@@ -111,4 +128,4 @@ def with_signal(estimator: AdvantageEstimator, rewards: RewardMatrix) -> Tensor:
     high_PK = groups.max(values_BK.masked_fill(~rewards.valid_BK, -torch.inf))
     low_PK = groups.min(values_BK.masked_fill(~rewards.valid_BK, torch.inf))
     weighted_PK = groups.max((weights != 0).expand_as(values_BK).double()) > 0
-    return ((high_PK > low_PK) & weighted_PK).any(1)
+    return (varies(low_PK, high_PK, rewards.bounds_K2) & weighted_PK).any(1)

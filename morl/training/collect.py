@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
@@ -15,7 +15,7 @@ from morl.plugins import Registry
 from morl.reward.scorer import RewardScorer
 from morl.runtime.exchange import Exchange
 from morl.runtime.scores import BatchScores
-from morl.training.advantages import ask_estimator, with_signal
+from morl.training.advantages import ask_estimator, conditioned, counted, with_signal
 from morl.training.rollouts import Rollouts
 from morl.types import Advantages, RewardMatrix, RewardScores, RolloutBatch, Turn
 
@@ -29,7 +29,9 @@ class Experience:
         spare: one completion of this rank, which has none in `rollouts` where dynamic sampling dropped them all.
         local_rows: row of each of them in the tensors below.
         scores: of all ranks' completions.
-        rewards: the matrix that the estimator saw.
+        rewards: the matrix that the estimator was given.
+        conditioned: the same with the conditions applied, as the estimator inside `conditioned-<name>` sees it.
+        counted: where each conditioned reward counts, bool (B,), by name.
         advantages: its answer.
         with_signal_P: groups, in the order of their ids, in which some weighted reward varies.
         consumed_prompts: how far the stream of prompts advanced.
@@ -42,6 +44,8 @@ class Experience:
     local_rows: Tensor
     scores: BatchScores
     rewards: RewardMatrix
+    conditioned: RewardMatrix
+    counted: Mapping[str, Tensor]
     advantages: Advantages
     with_signal_P: Tensor
     consumed_prompts: int
@@ -107,6 +111,7 @@ class Collector:
             # Nothing to learn from: the last round stands in, so that every rank still makes the same steps.
             parts, gathered = [self._local(rollouts, wanted_P, exchange)], [self._global(scores, wanted_P)]
 
+        self.scorer.judge(exchange.gather(self.scorer.take_tallies()))
         scores = BatchScores.concatenate(gathered)
         with watch.measure("advantage"):
             rewards = self._matrix(scores, step)
@@ -118,6 +123,8 @@ class Collector:
             local_rows=self._local_rows(gathered, parts, exchange),
             scores=scores,
             rewards=rewards,
+            conditioned=conditioned(self.estimator, rewards),
+            counted=counted(self.estimator, rewards),
             advantages=advantages,
             with_signal_P=with_signal(self.estimator, rewards),
             consumed_prompts=sampled,
@@ -133,7 +140,7 @@ class Collector:
             rollouts = self.rollouts.take(position, count, exchange)
         self.registry.observe("morl_rollouts_ready", step=step, rollouts=rollouts)
         with watch.measure("reward"):
-            scores = self.scorer.score(rollouts.completions())
+            scores = exchange.together(lambda: self.scorer.score(rollouts.completions()))
         for entry, seconds in scores.seconds.items():
             watch.seconds[f"reward/{entry}"] = watch.seconds.get(f"reward/{entry}", 0.0) + seconds
         self.registry.observe("morl_rewards_ready", step=step, rollouts=rollouts, scores=scores)

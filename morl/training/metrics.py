@@ -5,9 +5,12 @@ The names and their meanings are in `morl.artifacts.metrics`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
+from morl.advantage.groups import varies
 from morl.artifacts import metrics as names
 from morl.artifacts.metrics import Metrics
 from morl.runtime.scores import BatchScores
@@ -22,6 +25,7 @@ def experience_metrics(experience: Experience) -> Metrics:
     """Rewards, advantages and completions of one rollout batch."""
     return {
         **reward_metrics(experience.rewards, experience.scores.failed_BK),
+        **conditioned_metrics(experience.conditioned, experience.counted),
         **advantage_metrics(experience.rewards, experience.advantages),
         **group_metrics(experience.rewards, experience.advantages, experience.with_signal_P),
         **completion_metrics(experience.scores),
@@ -46,7 +50,7 @@ def reward_metrics(rewards: RewardMatrix, failed_BK: Tensor) -> Metrics:
             low, high = rewards.bounds[name]
             share = (metrics[names.REWARD_MEAN.of(name)] / 2 - low / 2) / (high / 2 - low / 2)  # halved: no overflow
             metrics[names.REWARD_SATURATION.of(name)] = share
-        metrics[names.REWARD_DEAD_GROUPS.of(name)] = 1 - _share_that_varies(values[:, k], valid, rewards.group_ids_B)
+        metrics[names.REWARD_DEAD_GROUPS.of(name)] = 1 - _share_that_varies(rewards, k)
         metrics[names.REWARD_FAILED.of(name)] = float(failed_BK[:, k].double().mean())
         metrics[names.REWARD_MISSING.of(name)] = 1 - float(valid.double().mean())
     for k, first in enumerate(rewards.names):
@@ -55,6 +59,25 @@ def reward_metrics(rewards: RewardMatrix, failed_BK: Tensor) -> Metrics:
             metrics[names.REWARD_CORRELATION.of(first, second)] = _correlation(values[both, k], values[both, m])
     combinations = torch.where(rewards.valid_BK, values, torch.inf)
     metrics[names.DISTINCT_COMBINATIONS.name] = len(torch.unique(combinations, dim=0))
+    return metrics
+
+
+def conditioned_metrics(rewards: RewardMatrix, counted: Mapping[str, Tensor]) -> Metrics:
+    """How often the conditioned rewards count, and their figures as the estimator sees them.
+
+    Args:
+        rewards: with the conditions applied.
+        counted: where each conditioned reward counts, by name.
+    """
+    metrics: Metrics = {}
+    for name, counts_B in counted.items():
+        k = rewards.names.index(name)
+        values, valid = rewards.values_BK[:, k].to(torch.float64), rewards.valid_BK[:, k]
+        present = values[valid]
+        metrics[names.REWARD_COUNTED.of(name)] = float(counts_B.double().mean())
+        metrics[names.CONDITIONED_MEAN.of(name)] = float(present.mean()) if len(present) else float("nan")
+        metrics[names.CONDITIONED_STD.of(name)] = float(present.std()) if len(present) > 1 else 0.0
+        metrics[names.CONDITIONED_DEAD_GROUPS.of(name)] = 1 - _share_that_varies(rewards, k)
     return metrics
 
 
@@ -103,14 +126,17 @@ def completion_metrics(scores: BatchScores) -> Metrics:
     }
 
 
-def _share_that_varies(values_B: Tensor, valid_B: Tensor, group_ids_B: Tensor) -> float:
-    groups = torch.unique(group_ids_B, return_inverse=True)[1]
+def _share_that_varies(rewards: RewardMatrix, k: int) -> float:
+    """Share of the groups in which the reward of column k varies."""
+    values_B, valid_B = rewards.values_BK[:, k].to(torch.float64), rewards.valid_BK[:, k]
+    bounds = rewards.bounds_K2[k]
+    groups = torch.unique(rewards.group_ids_B, return_inverse=True)[1]
     count = int(groups.max()) + 1
     low = torch.full((count,), torch.inf, dtype=values_B.dtype)
     low.scatter_reduce_(0, groups[valid_B], values_B[valid_B], "amin")
     high = torch.full((count,), -torch.inf, dtype=values_B.dtype)
     high.scatter_reduce_(0, groups[valid_B], values_B[valid_B], "amax")
-    return float((high > low).double().mean())
+    return float(varies(low, high, bounds).double().mean())
 
 
 def _correlation(first: Tensor, second: Tensor) -> float:

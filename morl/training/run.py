@@ -24,7 +24,7 @@ from morl.hookspecs import AdvantageEstimator, PolicyLoss, PromptSource, RewardP
 from morl.plugins import Registry
 from morl.policy.export import check_export
 from morl.policy.load import check_model, load_model, wrap_policy
-from morl.prompts import check_columns
+from morl.prompts import check_columns, check_routes
 from morl.reward import RewardEntry
 from morl.runtime.checks import check_settings
 from morl.runtime.loading import encode_section, load_description, prompt_limit
@@ -132,8 +132,8 @@ def _fit(
     done = steps_in(checkpoint)
 
     # The users' own classes are imported and made here, for a typo in them should not cost the loading of a model.
-    callbacks = [*build_objects(config.trainer.callbacks, "trainer.callbacks"), *callbacks]
-    loggers = [*build_objects(config.trainer.loggers, "trainer.loggers"), *loggers]
+    callbacks = [*build_objects(config.trainer.callbacks, "trainer.callbacks", L.Callback), *callbacks]
+    loggers = [*build_objects(config.trainer.loggers, "trainer.loggers", Logger), *loggers]  # type: ignore[type-abstract]
     evaluations = Evaluations(folder, config.evaluation.every) if config.evaluation else None
     with run_settings(config):
         trainer = build_trainer(config, folder, evaluations, callbacks, loggers, done)
@@ -166,7 +166,8 @@ def _module(config: Config, parts: Parts) -> RLModule:
     held_out = _load(parts.evaluation_prompts, given.evaluation_prompts) if config.evaluation else ()
     for rows in (prompts, held_out):
         if len(rows):
-            check_columns(rows, parts.scorer.required_columns)
+            check_columns(rows, parts.scorer.required_columns, parts.scorer.applies)
+    check_routes(prompts, parts.scorer.route_columns, parts.scorer.applies)
 
     model = given.policy if isinstance(given.policy, PreTrainedModel) else None
     if model is None:

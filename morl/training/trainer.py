@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import lightning.pytorch as L
 from lightning.pytorch.callbacks import Checkpoint, EarlyStopping
@@ -13,6 +13,7 @@ from lightning.pytorch.strategies import ModelParallelStrategy, Strategy
 
 from morl.artifacts.folder import RunFolder
 from morl.config.schema import Config, TrainerConfig
+from morl.config.secrets import with_secrets, without_secrets
 from morl.errors import ConfigError
 from morl.runtime.trainer import make_trainer
 from morl.training.callbacks import (
@@ -26,6 +27,8 @@ from morl.training.callbacks import (
 )
 from morl.training.checkpoint_files import CheckpointFiles
 from morl.training.run_folder import open_loggers
+
+T = TypeVar("T")
 
 
 def build_trainer(
@@ -75,16 +78,31 @@ def _strategy(options: TrainerConfig) -> str | Strategy:
     return ModelParallelStrategy() if options.strategy == "fsdp2" else options.strategy
 
 
-def build_objects(specifications: Sequence[Mapping[str, Any]], path: str) -> list[Any]:
-    """Instances of `{class_path: module.Class, init_args: {...}}`."""
-    made = []
-    for specification in specifications:
-        unknown = set(specification) - {"class_path", "init_args"}
-        if unknown or "class_path" not in specification:
-            raise ConfigError(f"{path}: an entry has the keys class_path and init_args; got {dict(specification)}")
-        module, _, name = specification["class_path"].rpartition(".")
-        try:
-            made.append(getattr(importlib.import_module(module), name)(**specification.get("init_args", {})))
-        except (ImportError, AttributeError, TypeError, ValueError) as error:
-            raise ConfigError(f"{path}: {specification['class_path']} cannot be made: {error}") from error
-    return made
+def build_objects(specifications: Sequence[Mapping[str, Any]], path: str, kind: type[T]) -> list[T]:
+    """Instances of `{class_path: module.Class, init_args: {...}}`, classes of one kind only.
+
+    Raises:
+        ConfigError: another form, a class that is not there, is of another kind or refuses its arguments.
+    """
+    return [_build_object(specification, f"{path}[{n}]", kind) for n, specification in enumerate(specifications)]
+
+
+def _build_object(specification: Mapping[str, Any], path: str, kind: type[T]) -> T:
+    unknown = set(specification) - {"class_path", "init_args"}
+    class_path, arguments = specification.get("class_path"), specification.get("init_args") or {}
+    if unknown or not isinstance(class_path, str) or not isinstance(arguments, Mapping):
+        raise ConfigError(f"{path}: an entry has the keys class_path and init_args; got {dict(specification)}")
+    module, _, name = class_path.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError(f"{path}: {class_path} cannot be imported: {error}") from error
+    if not (isinstance(found, type) and issubclass(found, kind)):
+        raise ConfigError(
+            f"{path}: class_path must name a class derived from {kind.__module__}.{kind.__name__}; {class_path} is none"
+        )
+    try:
+        return found(**with_secrets(arguments, path))
+    except (TypeError, ValueError, ModuleNotFoundError) as error:
+        message = without_secrets(str(error), arguments)
+        raise ConfigError(f"{path}: {class_path} cannot be made: {message}") from error

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from attrs import evolve
 
 from morl.advantage import GDPO, GRPO, GRPONoStd
 from morl.types import RewardMatrix
@@ -41,9 +42,43 @@ def test_a_constant_reward_adds_nothing_beside_one_that_varies(estimator: Any) -
 
 
 @each
-@pytest.mark.parametrize("values", [(1.0, 1.0 + 2**-52), (0.0, 5e-324), (1e8, 1e8 + 2**-26), (1e300, 1e300 + 2**945)])
+@pytest.mark.parametrize("low", [1.0, -0.7, 1e8, 1e300, -1e-300])
+def test_a_difference_above_the_resolution_counts_and_one_below_does_not(estimator: Any, low: float) -> None:
+    """`RESOLUTION` is 2^-40 of the size."""
+    for share, seen in ((2**-52, False), (2**-41, False), (2**-39, True), (1e-9, True)):
+        values_B = estimator(matrix([[[low], [low + abs(low) * share]]])).values_B
+        assert bool(values_B.any()) == seen, share
+
+
+@each
+def test_rounding_of_equal_scores_neither_counts_nor_cancels_a_true_difference(estimator: Any) -> None:
+    """A sum of fractions on three ways, beside a reward of 0 and 1."""
+    beside = [[0.3, 0.0], [0.1 + 0.2, 1.0], [0.1 * 3, 1.0], [0.3, 0.0]]
+    answer = estimator(matrix([beside]))
+    alone = estimator(matrix([[[right] for _, right in beside]]))
+    assert answer.values_B.tolist() == alone.values_B.tolist()
+    assert answer.values_B.all()
+    assert not answer.contributions_BK[:, 0].any()
+    calls = [[-1.7], [-1.6999999999999997], [-1.7], [-1.7]]
+    assert not estimator(matrix([calls])).values_B.any()
+
+
+@each
+def test_with_bounds_a_score_that_is_zero_but_for_rounding_is_zero(estimator: Any) -> None:
+    rest = 1 - 0.9 - 0.1
+    assert rest != 0
+    values = torch.tensor([[[0.0], [rest], [0.0]]], dtype=F64)
+    rewards = RewardMatrix.from_groups(values)
+    assert estimator(rewards).values_B.any(), "what its size is cannot be told without bounds"
+    assert not estimator(evolve(rewards, bounds={"r0": (0.0, 1.0)})).values_B.any()
+
+
+@each
+@pytest.mark.parametrize(
+    "values", [(1.0, 1.0 + 2**-39), (0.0, 5e-324), (1e8, 1e8 + 2**-12), (1e300, 1e300 + 1e300 * 2**-39)]
+)
 def test_the_smallest_variation_counts(estimator: Any, values: tuple[float, float]) -> None:
-    """Decided by comparing values: neighbouring floats differ, so they are told apart, and exactly so."""
+    """Decided by comparing values: what differs by more than the resolution is told apart, and exactly so."""
     low, high = estimator(matrix([[[values[0]], [values[1]]]])).values_B.tolist()
     if getattr(estimator, "eps", None) == 0 or isinstance(estimator, GDPO):
         assert (low, high) == pytest.approx((-(0.5**0.5), 0.5**0.5), rel=1e-5)

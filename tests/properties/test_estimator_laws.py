@@ -32,13 +32,16 @@ def close(expected: torch.Tensor, got: torch.Tensor) -> None:
 @pytest.mark.parametrize(
     ("factory", "claims"),
     [
-        (lambda: GRPO(eps=0), ("zero-mean", "unit-deviation", "shift", "scale", "dead-reward", "local")),
-        (GRPONoStd, ("zero-mean", "shift", "dead-reward", "local")),
+        (lambda: GRPO(eps=0), ("zero-mean", "unit-deviation", "shift", "scale", "dead-reward", "rounding", "local")),
+        (GRPONoStd, ("zero-mean", "shift", "dead-reward", "rounding", "local")),
         (
             lambda: GDPO(eps=0),
-            ("zero-mean", "unit-batch-deviation", "shift", "scale", "scale-each", "dead-reward"),
+            ("zero-mean", "unit-batch-deviation", "shift", "scale", "scale-each", "dead-reward", "rounding"),
         ),
-        (lambda: GDPO(batch_norm=False), ("zero-mean", "shift", "scale", "scale-each", "dead-reward", "local")),
+        (
+            lambda: GDPO(batch_norm=False),
+            ("zero-mean", "shift", "scale", "scale-each", "dead-reward", "rounding", "local"),
+        ),
     ],
     ids=["grpo", "grpo-no-std", "gdpo", "gdpo-without-batch-norm"],
 )
