@@ -57,6 +57,9 @@ def _answer(function: str, arguments: dict[str, Any]) -> tuple[Any, BaseExceptio
         result = import_function(function)(**arguments)
         if inspect.isawaitable(result):
             result = asyncio.run(_awaited(result))
+    except MemoryError as error:
+        error.args = error.args or ("the memory limit was reached",)
+        return None, error
     except BaseException as error:  # noqa: BLE001 - sys.exit() in a function is no wish of the worker's
         return None, error
     return result, None

@@ -80,12 +80,12 @@ class Health:
 
     def _message(self, name: str, total: Tally, in_a_row: int) -> str:
         if name in self._has_scored:
-            when = f"in each of the last {in_a_row} steps (max_failed_steps); of the last of them it failed"
+            when = f"{in_a_row} steps in a row, of the last on all {total.failed} completions"
         else:
-            when = "on its first step, so that it has never given a score: it failed"
+            when = f"on all {total.failed} completions of its first step, and has never given a score"
         return (
-            f"reward {name!r} failed {when} on all {total.failed} completions; mend it, or set its max_failed_steps to"
-            f" null to train without its scores\n{total.example}"
+            f"reward {name!r} failed {when}; mend it, or set its max_failed_steps to null to train without its scores"
+            f"\n{total.example}"
         )
 
 

@@ -119,7 +119,8 @@ def test_a_step_whose_completions_are_all_dropped_goes_by(settings, tiny_model, 
         def score(self, completions):
             raise OSError("judge is down")
 
-    result = train(settings({"training.steps": 2}), rewards={"judge": RewardEntry(Fails(), on_failure="drop")})
+    judge = RewardEntry(Fails(), on_failure="drop", max_failed_steps=None)
+    result = train(settings({"training.steps": 2}), rewards={"judge": judge})
     assert [float(row["completions/dropped"]) for row in rows_of(result)] == [1.0, 1.0]
     start, end = weights_of(tiny_model), weights_of(result.model)
     assert all(torch.equal(start[name], end[name]) for name in start)
