@@ -175,7 +175,7 @@ class Conditioned:
         return evolve(rewards, values_BK=values_BK, valid_BK=valid_BK, bounds=bounds, turn_rewards=turns)
 
     def counts(self, rewards: RewardMatrix) -> dict[str, Tensor]:
-        """Where the condition of each conditioned reward is reached, bool (B,), by name; False where that is missing."""
+        """Where the condition of each conditioned reward is reached, bool (B,), by name."""
         self.check_rewards(rewards.names)
         column = {name: k for k, name in enumerate(rewards.names)}
         counts: dict[str, Tensor] = {}

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import attrs
-from attrs import frozen
+from attrs import field, frozen
 
 from morl.analysis.compact import compact_json
 from morl.analysis.statistics import Difference, Spread
@@ -69,6 +69,7 @@ class Line:
         collapse: metric -> curve.
         diagnostics: metric -> score.
         steps: finished steps by seed.
+        coverage: measure -> reward -> mean share of the completions that have a score, where that is not all.
     """
 
     name: str
@@ -79,6 +80,7 @@ class Line:
     scores: Mapping[str, Mapping[str, Score]]
     collapse: Mapping[str, Band]
     diagnostics: Mapping[str, Score]
+    coverage: Mapping[str, Mapping[str, float]] = field(factory=dict)
 
     @classmethod
     def from_json(cls, tree: Mapping[str, Any]) -> Line:
@@ -91,6 +93,7 @@ class Line:
             scores={measure: _each(Score, scores) for measure, scores in tree["scores"].items()},
             collapse=_each(Band, tree["collapse"]),
             diagnostics=_each(Score, tree["diagnostics"]),
+            coverage=tree.get("coverage", {}),
         )
 
 

@@ -86,6 +86,8 @@ class Run:
         rewards: names of the rewards, in the order of the evaluation where there is one.
         config: the resolved config.
         versions: of Python, plugins and libraries, by name.
+        scored: of rewards that some held-out completions have no score of, by finished steps, a fingerprint of those
+            that have one.
     """
 
     label: LabelledRun
@@ -94,6 +96,7 @@ class Run:
     rewards: tuple[str, ...]
     config: Mapping[str, Any]
     versions: Mapping[str, str]
+    scored: Mapping[str, Mapping[int, str]] = field(factory=dict)
 
     @property
     def line(self) -> str:
@@ -120,12 +123,12 @@ def read_run(label: LabelledRun) -> Run:
     trained = [reward for reward in map(REWARD_MEAN.reward_in, metrics) if reward is not None]
     if not trained:
         raise DataError(f"{folder.metrics} has no column {REWARD_MEAN.name}: no step was finished")
-    held_out = _evaluations(folder.evaluation)
+    held_out, scored = _evaluations(folder.evaluation)
     evaluated = [name for name in held_out if name in trained]
     # The evaluation keeps the order of the config, Lightning's table is sorted.
     rewards = (*evaluated, *(name for name in trained if name not in evaluated))
     config = _config(_present(folder.config))
-    return Run(label, metrics, held_out, rewards, config, _versions(folder.environment))
+    return Run(label, metrics, held_out, rewards, config, _versions(folder.environment), scored)
 
 
 def _present(path: Path) -> Path:
@@ -146,17 +149,20 @@ def _metrics(path: Path) -> dict[str, Curve]:
     return {name: Curve.of(column) for name, column in points.items()}
 
 
-def _evaluations(path: Path) -> dict[str, Curve]:
+def _evaluations(path: Path) -> tuple[dict[str, Curve], dict[str, dict[int, str]]]:
     if not path.is_file():
-        return {}
+        return {}, {}
+    scored: dict[str, dict[int, str]] = defaultdict(dict)
     points: dict[str, dict[int, float]] = defaultdict(dict)
     try:
         for entry in json.loads(path.read_text(encoding="utf-8")):
             for name, value in entry["metrics"].items():
                 points[name][int(entry["step"])] = math.nan if value is None else float(value)
+            for name, fingerprint in entry.get("scored", {}).items():
+                scored[name][int(entry["step"])] = str(fingerprint)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise DataError(f"{path} is not a list of steps and metrics: {error!r}") from error
-    return {name: Curve.of(column) for name, column in points.items()}
+    return {name: Curve.of(column) for name, column in points.items()}, scored
 
 
 def _config(path: Path) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from morl.analysis.collapse import diagnostics, of_run
 from morl.analysis.configs import compare_configs, unpaired_settings
+from morl.analysis.coverage import OTHER_COMPLETIONS, Steps, comparable, coverage
 from morl.analysis.results import Band, Comparison, Failure, Line, Results, Score
 from morl.analysis.runs import Curve, FailedRun, Run
 from morl.analysis.statistics import (
@@ -57,7 +58,7 @@ def summarise(runs: Sequence[Run], failed: Sequence[FailedRun], title: str, comm
         smoothing=smoothing,
         lines=lines,
         failures=tuple(Failure(f.line, f.seed, f.error, str(f.log) if f.log else None) for f in failed),
-        comparisons=tuple(_comparisons(lines, rewards)),
+        comparisons=tuple(_comparisons(lines, rewards, by_line, sources)),
         best=_best(lines, rewards),
         warnings=tuple(_warnings(by_line, rewards, sources)),
         common=configs.common,
@@ -69,9 +70,20 @@ def summarise(runs: Sequence[Run], failed: Sequence[FailedRun], title: str, comm
 
 def final_value(run: Run, reward: str, source: str) -> float | None:
     """The last held-out evaluation, or the mean over the last tenth of the training's steps; None where not logged."""
-    curve = reward_curve(run, reward, source)
-    last = curve.values[curve.steps > run.steps * (1 - FINAL_SHARE)] if source == "training" else curve.values[-1:]
+    last = _part("final", source)(run, reward_curve(run, reward, source)).values
     return float(last.mean()) if len(last) else None
+
+
+def _part(measure: str, source: str) -> Steps:
+    """The steps that a measure looks at."""
+
+    def part(run: Run, curve: Curve) -> Curve:
+        if measure == "auc":
+            return curve
+        last = curve.steps > run.steps * (1 - FINAL_SHARE) if source == "training" else slice(-1, None)
+        return Curve(curve.steps[last], curve.values[last])
+
+    return part
 
 
 def verdict(difference: Difference, first: str, second: str) -> str:
@@ -141,7 +153,13 @@ def _line(
         },
         collapse=_bands(logged, smoothing["collapse"]),
         diagnostics=_scores({kind.metric: {run.seed: of_run(kind, run) for run in runs} for kind in kinds}),
+        coverage={measure: _coverage(runs, rewards, measure, sources[measure]) for measure in MEASURES},
     )
+
+
+def _coverage(runs: Sequence[Run], rewards: Sequence[str], measure: str, source: str) -> dict[str, float]:
+    shares = {name: coverage(runs, name, source, _part(measure, source)) for name in rewards}
+    return {name: share for name, share in shares.items() if share < 1}
 
 
 def _bands(curves: Mapping[str, Sequence[Curve]], width: int) -> dict[str, Band]:
@@ -174,15 +192,34 @@ def _source(measure: str, runs: Sequence[Run]) -> str:
     return "held-out" if counts and min(counts) >= enough else "training"
 
 
-def _comparisons(lines: Sequence[Line], rewards: Sequence[str]) -> Iterator[Comparison]:
+def _comparisons(
+    lines: Sequence[Line], rewards: Sequence[str], runs: Mapping[str, Sequence[Run]], sources: Mapping[str, str]
+) -> Iterator[Comparison]:
     for measure in MEASURES:
         for reward in rewards:
             for first, second in itertools.combinations(lines, 2):
                 scores = [line.scores[measure].get(reward) for line in (first, second)]
-                if _are_neighbours(first, second) and scores[0] is not None and scores[1] is not None:
-                    difference = paired_difference(scores[0].by_seed, scores[1].by_seed)
-                    said = verdict(difference, first.name, second.name)
-                    yield Comparison(measure, reward, first.name, second.name, difference, said)
+                if not _are_neighbours(first, second) or scores[0] is None or scores[1] is None:
+                    continue
+                part = _part(measure, sources[measure])
+                others = {
+                    one.seed
+                    for one, two in itertools.product(runs[first.name], runs[second.name])
+                    if one.seed == two.seed and not comparable(one, two, reward, sources[measure], part)
+                }
+                difference = paired_difference(_without(scores[0].by_seed, others), _without(scores[1].by_seed, others))
+                said = verdict(difference, first.name, second.name)
+                if others:
+                    said = f"{said}; seeds {_listed(others)} {OTHER_COMPLETIONS}" if difference.n else OTHER_COMPLETIONS
+                yield Comparison(measure, reward, first.name, second.name, difference, said)
+
+
+def _without(by_seed: Mapping[int, float], seeds: set[int]) -> dict[int, float]:
+    return {seed: value for seed, value in by_seed.items() if seed not in seeds}
+
+
+def _listed(seeds: set[int]) -> str:
+    return ", ".join(map(str, sorted(seeds)))
 
 
 def _are_neighbours(first: Line, second: Line) -> bool:

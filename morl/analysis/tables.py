@@ -8,7 +8,7 @@ from typing import Any
 from attrs import frozen
 
 from morl.analysis.collapse import diagnostics
-from morl.analysis.results import Comparison, Results, Score
+from morl.analysis.results import Comparison, Line, Results, Score
 from morl.analysis.statistics import Spread
 
 MEASURES = {"final": "Final value", "auc": "Area under the curve"}
@@ -71,7 +71,7 @@ def scores_table(results: Results, measure: str) -> Table:
     return Table(
         f"{measured(results, measure)}: median [quartiles] over seeds",
         ["line", "runs", *results.rewards],
-        [[line.name, str(len(line.steps)), *_scores(line.scores[measure], results.rewards)] for line in results.lines],
+        [[line.name, str(len(line.steps)), *_scores(line, measure, results.rewards)] for line in results.lines],
     )
 
 
@@ -148,8 +148,11 @@ def _score(score: Score | None) -> str:
     return median_and_quartiles(score.spread) if score is not None else _ABSENT
 
 
-def _scores(scores: Mapping[str, Score], names: Sequence[str]) -> list[str]:
-    return [_score(scores.get(name)) for name in names]
+def _scores(line: Line, measure: str, names: Sequence[str]) -> list[str]:
+    """With the share of completions that have a score, where that is not all."""
+    shares = line.coverage.get(measure, {})
+    covered = {name: f" ({shares[name]:.0%} scored)" for name in shares}
+    return [_score(line.scores[measure].get(name)) + covered.get(name, "") for name in names]
 
 
 def _interval(found: Comparison) -> str:

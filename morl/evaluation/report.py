@@ -33,7 +33,8 @@ def table(evaluation: Evaluation) -> Group:
     shown.add_section()
     for name, passed in figures.passes.items():
         for k, chance in passed.at.items():
-            shown.add_row(escape(f"pass@{k} ({name} >= {passed.at_least:g})"), str(chance))
+            over = "" if chance.prompts == figures.prompts else f"{chance.prompts} prompts"
+            shown.add_row(escape(f"pass@{k} ({name} >= {passed.at_least:g})"), str(chance), over)
     shown.add_section()
     shown.add_row("tokens", figures.length.text(1))
     shown.add_row("truncated", str(figures.truncated))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 
 import torch
-from attrs import evolve
+from attrs import evolve, frozen
 
 from morl.artifacts.metrics import LENGTH_MEAN, SCORED, TRUNCATED, Metrics
 from morl.config.schema import Config
@@ -21,13 +22,27 @@ CHUNK = 64
 """Prompts generated at once, so that a large evaluation set needs no more memory than training."""
 
 
+@frozen
+class HeldOut:
+    """What an evaluation during training finds.
+
+    Attributes:
+        metrics: by name; see `docs/reference/metrics.md`.
+        scored: of a reward that some completions have no score of, a fingerprint of those that have one.  The means of
+            two evaluations can be compared where the fingerprints are equal.
+    """
+
+    metrics: Metrics
+    scored: dict[str, str]
+
+
 def evaluate(
     config: Config,
     prompts: Sequence[EncodedPrompt],
     backend: RolloutBackend,
     scorer: RewardScorer,
     exchange: Exchange,
-) -> Metrics:
+) -> HeldOut:
     """Mean of every reward over the prompts, which share of the completions it is a mean of, length, truncated share.
 
     The seeds are those of the prompts' rows, the same at every call, so that two evaluations differ by the weights
@@ -35,12 +50,13 @@ def evaluate(
     """
     scores = score_held_out(config, prompts, backend, scorer, exchange)
     means = scores.values_BK.nanmean(0).tolist()
-    return {
+    metrics = {
         **dict(zip(scorer.names, means, strict=True)),
         **{SCORED.of(name): share for name, share in coverage(scores, scorer, prompts).items()},
         LENGTH_MEAN.name: float(scores.lengths_B.double().mean()),
         TRUNCATED.name: float(scores.truncated_B.double().mean()),
     }
+    return HeldOut(metrics, _which_are_scored(scores, scorer.names))
 
 
 def score_held_out(
@@ -95,6 +111,15 @@ def _score_chunk(
         truncated_B=rollouts.truncated_B,
         spans=rollouts.spans,
     )
+
+
+def _which_are_scored(scores: BatchScores, names: Sequence[str]) -> dict[str, str]:
+    present_BK = ~scores.values_BK.isnan()
+    return {
+        name: hashlib.sha256(bytes(present_B.tolist())).hexdigest()[:16]
+        for name, present_B in zip(names, present_BK.T, strict=True)
+        if not present_B.all()
+    }
 
 
 def coverage(scores: BatchScores, scorer: RewardScorer, prompts: Sequence[EncodedPrompt]) -> dict[str, float]:

@@ -42,7 +42,7 @@ from morl.optim.schedule import learning_rate_factor
 from morl.policy.model import PolicyModel
 from morl.runtime import seeds
 from morl.runtime.exchange import Exchange
-from morl.runtime.held_out import evaluate
+from morl.runtime.held_out import HeldOut, evaluate
 from morl.runtime.parts import Parts, max_staleness, weighting_of
 from morl.training.batching import mini_batches
 from morl.training.checkpoint_content import leave_out, put_back
@@ -225,7 +225,7 @@ class RLModule(L.LightningModule):
             names.LEARNING_RATE.name: lr,
         }
 
-    def evaluate(self) -> Metrics:
+    def evaluate(self) -> HeldOut:
         """Mean of every reward on the held-out prompts, under the present weights.  Every rank must call."""
         with self.trainer.precision_plugin.forward_context():
             self.rollouts.settle(int(self.finished_steps))

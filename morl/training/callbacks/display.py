@@ -85,17 +85,26 @@ def results_table(before: Metrics, after: Metrics, rewards: tuple[str, ...], ste
     rows |= {"tokens": names.LENGTH_MEAN.name, "truncated": names.TRUNCATED.name}
     for title, name in rows.items():
         first, last = before[name], after[name]
-        table.add_row(title, f"{first:.3f}", f"{last:.3f}", f"{last - first:+.3f}")
+        # Without a score for each, the two may be means over different completions.
+        shares = [metrics.get(names.SCORED.of(name), 1.0) for metrics in (before, after)]
+        cells = [
+            f"{value:.3f}" + (f" ({share:.0%} scored)" if share < 1 else "")
+            for value, share in zip((first, last), shares, strict=True)
+        ]
+        table.add_row(title, *cells, f"{last - first:+.3f}" if min(shares) == 1 else "-")
     return table
 
 
 def _metrics_table(metrics: Mapping[str, float], rewards: tuple[str, ...]) -> Table:
     table = Table(show_edge=False, pad_edge=False)
-    for heading in ("reward", "mean", "std", "dead groups", "share of advantage", "failed"):
+    for heading in ("reward", "mean", "std", "dead groups", "share of advantage", "missing", "failed"):
         table.add_column(heading, justify="left" if heading == "reward" else "right")
     for name in rewards:
         figures = (metrics.get(metric.of(name), math.nan) for metric in (names.REWARD_MEAN, names.REWARD_STD))
-        kinds = (names.REWARD_DEAD_GROUPS, names.REWARD_ADVANTAGE_SHARE, names.REWARD_FAILED)
+        kinds = (
+            *(names.REWARD_DEAD_GROUPS, names.REWARD_ADVANTAGE_SHARE),
+            *(names.REWARD_MISSING, names.REWARD_FAILED),
+        )
         shares = (metrics.get(metric.of(name), math.nan) for metric in kinds)
         table.add_row(name, *(f"{figure:.3f}" for figure in figures), *(f"{share:.0%}" for share in shares))
     return table
@@ -112,5 +121,12 @@ def _summary(metrics: Mapping[str, float]) -> str:
 
 
 def _plain_line(step: int, steps: int, metrics: Mapping[str, float], rewards: tuple[str, ...]) -> str:
-    means = "  ".join(f"{name} {metrics.get(names.REWARD_MEAN.of(name), math.nan):.3f}" for name in rewards)
+    means = "  ".join(f"{name} {_mean(metrics, name)}" for name in rewards)
     return f"{time.strftime('%H:%M:%S')}  step {step}/{steps}  {means}  | {_summary(metrics)}"
+
+
+def _mean(metrics: Mapping[str, float], name: str) -> str:
+    """With the share of completions that it is the mean of, where that is not all."""
+    missing = metrics.get(names.REWARD_MISSING.of(name), 0.0)
+    share = f" ({1 - missing:.0%} scored)" if missing > 0 else ""
+    return f"{metrics.get(names.REWARD_MEAN.of(name), math.nan):.3f}{share}"

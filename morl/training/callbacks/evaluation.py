@@ -29,13 +29,15 @@ class Evaluations(L.Callback):
     folder: RunFolder
     every: int
     results: dict[int, Metrics] = field(factory=dict)
+    _scored: dict[int, dict[str, str]] = field(factory=dict, init=False)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, RLModule)
         done = int(pl_module.finished_steps)
         if self.folder.evaluation.is_file():
-            recorded = _recorded(self.folder)
-            self.results = {row["step"]: row["metrics"] for row in recorded if row["step"] <= done}
+            recorded = [row for row in _recorded(self.folder) if row["step"] <= done]
+            self.results = {row["step"]: row["metrics"] for row in recorded}
+            self._scored = {row["step"]: row["scored"] for row in recorded}
         if done == 0 or (self.every and done % self.every == 0):
             self._evaluate(pl_module)  # also one that was interrupted
 
@@ -55,15 +57,19 @@ class Evaluations(L.Callback):
         step = int(module.finished_steps)
         if step in self.results:
             return
-        self.results[step] = metrics = module.evaluate()
+        found = module.evaluate()
+        self.results[step], self._scored[step] = found.metrics, found.scored
         for logger in module.loggers:
             if not isinstance(logger, MetricsTable):  # whose rows are those of steps
-                logger.log_metrics({HELD_OUT.of(name): value for name, value in metrics.items()}, step)
+                logger.log_metrics({HELD_OUT.of(name): value for name, value in found.metrics.items()}, step)
         self._write()
 
     @rank_zero_only
     def _write(self) -> None:
-        rows = [{"step": step, "metrics": metrics} for step, metrics in sorted(self.results.items())]
+        rows = [
+            {"step": step, "metrics": metrics, "scored": self._scored[step]}
+            for step, metrics in sorted(self.results.items())
+        ]
         write_text(self.folder.evaluation, json.dumps(rows, indent=2) + "\n")
 
 
@@ -71,7 +77,10 @@ def _recorded(folder: RunFolder) -> list[dict[str, Any]]:
     """What was evaluated before; a file that cannot be read is named and set aside, and its evaluations are lost."""
     try:
         rows = json.loads(folder.evaluation.read_text(encoding="utf-8"))
-        return [{"step": int(row["step"]), "metrics": dict(row["metrics"])} for row in rows]
+        return [
+            {"step": int(row["step"]), "metrics": dict(row["metrics"]), "scored": dict(row.get("scored", {}))}
+            for row in rows
+        ]
     except (ValueError, KeyError, TypeError) as error:
         aside = damaged(folder.evaluation)
         if is_first_rank():
