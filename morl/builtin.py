@@ -12,6 +12,7 @@ def morl_register_prompt_sources() -> Mapping[str, Factory]:
     return {
         "jsonl": "morl.prompts.jsonl:JsonLines",
         "datasets": "morl.prompts.hub:HubDataset",
+        "mixture": "morl.prompts.mixture:Mixture",
     }
 
 

@@ -92,6 +92,9 @@ REWARD_CORRELATION = Metric(
     "Pearson correlation of two rewards over the completions that have both; empty or NaN where one is constant",
 )
 
+SOURCE_SHARE = Metric("source_share/<source>", "share of the completions whose prompt is of this source of a mixture")
+SOURCE_REWARD = Metric("source/<source>/<reward>", "mean score over the completions of this source")
+
 ADVANTAGE_DISTINCT = Metric(
     "advantage/distinct",
     "number of different advantages, agreeing to nine decimals counting as equal; compare with"
@@ -170,6 +173,9 @@ HELD_OUT_SCORED = Metric(
 HELD_OUT_LENGTH = Metric(HELD_OUT.of(LENGTH_MEAN.name), "mean tokens of a completion")
 HELD_OUT_TRUNCATED = Metric(HELD_OUT.of(TRUNCATED.name), "share that ended at the token limit")
 
+HELD_OUT_SOURCE_SHARE = Metric(HELD_OUT.of(SOURCE_SHARE.name), "share of the held-out completions of this source")
+HELD_OUT_SOURCE = Metric(HELD_OUT.of(SOURCE_REWARD.name), "mean score on the held-out prompts of this source")
+
 STEP = Metric("step", "rollout batch, from 1: the number of finished steps")
 
 FAMILIES: dict[str, tuple[Metric, ...]] = {
@@ -178,6 +184,7 @@ FAMILIES: dict[str, tuple[Metric, ...]] = {
         *(REWARD_FAILED, REWARD_MISSING, REWARD_COUNTED, CONDITIONED_MEAN, CONDITIONED_STD, CONDITIONED_DEAD_GROUPS),
         *(DISTINCT_COMBINATIONS, REWARD_CORRELATION),
     ),
+    "Sources": (SOURCE_SHARE, SOURCE_REWARD),
     "Advantages and groups": (
         ADVANTAGE_DISTINCT,
         ADVANTAGE_STD,
@@ -195,7 +202,14 @@ FAMILIES: dict[str, tuple[Metric, ...]] = {
         *(TIME_SYNC, TIME_ROLLOUT, TIME_REWARD, TIME_OF_REWARD, TIME_ADVANTAGE, TIME_UPDATE, TIME_STEP),
         TOKENS_PER_SECOND,
     ),
-    "Evaluation": (HELD_OUT, HELD_OUT_SCORED, HELD_OUT_LENGTH, HELD_OUT_TRUNCATED),
+    "Evaluation": (
+        HELD_OUT,
+        HELD_OUT_SCORED,
+        HELD_OUT_LENGTH,
+        HELD_OUT_TRUNCATED,
+        HELD_OUT_SOURCE_SHARE,
+        HELD_OUT_SOURCE,
+    ),
     "Position": (STEP,),
 }
 """Every metric that a run may log, by the heading of its table in the reference."""

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import inspect
 import re
-from argparse import SUPPRESS
-from collections.abc import Mapping
+from argparse import SUPPRESS, ArgumentError
+from collections.abc import Callable, Mapping
 from types import UnionType
 from typing import Any, Union, get_args, get_origin
 
@@ -160,3 +160,25 @@ def readable(error: Exception) -> str:
     text = re.sub(r'Parser key "([^"]+)":\s*', r"\1: ", str(error))
     text = re.sub(r"the following arguments are required: (.*)", r"missing: \1", text)
     return re.sub(r"\s*\n\s*", "\n  ", text)
+
+
+def checked_options(factory: Callable[..., Any], options: Mapping[str, Any], path: str) -> dict[str, Any]:
+    """Options of a part that has no section of its own, as the parser of a section would take them.
+
+    Raises:
+        ConfigError: an unknown key, a wrong type, a missing option.
+    """
+    known = inspect.signature(factory).parameters
+    for key in options:
+        if key not in known:
+            raise ConfigError(f"unknown key '{path}.{key}'{suggest(str(key), known)}\n  it takes: {', '.join(known)}")
+    parser = ArgumentParser(exit_on_error=False, default_env=False)
+    if inspect.isclass(factory):
+        parser.add_class_arguments(factory, "part", as_group=False)
+    else:
+        parser.add_function_arguments(factory, "part", as_group=False)
+    try:
+        found = parser.parse_object({"part": dict(options)})["part"]
+    except (ArgumentError, TypeError, ValueError) as error:
+        raise ConfigError(re.sub(r"\bpart\b", path, readable(error), count=1)) from error
+    return {key: found[key] for key in options}

@@ -16,6 +16,7 @@ from morl.runtime import seeds
 from morl.runtime.exchange import Exchange
 from morl.runtime.sampling import sample
 from morl.runtime.scores import BatchScores
+from morl.runtime.sources import source_metrics
 from morl.types import EncodedPrompt, RewardScores, RolloutBatch, Sampling
 
 CHUNK = 64
@@ -42,6 +43,7 @@ def evaluate(
     backend: RolloutBackend,
     scorer: RewardScorer,
     exchange: Exchange,
+    source_column: str | None = None,
 ) -> HeldOut:
     """Mean of every reward over the prompts, which share of the completions it is a mean of, length, truncated share.
 
@@ -56,6 +58,9 @@ def evaluate(
         LENGTH_MEAN.name: float(scores.lengths_B.double().mean()),
         TRUNCATED.name: float(scores.truncated_B.double().mean()),
     }
+    if source_column is not None:
+        asked = [prompts[row] for row in scores.positions_B.tolist()]
+        metrics |= source_metrics(asked, source_column, scorer.names, scores.values_BK)
     return HeldOut(metrics, _which_are_scored(scores, scorer.names))
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from attrs import define, field, frozen
 
 from morl.advantage import Conditioned
+from morl.config.parser import checked_options
 from morl.config.schema import Config, RewardConfig
 from morl.config.secrets import with_secrets, without_secrets
 from morl.config.sections import named, takes_weighting
@@ -24,6 +25,7 @@ from morl.hookspecs import (
     Stateful,
 )
 from morl.plugins import Registry
+from morl.prompts.mixture import Weighted
 from morl.reward import FunctionReward, RewardEntry, RewardScorer, When
 from morl.types import Prompt
 
@@ -126,6 +128,8 @@ def build_parts(config: Config, registry: Registry, given: Given | None = None) 
     labels: dict[str, str] = {}
 
     def made(kind: str, path: str, name: str, options: Mapping[str, Any]) -> Any:
+        if getattr(registry.find(kind, name).load(), "made_of_sources", False):
+            options = {**options, "sources": _sources(registry, options.get("sources"), f"{path}.sources")}
         labels[path] = f"{kind} {name!r} of {registry.find(kind, name).plugin.label}"
         return build(registry, kind, name, options, path)
 
@@ -170,6 +174,24 @@ def build(registry: Registry, kind: str, name: str, options: Mapping[str, Any], 
     except (TypeError, ValueError) as error:
         message = without_secrets(str(error), options)
         raise ConfigError(f"{path}: {kind} {name!r} refused its options: {message}") from error
+
+
+def _sources(registry: Registry, given: object, path: str) -> dict[str, Weighted]:
+    """The sources of a mixture, each made by its own factory."""
+    if not isinstance(given, Mapping):
+        raise ConfigError(
+            f"{path} must map names to prompt sources, e.g. {{math: {{name: jsonl, path: ..}}}}; got {given!r}"
+        )
+    made: dict[str, Weighted] = {}
+    for key, part in given.items():
+        if not isinstance(part, Mapping) or not isinstance(part.get("name"), str):
+            raise ConfigError(f"{path}.{key} must be a mapping with the `name` of a prompt source and its options")
+        options = {name: value for name, value in part.items() if name not in ("name", "weight")}
+        registered = registry.find("prompt source", part["name"])
+        checked = checked_options(registered.load(), options, f"{path}.{key}")
+        source = build(registry, "prompt source", part["name"], checked, f"{path}.{key}")
+        made[str(key)] = Weighted(source, part.get("weight", 1.0))
+    return made
 
 
 def max_staleness(backend: RolloutBackend) -> int:

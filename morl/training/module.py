@@ -44,6 +44,7 @@ from morl.runtime import seeds
 from morl.runtime.exchange import Exchange
 from morl.runtime.held_out import HeldOut, evaluate
 from morl.runtime.parts import Parts, max_staleness, weighting_of
+from morl.runtime.sources import source_metrics
 from morl.training.batching import mini_batches
 from morl.training.checkpoint_content import leave_out, put_back
 from morl.training.collect import Collector, Experience
@@ -158,6 +159,9 @@ class RLModule(L.LightningModule):
             metrics |= {names.TIME.of(name): value for name, value in seconds.items()}
             metrics[names.TOKENS_PER_SECOND.name] = float(experience.scores.lengths_B.sum()) / seconds["step"]
             metrics |= experience_metrics(experience)
+            if (column := getattr(self.parts.prompts, "source_column", None)) is not None:
+                prompts = [self.rollouts.draw.prompt_at(place) for place in experience.scores.positions_B.tolist()]
+                metrics |= source_metrics(prompts, column, self.parts.scorer.names, experience.scores.values_BK)
             self.finished_steps += 1
             self.consumed_prompts += experience.consumed_prompts
             self.experience, self.row = experience, metrics
@@ -229,7 +233,8 @@ class RLModule(L.LightningModule):
         """Mean of every reward on the held-out prompts, under the present weights.  Every rank must call."""
         with self.trainer.precision_plugin.forward_context():
             self.rollouts.settle(int(self.finished_steps))
-            return evaluate(self.config, self.evaluation_prompts, self.parts.backend, self.parts.scorer, self.exchange)
+            parts, column = self.parts, getattr(self.parts.evaluation_prompts, "source_column", None)
+            return evaluate(self.config, self.evaluation_prompts, parts.backend, parts.scorer, self.exchange, column)
 
     # What Lightning asks for ----------------------------------------------------------------------------------------
 

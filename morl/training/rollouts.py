@@ -58,6 +58,10 @@ class Draw:
         draws = [seeds.derive(self.seed, seeds.ROLLOUT, place) for place in places]
         return sample(self.backend, prompts, self.group_size, self.sampling, draws)
 
+    def prompt_at(self, position: int) -> EncodedPrompt:
+        """The prompt at one position of the stream, on every rank the same."""
+        return self.prompts[rows(self.seed, position, 1, len(self.prompts), shuffle=self.shuffle)[0]]
+
     def checked(self, batch: RolloutBatch, version: int) -> RolloutBatch:
         """The batch, if the weights of `version` or newer ones drew it, or as old ones as the backend may keep.
 
@@ -80,6 +84,11 @@ class Draw:
 
 class Rollouts(Protocol):
     """What the loop asks for, in this order at every step."""
+
+    @property
+    def draw(self) -> Draw:
+        """What samples, and knows the prompts."""
+        ...
 
     @property
     def difference(self) -> Difference | None:

@@ -24,6 +24,7 @@ from morl.training.callbacks import (
     MetricsRows,
     SampleFiles,
     Stopping,
+    Watch,
 )
 from morl.training.checkpoint_files import CheckpointFiles
 from morl.training.run_folder import open_loggers
@@ -51,7 +52,7 @@ def build_trainer(
             " callback that sets trainer.should_stop in on_train_batch_end"
         )
     # First what says that a step is done.
-    own: list[L.Callback] = [Stopping(), MetricsRows(), *([LiveDisplay()] if options.progress else ())]
+    own: list[L.Callback] = [Stopping(), MetricsRows(), *([LiveDisplay()] if options.progress else ()), Watch()]
     own.append(SampleFiles(folder, training.samples_every))
     if evaluations is not None:
         own.append(evaluations)

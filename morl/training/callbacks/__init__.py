@@ -7,6 +7,7 @@ from morl.training.callbacks.export import ExportModel
 from morl.training.callbacks.metrics_rows import MetricsRows
 from morl.training.callbacks.samples import SampleFiles
 from morl.training.callbacks.stopping import Stopping
+from morl.training.callbacks.watch import Watch
 
 __all__ = [
     "Checkpoints",
@@ -16,5 +17,6 @@ __all__ = [
     "MetricsRows",
     "SampleFiles",
     "Stopping",
+    "Watch",
     "results_table",
 ]

@@ -22,6 +22,7 @@ def morl_register_reward_providers() -> Mapping[str, Factory]:
     return {
         "keywords": "morl_example.rewards:Keywords",
         "distinct-ngrams": "morl_example.rewards:DistinctNgrams",
+        "unlike-others": "morl_example.group:Unlike",
     }
 
 
