@@ -102,6 +102,9 @@ class RewardProvider(Protocol):
         required_columns: columns that every prompt must have; checked before training.
         reward_bounds: `(low, high)` that scores lie in, or such pairs by reward name for a provider of several; the
             `bounds` of the config entry take their place.  A score outside is a failure of that completion.
+        per_completion: True has `score` called with one completion at a time, each under the time limit, and
+            `calls_at_a_time` (1) of these calls side by side.
+        close: `() -> None`, called at the end of the run, also after an error.
     """
 
     def score(
@@ -109,8 +112,11 @@ class RewardProvider(Protocol):
     ) -> Scores | Mapping[str, Scores] | Awaitable[Scores | Mapping[str, Scores]]:
         """One score per completion, in their order; a mapping by reward name for a provider of several.
 
-        May be `async`.  An exception or a time-out is a *failure* of all completions, an exception in place of a score
-        one of that completion; failures are handled by the `on_failure` of the config entry and counted apart from
+        A call has all completions of each of its prompts, side by side, and those of one prompt share the object
+        `Completion.prompt`: a reward may compare them.
+
+        May be `async`.  An exception or a time-out is a *failure* of all completions, an exception, or anything that is
+        no finite number, in place of a score one of that completion; failures are handled by the `on_failure` of the config entry and counted apart from
         zeros.  A `MorlError` is no failure: it says that the input is wrong and ends the run.
 
         Providers run side by side, each call in a thread of its own.  After a time-out the next call may begin while
@@ -348,7 +354,7 @@ def morl_register_reward_providers() -> Mapping[str, Factory]:  # type: ignore[e
     """Name -> factory of a `RewardProvider`.  Used by `rewards.<entry>.name`.
 
     The options `name`, `weight`, `timeout` and `on_failure` belong to morl; a factory must not have parameters of
-    these names.  `bounds` does, too, unless the factory has a parameter of this name.
+    these names.  `bounds`, `max_failed_steps` and `when` do, too, unless the factory has a parameter of this name.
     """
 
 

@@ -213,8 +213,12 @@ def test_two_sources_are_mixed_by_weight_with_figures_of_each(settings, tmp_path
     prompts = mixed(tmp_path)
     right = {"name": "exact-match", "column": "answer", "when": {"column": "source", "is": "math"}}
     changes = {
-        **{"prompts": prompts, "training.steps": 3, "rewards.right": right, "evaluation": {"prompts": prompts}},
-        **{"training.checkpoint_every": 1, "training.prompts_per_step": 6},
+        "prompts": prompts,
+        "training.steps": 3,
+        "rewards.right": right,
+        "evaluation": {"prompts": prompts},
+        "training.checkpoint_every": 1,
+        "training.prompts_per_step": 6,
     }
     whole = train(settings(changes))
     rows = rows_of(whole)
