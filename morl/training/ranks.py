@@ -21,19 +21,24 @@ GRACE_SECONDS = 20
 _BROKEN = ("gloo", "nccl", "connection closed", "connection reset", "broken pipe", "process group")
 
 
-def watch(trainer: L.Trainer) -> None:
+def watch(trainer: L.Trainer, ending: threading.Event) -> None:
     """Lets the first rank finish what it can when another is lost, where Lightning kills it without a word.
 
     Lightning looks after its processes every few seconds; only what it does then is replaced.
+
+    Args:
+        trainer: of the run.
+        ending: set where the run is ending already, and nobody answers signals any more.
     """
     for thread in threading.enumerate():
         if isinstance(thread, _ChildProcessObserver):
-            thread._terminate_all = lambda: _end(trainer)  # type: ignore[method-assign]
+            thread._terminate_all = lambda: _end(trainer, ending)  # type: ignore[method-assign]
 
 
-def _end(trainer: L.Trainer) -> None:
+def _end(trainer: L.Trainer, ending: threading.Event) -> None:
     """In the observing thread."""
-    os.kill(os.getpid(), signal.SIGTERM)
+    if not ending.is_set():
+        os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(GRACE_SECONDS)
     # The process is still here: it hangs in an exchange, where no signal reaches Python.
     print(f"error: {lost_rank(trainer, wait=0)}", file=sys.stderr, flush=True)
@@ -66,7 +71,7 @@ def explained(error: BaseException, trainer: L.Trainer, parent: int) -> BaseExce
     broken = isinstance(error, RuntimeError) and any(word in str(error).lower() for word in _BROKEN)
     if trainer.world_size == 1 or not broken:
         return error
-    reason = lost_rank(trainer, wait=3.0)
+    reason = lost_rank(trainer, wait=GRACE_SECONDS / 2)
     if reason is None and trainer.global_rank and os.getppid() != parent:
         reason = f"the first rank (process {parent}) is gone, and the run ends with it"
     if reason is None:

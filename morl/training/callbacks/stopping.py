@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import signal
+import threading
 
 import lightning.pytorch as L
-from attrs import define
+from attrs import define, field
 from lightning.pytorch.strategies import ModelParallelStrategy
 
 from morl import interrupts
@@ -22,8 +23,13 @@ class Stopping(L.Callback):
     as Lightning has it.
     """
 
+    _ending: threading.Event = field(factory=threading.Event, init=False)
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        self._ending.set()
+
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        ranks.watch(trainer)
+        ranks.watch(trainer, self._ending)
         if isinstance(trainer.strategy, ModelParallelStrategy) and trainer.world_size > 1:
             return
 
