@@ -117,7 +117,8 @@ class RewardProvider(Protocol):
 
         May be `async`.  An exception or a time-out is a *failure* of all completions, an exception, or anything that is
         no finite number, in place of a score one of that completion; failures are handled by the `on_failure` of the
-        config entry and counted apart from zeros.  A `MorlError` is no failure: it says that the input is wrong and ends the run.
+        config entry and counted apart from zeros.  A `MorlError` is no failure: it says that the input is wrong and
+        ends the run.
 
         Providers run side by side, each call in a thread of its own.  After a time-out the next call may begin while
         the late one still runs.
