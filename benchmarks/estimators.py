@@ -14,11 +14,13 @@ import time
 from collections.abc import Callable, Sequence
 
 import torch
+from attrs import evolve
 from rich.console import Console
 from rich.table import Table
 
-from morl.advantage import GDPO, GRPO, Conditioned, GRPONoStd
+from morl.advantage import GDPO, GRPO, Conditioned, GRPONoStd, ScheduleWeighting
 from morl.types import Advantages, RewardMatrix
+from morl_estimators import CTWA, DARA, DVAO, GD2PO, RLOO, SAMRPO, SAW, CorrGRPO, Lagrangian, MaxRL, ReinforcePlusPlus
 
 Estimator = Callable[[RewardMatrix], Advantages]
 
@@ -31,7 +33,9 @@ def reward_matrix(completions: int, rewards: int, group_size: int, *, shuffled: 
     group_ids = torch.arange(completions) // group_size
     if shuffled:
         group_ids = group_ids[torch.randperm(completions, generator=random)]
-    return RewardMatrix(values, group_ids, tuple(f"r{k}" for k in range(rewards)))
+    names = tuple(f"r{k}" for k in range(rewards))
+    lengths = torch.full((completions,), 100)
+    return RewardMatrix(values, group_ids, names, lengths_B=lengths, bounds=dict.fromkeys(names, (-9.0, 9.0)))
 
 
 def median_milliseconds(estimator: Estimator, rewards: RewardMatrix, repeats: int) -> tuple[float, float]:
@@ -58,6 +62,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "grpo": GRPO(),
         "grpo-no-std": GRPONoStd(),
         "gdpo": GDPO(),
+        "gdpo, schedule": GDPO(weighting=ScheduleWeighting({"r1": {"shape": "piecewise", "points": {0: 0.5}}})),
+        "gdpo, dvao": GDPO(weighting=DVAO()),
+        "gdpo, sa-mrpo": GDPO(weighting=SAMRPO()),
+        "gdpo, dara": GDPO(weighting=DARA()),
+        "gdpo, dara sym": GDPO(weighting=DARA(form="sym")),
+        "gdpo, saw": GDPO(weighting=SAW()),
+        "gdpo, lagrangian": GDPO(weighting=Lagrangian({"r1": {"at_least": 1.0}}, start=1.0)),
+        "gdpo, ctwa": GDPO(weighting=CTWA({"r1": 0.5})),
+        "rloo": RLOO(),
+        "reinforce++": ReinforcePlusPlus(),
+        "corr-grpo": CorrGRPO(),
+        "gd2po": GD2PO(),
+        "maxrl, of squares": lambda rewards: MaxRL()(evolve(rewards, values_BK=rewards.values_BK.square())),
         "conditioned-gdpo": Conditioned(GDPO(), {"r1": {"on": "r0", "at_least": 0.0}}),
     }
     for group_size in options.group_size:
