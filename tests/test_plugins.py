@@ -351,3 +351,14 @@ def test_an_observer_cannot_change_what_others_see():
     Registry([Reads(), Scribbles()], discover=False).observe("morl_step_finished", step=0, metrics=metrics)
     assert seen == [metrics] == [{"loss": 1.0}]
     assert seen[0] is not metrics
+
+
+def test_a_name_may_have_a_plus():
+    class Plugin:
+        @hookimpl
+        def morl_register_advantage_estimators(self):
+            return {"reinforce++": "morl.advantage:GDPO", "a++-b": "morl.advantage:GDPO"}
+
+    registry = Registry(plugins=[Plugin()], discover=False)
+    names = {registered.name for registered in registry.names("advantage estimator")}
+    assert {"reinforce++", "a++-b", "gdpo"} <= names

@@ -64,7 +64,10 @@ def weights_of(weighting: Weights, rewards: RewardMatrix) -> Tensor:
 
 def vary_within(weights: Tensor, groups: Groups) -> bool:
     """Whether completions of one group have different weights, so that the weighted scores need no longer cancel."""
-    return weights.ndim == 2 and bool((groups.max(weights) != groups.min(weights)).any())
+    if weights.ndim == 1:
+        return False
+    first_P = groups.order_B[groups.sizes_P.cumsum(0) - groups.sizes_P]
+    return bool((weights != groups.rows(weights[first_P])).any())
 
 
 def centred(

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from attrs import evolve
 
 from morl import GDPO, GRPO, RewardMatrix
 from morl.training.advantages import with_signal
@@ -72,3 +73,12 @@ def test_groups_whose_rewards_cancel_are_counted():
     rewards = matrix([[[0.0, 1.0], [1.0, 0.0]], [[0.0, 0.0], [1.0, 0.0]], [[1.0, 1.0], [1.0, 1.0]]])
     metrics = group_metrics(rewards, GDPO()(rewards), with_signal(GDPO(), rewards))
     assert metrics == {"groups/with_signal": pytest.approx(2 / 3), "groups/cancelled": pytest.approx(1 / 3)}
+
+
+def test_saturation_is_the_mean_as_a_share_of_the_bounds():
+    rewards = evolve(matrix([[[0.0, 1.0], [1.0, NAN]]]), bounds={"right": (-3.0, 3.0)})
+    metrics = reward_metrics(rewards, torch.zeros(2, 2).bool())
+    assert metrics["reward/right/saturation"] == pytest.approx(4 / 6)
+    assert "reward/form/saturation" not in metrics
+    huge = evolve(rewards, bounds={"right": (-1.7e308, 1.7e308)})
+    assert reward_metrics(huge, torch.zeros(2, 2).bool())["reward/right/saturation"] == pytest.approx(0.5)

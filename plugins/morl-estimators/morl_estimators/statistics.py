@@ -21,25 +21,20 @@ def batch_moments(values_BK: Tensor, valid_BK: Tensor) -> tuple[Tensor, Tensor, 
         std_K: 0 where all valid entries are equal.
         peak_K: the largest absolute valid entry; 1 where that is 0 or nothing is valid.
     """
-    values_BK = values_BK.masked_fill(~valid_BK, 0.0)
-    peak_K = values_BK.abs().amax(0) if len(values_BK) else values_BK.new_zeros(values_BK.shape[1])
-    peak_K = torch.where(peak_K > 0, peak_K, 1.0)
-    units_BK = values_BK / peak_K
+    missing_BK = ~valid_BK
+    high_K = values_BK.masked_fill(missing_BK, -torch.inf).amax(0)
+    low_K = values_BK.masked_fill(missing_BK, torch.inf).amin(0)
+    peak_K = torch.maximum(high_K.abs(), low_K.abs())
+    peak_K = torch.where((peak_K > 0) & peak_K.isfinite(), peak_K, 1.0)
+    units_BK = (values_BK / peak_K).masked_fill_(missing_BK, 0.0)
     batch = Groups.whole(units_BK[:, 0])
     number_K = valid_BK.sum(0).double()
     mean_K = batch.sum(units_BK)[0] / number_K.clamp(min=1)
-    varies_K = _varies(units_BK, valid_BK)
     # Halved, so that the terms of the sum lie in [-1, 1].
-    halves_BK = ((units_BK - mean_K) / 2).masked_fill_(~(valid_BK & varies_K), 0.0)
-    std_K = 2 * (batch.sum(halves_BK.square())[0] / (number_K - 1).clamp(min=1)).sqrt()
-    return mean_K, std_K, peak_K
-
-
-def _varies(units_BK: Tensor, valid_BK: Tensor) -> Tensor:
-    """Whether a column has two different valid entries: by comparing them, never by a small deviation."""
-    high_K = units_BK.masked_fill(~valid_BK, -torch.inf).amax(0)
-    low_K = units_BK.masked_fill(~valid_BK, torch.inf).amin(0)
-    return high_K > low_K
+    halves_BK = units_BK.sub_(mean_K).div_(2).masked_fill_(missing_BK, 0.0)
+    std_K = 2 * (batch.sum(halves_BK.square_())[0] / (number_K - 1).clamp(min=1)).sqrt()
+    # Whether anything varies is decided by comparing values, never by a small deviation.
+    return mean_K, torch.where(high_K > low_K, std_K, 0.0), peak_K
 
 
 def in_units_of_rewards(sums: WeightedSums, groups: Groups, over_P: Tensor, dtype: torch.dtype) -> Advantages:

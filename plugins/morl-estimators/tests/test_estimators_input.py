@@ -12,7 +12,6 @@ from morl.advantage import GDPO, ScheduleWeighting
 from morl.errors import ConfigError, MorlError, RewardError
 from morl.types import RewardMatrix
 from morl_estimators import CTWA, DARA, GD2PO, SAMRPO, SAW, CorrGRPO, Lagrangian, MaxRL, ReinforcePlusPlus, TokenCost
-from morl_estimators.rewards import TokenCost as Cost
 
 REWARDS = RewardMatrix.from_groups(torch.tensor([[[0.0, 1.0], [1.0, 0.0]]]))
 RAMP = {"shape": "linear", "start": 0, "end": 1}
@@ -113,7 +112,3 @@ def test_a_budget_needs_lengths():
 def test_a_state_of_other_options_is_refused(weighting, other):
     with pytest.raises(MorlError, match=r"the checkpoint has .* of r1; the (constraints|targets) are (on|for) r0"):
         weighting.load_state_dict(other.state_dict())
-
-
-def test_the_cost_of_tokens_declares_its_bounds():
-    assert Cost(3, ceiling=2.0).reward_bounds == (-2.0, 0.0)
