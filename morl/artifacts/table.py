@@ -34,7 +34,7 @@ def read_rows(path: Path) -> tuple[list[Row], dict[int, str]]:
                 step = int(cells["step"]) + old
                 row = {name: float(cell) for name, cell in cells.items() if cell and name != _OF_LIGHTNING}
             except (KeyError, TypeError, ValueError) as error:
-                faults[reader.line_num] = str(error)
+                faults[reader.line_num] = repr(error)
                 continue
             if old and "loss" not in row:
                 continue  # an evaluation

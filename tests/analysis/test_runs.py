@@ -45,7 +45,7 @@ def test_of_two_rows_of_a_step_the_later_counts(make_run):
     made = make_run("gdpo", 0, {"good": [0.5, 0.5]})
     table = made.folder / "logs" / "metrics.csv"
     columns = table.read_text().splitlines()[0].split(",")
-    resumed = ",".join({"step": "1", "reward/good/mean": "0.75"}.get(name, "") for name in columns)
+    resumed = ",".join({"step": "2", "reward/good/mean": "0.75"}.get(name, "") for name in columns)
     table.write_text(table.read_text() + resumed + "\n")
     assert read_run(made).metrics["reward/good/mean"].values.tolist() == [0.5, 0.75]
 

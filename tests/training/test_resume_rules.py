@@ -105,7 +105,7 @@ def test_a_change_is_recorded_with_its_step_and_a_refused_one_leaves_everything(
         train(settings({**short, "training.steps": 3, "estimator": {"name": "grpo"}}), resume=True)
     said = "\n".join(str(warning.message) for warning in warned)
     assert f"{data} changed since the run began" in said
-    assert "from step 3 on, estimator.name from 'gdpo' to 'grpo'" in said
+    assert "from step 3 on, the resumed run changes estimator.name from 'gdpo' to 'grpo'" in said
     _, second = read_history(folder.history)
     assert second.step == 2
     assert second.changed["estimator.name"] == ["gdpo", "grpo"]
