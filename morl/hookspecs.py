@@ -69,7 +69,12 @@ Scores: TypeAlias = "Sequence[float | Exception | None] | Tensor"
 
 @runtime_checkable
 class PromptSource(Protocol):
-    """A data set or task."""
+    """A data set or task.
+
+    A factory may name in an attribute `form_options` those of its options that are about the form of a prompt, not
+    about which rows there are: held-out prompts take them from the training prompts unless they have their own.
+    Without the attribute these are `system` and `chat`.
+    """
 
     def load(self) -> Sequence[Prompt]:
         """All prompts, random access by row; the order must be the same on every call and every rank.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from argparse import ArgumentError
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,10 @@ from attrs import asdict, fields_dict
 from jsonargparse import Namespace
 
 from morl.config import schema, yaml12
+from morl.config.inherit import inherit_form
 from morl.config.parser import as_written, build_parser, hints, readable, refuse_unknown
 from morl.config.secrets import check_secrets, refuse_references
-from morl.config.sections import NESTED, Tree, node_at, not_own, sections, spelt_out
+from morl.config.sections import NESTED, Tree, node_at, not_own, part_of, sections, spelt_out
 from morl.errors import ConfigError, MorlError, suggest
 from morl.plugins import Registry, disabled
 
@@ -134,7 +135,7 @@ def parse(tree: Tree, registry: Registry, given: frozenset[str] = frozenset()) -
     if off := disabled(tree):
         tree["plugins"] = {**tree["plugins"], "disable": [*off]}
     registry.disable(off)
-    tree = spelt_out(tree, registry, given)
+    tree = spelt_out(_inherited(tree, registry, given), registry, given)
     parser = build_parser(tree, registry, given)
     refuse_unknown(tree, parser)
     try:
@@ -165,6 +166,20 @@ def to_mapping(config: schema.Config) -> dict[str, Any]:
 def to_yaml(config: schema.Config) -> str:
     """The config as YAML text."""
     return yaml.safe_dump(to_mapping(config), sort_keys=False)
+
+
+def _inherited(tree: Tree, registry: Registry, given: frozenset[str]) -> Tree:
+    """The config with what held-out prompts take from `prompts`."""
+
+    def factory(path: str) -> Callable[..., Any] | None:
+        found = next((section for section in sections(tree) if section.path == path), None)
+        if found is None or path in given or not isinstance(node_at(tree, path), Mapping):
+            return None
+        return part_of(found, tree, registry).load()
+
+    if not isinstance(tree.get("evaluation"), Mapping):
+        return tree
+    return inherit_form(tree, factory("prompts"), factory("evaluation.prompts"))
 
 
 def _over(below: Tree, above: Tree) -> dict[str, Any]:

@@ -21,19 +21,29 @@ Options: TypeAlias = Mapping[str, Any]
 
 @frozen
 class HeldOutPromptsConfig:
-    """Where prompts come from.
+    """Where prompts come from, and how chats become text.
+
+    Held-out prompts take the options about the form of a prompt from `prompts` where they do not have their own.
 
     Args:
         name: prompt source; see `morl plugins`.
         options: of the named source.
         max_tokens: longest prompt, in tokens, that is accepted; null accepts what fits into the model's context.
         on_long: `error` refuses a longer prompt before training, `skip` leaves its row out.
+        chat_template: file with the Jinja template that chats are rendered with; null takes that of the tokenizer.
+        chat_template_kwargs: variables of the chat template, such as `enable_thinking: false`.
+        chat_template_kwargs_column: column with further variables of each row, which override those for all.
+        tools_column: column with the tools of each row, JSON schemas that the chat template writes into the prompt.
     """
 
     name: str = "jsonl"
     options: Options = field(factory=dict)
     max_tokens: PositiveInt | None = None
     on_long: Literal["error", "skip"] = "error"
+    chat_template: str | None = None
+    chat_template_kwargs: dict[str, Any] = field(factory=dict)
+    chat_template_kwargs_column: str | None = None
+    tools_column: str | None = None
 
 
 @frozen
@@ -45,6 +55,10 @@ class PromptsConfig(HeldOutPromptsConfig):
         options: of the named source.
         max_tokens: longest prompt, in tokens, that is accepted; null accepts what fits into the model's context.
         on_long: `error` refuses a longer prompt before training, `skip` leaves its row out.
+        chat_template: file with the Jinja template that chats are rendered with; null takes that of the tokenizer.
+        chat_template_kwargs: variables of the chat template, such as `enable_thinking: false`.
+        chat_template_kwargs_column: column with further variables of each row, which override those for all.
+        tools_column: column with the tools of each row, JSON schemas that the chat template writes into the prompt.
         shuffle: visit the rows in another order every epoch; false keeps the order of the source.
     """
 

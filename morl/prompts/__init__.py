@@ -10,8 +10,10 @@ from morl.prompts.data_set import is_single_file, read_data_set
 from morl.prompts.encode import EncodedPrompts, encode_prompts
 from morl.prompts.hub import HubDataset
 from morl.prompts.jsonl import JsonLines
+from morl.prompts.template import ChatTemplate
 
 __all__ = [
+    "ChatTemplate",
     "EncodedPrompts",
     "HubDataset",
     "JsonLines",

@@ -6,9 +6,11 @@ import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal, overload
 
-from attrs import frozen
+from attrs import field, frozen
 
 from morl.errors import ConfigError, DataError
+from morl.prompts.characters import check_characters, check_row
+from morl.prompts.template import ChatTemplate
 from morl.types import EncodedPrompt, Prompt
 
 if TYPE_CHECKING:
@@ -17,22 +19,59 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 
+@frozen
+class _Around:
+    """What a tokenizer puts around a text of its own accord.
+
+    Attributes:
+        before: token ids, most often that of the beginning of a sequence.
+        after: token ids, of the end of a sequence; wrong in a prompt, which is to be continued.
+    """
+
+    before: tuple[int, ...]
+    after: tuple[int, ...]
+
+    @classmethod
+    def of(cls, tokenizer: PreTrainedTokenizerBase) -> _Around:
+        for text in ("a", "0", "."):
+            bare = tokenizer(text, add_special_tokens=False)["input_ids"]
+            full = tokenizer(text, add_special_tokens=True)["input_ids"]
+            for start in range(len(full) - len(bare) + 1):
+                if bare and full[start : start + len(bare)] == bare:
+                    return cls(tuple(full[:start]), tuple(full[start + len(bare) :]))
+        return cls((), ())
+
+    def encode(self, text: str, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+        """The ids of a text to be continued, with what belongs before it, once."""
+        ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
+        return ids if tuple(ids[: len(self.before)]) == self.before else [*self.before, *ids]
+
+
 @frozen(eq=False)
 class EncodedPrompts(Sequence[EncodedPrompt]):
     """A view of prompts that encodes a row when it is asked for.
 
-    Chat messages pass through the tokenizer's chat template, up to where the assistant's turn begins; plain text gets
-    the special tokens that the tokenizer puts around it, e.g. a beginning-of-sequence token.
+    Chat messages pass through the chat template, up to where the assistant's turn begins, or, where they end with the
+    assistant's words, up to the end of these.  Plain text gets the special tokens that the tokenizer puts in front of
+    it, e.g. a beginning-of-sequence token, unless it begins with them; those that the tokenizer puts behind a text are
+    left out, for a prompt is to be continued.
 
     Attributes:
         prompts: of the source.
         tokenizer: of the policy.
         rows: which rows of `prompts`, in order; becomes the `index` of each.
+        template: what the chat template is given besides the messages.
     """
 
     prompts: Sequence[Prompt]
     tokenizer: PreTrainedTokenizerBase
     rows: Sequence[int]
+    template: ChatTemplate = field(factory=ChatTemplate)
+    _around: _Around = field(init=False)
+
+    @_around.default
+    def _of_tokenizer(self) -> _Around:
+        return _Around.of(self.tokenizer)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -48,8 +87,15 @@ class EncodedPrompts(Sequence[EncodedPrompt]):
 
     def _encode(self, row: int) -> EncodedPrompt:
         prompt = self.prompts[row]
-        text = _render(prompt, self.tokenizer, row)
-        ids = self.tokenizer(text, add_special_tokens=isinstance(prompt.content, str))["input_ids"]
+        check_characters(prompt.content, f"the prompt of row {row}")
+        check_row(prompt.columns, f"row {row}")
+        if isinstance(prompt.content, str):
+            text = prompt.content
+            ids = self._around.encode(text, self.tokenizer)
+        else:
+            text = self.template.render(prompt, self.tokenizer, row)
+            check_characters(text, f"the prompt of row {row}")
+            ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
         if not ids:
             raise DataError(f"the prompt of row {row} encodes to no tokens: {text!r:.80}")
         return EncodedPrompt(prompt, text, tuple(ids), row)
@@ -61,6 +107,7 @@ def encode_prompts(
     *,
     max_tokens: int | None = None,
     on_long: Literal["error", "skip"] = "error",
+    template: ChatTemplate | None = None,
 ) -> EncodedPrompts:
     """The prompts of a run, encoded as they are asked for.
 
@@ -72,18 +119,27 @@ def encode_prompts(
         tokenizer: of the policy.
         max_tokens: longest prompt that is accepted; None accepts all and saves the pass.
         on_long: `error` refuses a longer prompt, `skip` leaves its row out.
+        template: what the chat template is given besides the messages.
 
     Raises:
         DataError: no prompts, or none left; a prompt that is too long; chat messages for a tokenizer without chat
-            template, or that its template refuses.
-        ConfigError: an unknown `on_long`.
+            template, or that its template refuses; half a character in a row.
+        ConfigError: an unknown `on_long`; arguments for a chat template that does not look at them, or for text.
     """
     if on_long not in ("error", "skip"):
         raise ConfigError(f"on_long must be 'error' or 'skip'; got {on_long!r}")
     if not len(prompts):
         raise DataError("there are no prompts to encode")
-    encoded = EncodedPrompts(prompts, tokenizer, range(len(prompts)))
-    encoded[0]  # a tokenizer that does not fit the prompts shows at once
+    template = template or ChatTemplate()
+    template.check(tokenizer)
+    encoded = EncodedPrompts(prompts, tokenizer, range(len(prompts)), template)
+    first = encoded[0].prompt  # a tokenizer that does not fit the prompts shows at once
+    if isinstance(first.content, str) and not template.is_plain:
+        raise ConfigError(
+            "options of the chat template have no effect on prompts that are text; set `chat: true`, or leave them out"
+        )
+    if not isinstance(first.content, str):
+        _warn_of_rendered_text(first, tokenizer)
     if max_tokens is None:
         return encoded
     lengths = [len(each.token_ids) for each in encoded]
@@ -100,23 +156,19 @@ def encode_prompts(
     if not kept:
         raise DataError(f"{found}; none is left")
     _log.warning("%s; they are left out", found)
-    return EncodedPrompts(prompts, tokenizer, kept)
+    return EncodedPrompts(prompts, tokenizer, kept, template)
 
 
-def _render(prompt: Prompt, tokenizer: PreTrainedTokenizerBase, row: int) -> str:
-    """The text that is tokenized."""
-    if isinstance(prompt.content, str):
-        return prompt.content
-    if tokenizer.chat_template is None:
-        raise DataError(
-            f"the prompt of row {row} is a chat, but the tokenizer {tokenizer.name_or_path!r} has no chat template;"
-            " use an instruction-tuned model, give its tokenizer a template, or use text prompts"
-        )
-    messages = [dict(message) for message in prompt.content]
-    try:
-        return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
-    except Exception as error:
-        raise DataError(
-            f"the chat template of the tokenizer {tokenizer.name_or_path!r} refuses the prompt of row {row}:"
-            f" {type(error).__name__}: {error}"
-        ) from error
+def _warn_of_rendered_text(prompt: Prompt, tokenizer: PreTrainedTokenizerBase) -> None:
+    """A message that is a chat already, which the template would put into another."""
+    for message in prompt.messages:
+        content = message.get("content")
+        if isinstance(content, str) and message["role"] == "user":
+            start = next((token for token in tokenizer.all_special_tokens if content.lstrip().startswith(token)), None)
+            if start is not None:
+                _log.warning(
+                    "a message of the user begins with the special token %s, as if a chat template had made it; if"
+                    " your prompts are rendered already, leave the options `chat` and `system` out",
+                    start,
+                )
+                return

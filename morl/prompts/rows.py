@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from string import Formatter
-from typing import Any
+from typing import Any, ClassVar
 
 from attrs import field, frozen
 
 from morl.errors import ConfigError, DataError, suggest
+from morl.prompts.characters import check_row
+from morl.prompts.messages import chat_messages
 from morl.types import Message, Prompt
 
 
@@ -30,6 +32,9 @@ class RowOptions:
     Raises:
         ConfigError: a template that is malformed or makes `prompt` pointless, a limit below 1.
     """
+
+    form_options: ClassVar[tuple[str, ...]] = ("prompt", "template", "system", "chat")
+    """What held-out prompts take from the training prompts unless they have their own; any source may declare it."""
 
     prompt: str = "prompt"
     template: str | None = None
@@ -65,9 +70,10 @@ class RowOptions:
             where: names the row in errors.
 
         Raises:
-            DataError: a missing column, or a prompt that is neither text nor messages.
+            DataError: a missing column, a prompt that is neither text nor messages, half a character in any column.
         """
         self.check(row, where)
+        check_row(row, where)
         if self.template is None:
             columns = {name: value for name, value in row.items() if name != self.prompt}
             return Prompt(self._content(row[self.prompt], where), columns)
@@ -86,11 +92,13 @@ class RowOptions:
                 return content
             messages: list[Message] = [{"role": "user", "content": content}]
         else:
-            messages = _messages(content, self.prompt, where)
+            messages = chat_messages(content, self.prompt, where)
         if self.system is None:
             return messages
         if messages[0]["role"] == "system":
-            raise DataError(f"{where}: the prompt has a system message of its own; leave the option `system` out")
+            raise DataError(
+                f"{where}: the prompt has a system message of its own; leave the option `system` out, or set it to null"
+            )
         return [{"role": "system", "content": self.system}, *messages]
 
 
@@ -109,20 +117,3 @@ def _columns(template: str | None) -> tuple[str, ...]:
             f" got {template!r}"
         )
     return tuple(dict.fromkeys(names))
-
-
-def _messages(content: Any, column: str, where: str) -> list[Message]:
-    if not isinstance(content, list) or not content:
-        raise DataError(
-            f"{where}: column {column!r} must hold text or a list of chat messages; got {type(content).__name__}"
-            f"{'' if content is None else f' {content!r:.80}'}"
-        )
-    messages: list[Message] = []
-    for message in content:
-        if not isinstance(message, Mapping) or not isinstance(message.get("role"), str) or "content" not in message:
-            raise DataError(
-                f"{where}: a chat message is an object with `role` and `content`; column {column!r} has {message!r:.80}"
-            )
-        # Columnar files give every message the union of all keys; chat templates ask whether a key is there.
-        messages.append({key: value for key, value in message.items() if value is not None or key == "content"})
-    return messages

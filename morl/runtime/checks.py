@@ -9,6 +9,7 @@ from typing import Any, get_args
 from morl.config.schema import Config, ImportanceConfig
 from morl.errors import ConfigError, PluginError, suggest
 from morl.runtime.hardware import check_bfloat16
+from morl.runtime.loading import chat_template
 from morl.runtime.parts import Parts, max_staleness, weighting_of
 from morl.types import Aggregation
 
@@ -35,6 +36,9 @@ def check_settings(config: Config, parts: Parts) -> None:
             f" and needs at least {smallest}; with fewer every advantage is 0"
         )
     _check_rewards(parts)
+    chat_template(config.prompts, "prompts")
+    if config.evaluation is not None:
+        chat_template(config.evaluation.prompts, "evaluation.prompts")
     if all(weight == 0 for weight in parts.scorer.weights.values()):
         raise ConfigError("the weight of every reward is 0: nothing would be learned; set rewards.<name>.weight")
     if training.group_size > 1 and config.sampling.temperature == 0:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from transformers import AutoConfig, PretrainedConfig, PreTrainedTokenizerBase
 
 from morl.config.schema import HeldOutPromptsConfig
-from morl.errors import DataError
+from morl.errors import ConfigError, DataError, suggest
 from morl.policy.load import load_tokenizer
-from morl.prompts import EncodedPrompts, encode_prompts
+from morl.prompts import ChatTemplate, EncodedPrompts, encode_prompts
 from morl.rollout.context import check_context, context_limit
 from morl.types import Prompt, Sampling
 
@@ -34,6 +35,31 @@ def prompt_limit(hf_config: PretrainedConfig, sampling: Sampling) -> int | None:
     return None if limit is None else limit - sampling.max_tokens
 
 
+def chat_template(section: HeldOutPromptsConfig, path: str) -> ChatTemplate:
+    """What the config's section `path` gives the chat template.
+
+    Raises:
+        ConfigError: a file that is not there, is empty or is no text.
+    """
+    source = None
+    if section.chat_template is not None:
+        file = Path(section.chat_template)
+        if not file.is_file():
+            near = [other.name for other in file.parent.iterdir()] if file.parent.is_dir() else []
+            raise ConfigError(
+                f"{path}.chat_template: there is no file {str(file)!r}{suggest(file.name, near)}"
+                f" (looked in {Path.cwd()})"
+            )
+        try:
+            source = file.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise ConfigError(f"{path}.chat_template: {str(file)!r} is no text in UTF-8: {error}") from error
+        if not source.strip():
+            raise ConfigError(f"{path}.chat_template: {str(file)!r} is empty")
+    columns = {"tools_column": section.tools_column, "arguments_column": section.chat_template_kwargs_column}
+    return ChatTemplate(source, section.chat_template_kwargs, **columns)
+
+
 def encode_section(
     prompts: Sequence[Prompt],
     tokenizer: PreTrainedTokenizerBase,
@@ -49,8 +75,13 @@ def encode_section(
     if not len(prompts):
         raise DataError(f"{path}: the source holds no prompt")
     limits = [tokens for tokens in (section.max_tokens, limit) if tokens is not None]
+    template = chat_template(section, path)
     try:
-        return encode_prompts(prompts, tokenizer, max_tokens=min(limits, default=None), on_long=section.on_long)
+        return encode_prompts(
+            prompts, tokenizer, max_tokens=min(limits, default=None), on_long=section.on_long, template=template
+        )
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
     except DataError as error:
         hint = "" if limit is None else f" (beside sampling.max_tokens the model has room for {limit} prompt tokens)"
         raise DataError(f"{path}: {error}{hint}") from error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal, TypeAlias
+from typing import ClassVar, Literal, TypeAlias
 
 from attrs import frozen
 
@@ -36,6 +36,8 @@ class _Problems:
         instruction: the words for it, after the problem; default: those of `answer_form`; an empty text leaves it out.
         system: system message to put in front.
     """
+
+    form_options: ClassVar[tuple[str, ...]] = ("answer_form", "instruction", "system")
 
     path: str
     split: str = "train"
