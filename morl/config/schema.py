@@ -130,12 +130,16 @@ class RolloutConfig:
         max_logprob_difference: limit of `rollout/logprob_difference`; a step above it warns, a second one in a row ends
             the run.  null takes 0.001, with weights or precision of bfloat16 0.1, for backends that sample with the
             policy itself, and no limit for others; 0 is no limit.
+        keep_special_tokens: which special tokens stay in the text that rewards see: `auto` keeps pairs of tags
+            (`<think>` and `</think>`) and those that the chat template spells out for the assistant, never the ends of
+            completions or the markers of turns; `none`; or a list of them.
     """
 
     name: str = "transformers"
     options: Options = field(factory=dict)
     lag: NonNegativeInt = 0
     max_logprob_difference: NonNegativeFloat | None = None
+    keep_special_tokens: Literal["auto", "none"] | list[str] = "auto"
 
 
 @frozen

@@ -20,7 +20,13 @@ from morl.plugins import Registry
 from morl.policy.load import load_policy
 from morl.prompts import check_columns
 from morl.runtime.checks import check_settings
-from morl.runtime.loading import encode_section, load_description, prompt_limit
+from morl.runtime.loading import (
+    encode_section,
+    load_description,
+    load_generation_config,
+    prompt_limit,
+    sampling_tokenizer,
+)
 from morl.runtime.parts import Parts, build_parts
 from morl.runtime.process import run_settings
 from morl.runtime.trainer import make_trainer
@@ -109,8 +115,10 @@ def _module(config: Config, parts: Parts, path: str, keep_samples: bool) -> Eval
         raise DataError(f"{error}{near_folders(path)}") from error
     limit = prompt_limit(hf_config, config.sampling)
     encoded = encode_section(prompts, tokenizer, config.evaluation.prompts, "evaluation.prompts", limit)
+    generation_config = load_generation_config(path, hf_config)
+    shown = sampling_tokenizer(config, tokenizer, hf_config, generation_config, [prompts])
     policy = load_policy(path, dtype=config.policy.dtype, attention=config.policy.attention)
-    return EvaluationModule(config, parts, policy, tokenizer, encoded, path, keep_samples)
+    return EvaluationModule(config, parts, policy, shown, encoded, path, keep_samples)
 
 
 def _trainer(options: TrainerConfig) -> L.Trainer:

@@ -7,6 +7,12 @@ from typing import Any
 
 from attrs import define, field
 
+from morl.errors import ConfigError
+from morl.types import Sampling
+
+_CONTEXTS = ("{}", "a{}", "a{}a", "a {} a", ".{}\n")
+"""Where a stop string may stand; the tokens around it decide whether a tokenizer's decoder keeps its spaces."""
+
 
 def end_tokens(tokenizer: Any, generation_config: Any) -> frozenset[int]:
     """End-of-sequence ids of the tokenizer and of the model's generation config, which may name several."""
@@ -15,6 +21,67 @@ def end_tokens(tokenizer: Any, generation_config: Any) -> frozenset[int]:
         if ids is not None:
             found.update([ids] if isinstance(ids, int) else ids)
     return frozenset(found)
+
+
+def special_tokens(tokenizer: Any) -> dict[str, int]:
+    """Tokens that decoding leaves out of the text, with their ids."""
+    found = {token.content: index for index, token in tokenizer.added_tokens_decoder.items() if token.special}
+    return found | dict(zip(tokenizer.all_special_tokens, tokenizer.all_special_ids, strict=True))
+
+
+def end_ids(tokenizer: Any, generation_config: Any, sampling: Sampling) -> frozenset[int]:
+    """All tokens that end a completion: `end_tokens`, `sampling.stop_token_ids`, and stop strings that are a token.
+
+    A special token is not in the text, where stop strings are looked for.
+    """
+    special = special_tokens(tokenizer) if sampling.stop else {}
+    named = {special[text] for text in sampling.stop if text in special}
+    return end_tokens(tokenizer, generation_config) | named | {*sampling.stop_token_ids}
+
+
+def check_stops(tokenizer: Any, sampling: Sampling, vocabulary: int) -> None:
+    """Refuses ends that no completion can have.
+
+    Args:
+        tokenizer: of the policy.
+        sampling: see there.
+        vocabulary: number of tokens that the model can sample.
+
+    Raises:
+        ConfigError: names the stop string or token, and why it cannot match.
+    """
+    for index in sampling.stop_token_ids:
+        if index >= vocabulary:
+            raise ConfigError(
+                f"sampling.stop_token_ids: there is no token {index}, the model's vocabulary has {vocabulary}"
+            )
+    special = special_tokens(tokenizer)
+    for text in sampling.stop:
+        if special.get(text, vocabulary) < vocabulary:
+            continue
+        inside = next((token for token in sorted(special, key=len, reverse=True) if token and token in text), None)
+        if inside is not None:
+            raise ConfigError(
+                f"sampling.stop: {text!r} can never match, for {inside!r} in it is a special token, which the text of"
+                f" a completion leaves out; stop at the token: stop: [{inside!r}]"
+            )
+        if not _can_be_said(tokenizer, text):
+            raise ConfigError(
+                f"sampling.stop: {text!r} can never match: the tokenizer writes it as"
+                f" {_there_and_back(tokenizer, text)!r}; stop at what it writes"
+            )
+
+
+def _can_be_said(tokenizer: Any, text: str) -> bool:
+    return any(text in _there_and_back(tokenizer, context.format(text)) for context in _CONTEXTS)
+
+
+def _there_and_back(tokenizer: Any, text: str) -> str:
+    try:
+        ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    except (UnicodeEncodeError, TypeError):
+        return ""
+    return str(tokenizer.decode(ids, skip_special_tokens=True))
 
 
 @define(eq=False)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from morl import interrupts
 from morl.rollout.ends import StopStrings
-from morl.rollout.sampling import UniformStreams, draw
+from morl.rollout.sampling import SeenTokens, UniformStreams, draw
 from morl.types import Sampling
 
 
@@ -54,6 +54,7 @@ def sample(
     sampling: Sampling,
     end_ids: frozenset[int],
     stops: StopStrings | None = None,
+    prompts: Sequence[Sequence[int]] = (),
 ) -> Drawn:
     """Draws completions until each has ended or is `sampling.max_tokens` long.
 
@@ -66,10 +67,14 @@ def sample(
         sampling: see there.
         end_ids: tokens that end a completion.
         stops: looks for stop strings.
+        prompts: token ids of the prompt of each row, where `sampling.repetition_penalty` needs them.
     """
     logits_NV = decoder.prefill()
     device = logits_NV.device
     streams = UniformStreams(keys, device)
+    seen = None
+    if sampling.repetition_penalty != 1.0:
+        seen = SeenTokens(prompts, logits_NV.shape[1], device)
     ends = torch.tensor(sorted(end_ids), device=device, dtype=torch.int64)
     texts: list[list[int]] = [[] for _ in keys]
     live = torch.arange(len(keys), device=device)
@@ -79,7 +84,7 @@ def sample(
         interrupts.check()
         if sampling.temperature > 0.0:
             uniforms_N = streams.at(step, live)
-        tokens_N, logprobs_N = draw(logits_NV, uniforms_N, sampling)
+        tokens_N, logprobs_N = draw(logits_NV, uniforms_N, sampling, seen)
         steps.append((live, tokens_N, logprobs_N))
         ended_N = torch.isin(tokens_N, ends)
         if stops is not None:
@@ -93,6 +98,10 @@ def sample(
             if not len(live):
                 break
             decoder.keep(order)
+            if seen is not None:
+                seen.keep(order)
+        if seen is not None:
+            seen.add(tokens_N)
         logits_NV = decoder.step(tokens_N)
     return _assemble(steps, len(keys), live)
 

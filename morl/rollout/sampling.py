@@ -69,7 +69,45 @@ class UniformStreams:
         return torch.from_numpy(block)
 
 
-def draw(logits_NV: Tensor, uniforms_N: Tensor, sampling: Sampling) -> tuple[Tensor, Tensor]:
+@define(eq=False)
+class SeenTokens:
+    """Which tokens of the vocabulary stand in the prompt or the completion of each live row, for a penalty on them.
+
+    Args:
+        prompts: token ids of the prompt of each row.
+        vocabulary: number of tokens.
+        device: of the logits.
+    """
+
+    prompts: Sequence[Sequence[int]]
+    vocabulary: int
+    device: torch.device
+    _seen_NV: Tensor = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        rows = [row for row, prompt in enumerate(self.prompts) for _ in prompt]
+        ids = [token for prompt in self.prompts for token in prompt]
+        self._seen_NV = torch.zeros(len(self.prompts), self.vocabulary, dtype=torch.bool, device=self.device)
+        self._seen_NV[torch.tensor(rows, device=self.device), torch.tensor(ids, device=self.device)] = True
+
+    def penalised(self, logits_NV: Tensor, penalty: float) -> Tensor:
+        """The logits with those of seen tokens made smaller, as in `transformers` and vLLM (CTRL, arXiv 1909.05858)."""
+        logits_NV = logits_NV.float()
+        smaller_NV = torch.where(logits_NV > 0, logits_NV / penalty, logits_NV * penalty)
+        return torch.where(self._seen_NV, smaller_NV, logits_NV)
+
+    def add(self, tokens_N: Tensor) -> None:
+        """One more token of every live row."""
+        self._seen_NV.scatter_(1, tokens_N[:, None], True)
+
+    def keep(self, order: Tensor) -> None:
+        """Goes on with these rows."""
+        self._seen_NV = self._seen_NV[order]
+
+
+def draw(
+    logits_NV: Tensor, uniforms_N: Tensor, sampling: Sampling, seen: SeenTokens | None = None
+) -> tuple[Tensor, Tensor]:
     """One token per row, by inversion of the cumulated probabilities.
 
     A token of probability 0 is never drawn, whatever the uniform.
@@ -77,7 +115,8 @@ def draw(logits_NV: Tensor, uniforms_N: Tensor, sampling: Sampling) -> tuple[Ten
     Args:
         logits_NV: as the model gave them.
         uniforms_N: in [0, 1); not looked at where the temperature is 0.
-        sampling: temperature, top-k and then top-p among those left, as in `transformers`.
+        sampling: temperature, top-k, then top-p and then min-p among those left, as in `transformers`.
+        seen: where `sampling.repetition_penalty` is not 1, the tokens that it applies to.
 
     Returns:
         The tokens (N,) and their log-probabilities (N,), float32, under softmax(logits / temperature) over the whole
@@ -87,16 +126,27 @@ def draw(logits_NV: Tensor, uniforms_N: Tensor, sampling: Sampling) -> tuple[Ten
     tensor([1])
     """
     logits_NV = logits_NV.float()
+    penalised_NV = logits_NV if seen is None else seen.penalised(logits_NV, sampling.repetition_penalty)
     if sampling.temperature == 0.0:
         probs_NV = logits_NV.softmax(-1)
-        tokens_N1 = logits_NV.argmax(-1, keepdim=True)
+        tokens_N1 = penalised_NV.argmax(-1, keepdim=True)
     else:
-        probs_NV = (logits_NV if sampling.temperature == 1.0 else logits_NV / sampling.temperature).softmax(-1)
+        probs_NV = _probabilities(logits_NV, sampling.temperature)
+        drawn_NV = probs_NV if seen is None else _probabilities(penalised_NV, sampling.temperature)
         if sampling.top_k == 0 and sampling.top_p == 1.0:
-            tokens_N1 = _invert(probs_NV, uniforms_N)
+            tokens_N1 = _invert(_at_least(drawn_NV, sampling.min_p), uniforms_N)
         else:
-            tokens_N1 = _draw_cut(probs_NV, uniforms_N, sampling.top_k, sampling.top_p, sampling.top_k or HEAD)
+            tokens_N1 = _draw_cut(drawn_NV, uniforms_N, sampling, sampling.top_k or HEAD)
     return tokens_N1[:, 0], probs_NV.gather(1, tokens_N1)[:, 0].log()
+
+
+def _probabilities(logits_NV: Tensor, temperature: float) -> Tensor:
+    return (logits_NV if temperature == 1.0 else logits_NV / temperature).softmax(-1)
+
+
+def _at_least(probs_NM: Tensor, min_p: float) -> Tensor:
+    """Without the tokens that are less likely than this share of the likeliest."""
+    return probs_NM if min_p == 0.0 else probs_NM.where(probs_NM >= min_p * probs_NM.amax(-1, keepdim=True), 0.0)
 
 
 def _invert(weights_NM: Tensor, uniforms_N: Tensor) -> Tensor:
@@ -108,8 +158,9 @@ def _invert(weights_NM: Tensor, uniforms_N: Tensor) -> Tensor:
     return torch.searchsorted(cumulated_NM, target_N1, right=True)
 
 
-def _draw_cut(probs_NV: Tensor, uniforms_N: Tensor, top_k: int, top_p: float, head: int) -> Tensor:
-    """Tokens (N, 1) drawn among the `head` likeliest, after top-k and top-p."""
+def _draw_cut(probs_NV: Tensor, uniforms_N: Tensor, sampling: Sampling, head: int) -> Tensor:
+    """Tokens (N, 1) drawn among the `head` likeliest, after top-k, top-p and min-p."""
+    top_k, top_p = sampling.top_k, sampling.top_p
     probs_NM, ids_NM = probs_NV.topk(min(head, probs_NV.shape[1]), dim=-1)
     reached_N1 = probs_NM.sum(-1, keepdim=True)
     total = reached_N1 if top_k else torch.ones_like(reached_N1)
@@ -119,11 +170,11 @@ def _draw_cut(probs_NV: Tensor, uniforms_N: Tensor, top_k: int, top_p: float, he
         kept_NM = probs_NM.where(before_NM < top_p * total, 0.0)
     else:
         kept_NM = probs_NM
-    tokens_N1 = ids_NM.gather(1, _invert(kept_NM, uniforms_N))
+    tokens_N1 = ids_NM.gather(1, _invert(_at_least(kept_NM, sampling.min_p), uniforms_N))
     if not top_k and head < probs_NV.shape[1]:
         # A row whose nucleus reaches beyond the head is drawn again from its whole vocabulary; row by row, so that it
         # does not matter for one row how flat another is.
         flat = (reached_N1[:, 0] < top_p).nonzero()[:, 0]
         if len(flat):
-            tokens_N1[flat] = _draw_cut(probs_NV[flat], uniforms_N[flat], 0, top_p, probs_NV.shape[1])
+            tokens_N1[flat] = _draw_cut(probs_NV[flat], uniforms_N[flat], sampling, probs_NV.shape[1])
     return tokens_N1

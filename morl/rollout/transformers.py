@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from morl.errors import RolloutError
 from morl.policy.attention import ATTENTION
 from morl.rollout.context import check_context, check_prompts
-from morl.rollout.ends import StopStrings, end_tokens
+from morl.rollout.ends import StopStrings, end_ids
 from morl.rollout.loop import Drawn, sample
 from morl.rollout.replica import build_replica, copy_weights, is_sharded
 from morl.rollout.trial import Decoding, attention, choose_decoding, make_decoder
@@ -31,6 +31,8 @@ class TransformersBackend:
         max_rows: completions decoded at once; fewer take less memory and more time. 0: all of them.
         prefill_tokens: prompt tokens read in one forward call.
     """
+
+    sampling_options: ClassVar[frozenset[str]] = frozenset({"stop_token_ids", "min_p", "repetition_penalty"})
 
     max_rows: int = field(default=0, validator=validators.ge(0))
     prefill_tokens: int = field(default=16384, validator=validators.ge(1))
@@ -82,7 +84,7 @@ class TransformersBackend:
         assert n >= 1
         check_prompts(prompts)
         check_context(model.config, max(len(prompt.token_ids) for prompt in prompts), sampling.max_tokens)
-        end_ids = end_tokens(self._tokenizer, getattr(model, "generation_config", None))
+        ends = end_ids(self._tokenizer, getattr(model, "generation_config", None), sampling)
         stops = StopStrings(sampling.stop, self._tokenizer) if sampling.stop else None
         parts: list[Drawn] = []
         waves = list(self._waves(prompts, n))
@@ -91,7 +93,7 @@ class TransformersBackend:
                 rows = [prompts[prompt].token_ids for prompt, _ in wave]
                 keys = [(seeds[prompt], member) for prompt, member in wave]
                 decoder = make_decoder(self._decoding, model, rows, sampling.max_tokens, self.prefill_tokens)
-                parts.append(sample(decoder, keys, sampling, end_ids, stops))
+                parts.append(sample(decoder, keys, sampling, ends, stops, rows))
         order = torch.tensor([prompt * n + member for wave in waves for prompt, member in wave])
         return self._batch(prompts, n, parts, order)
 

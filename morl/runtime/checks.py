@@ -11,7 +11,7 @@ from morl.errors import ConfigError, PluginError, suggest
 from morl.runtime.hardware import check_bfloat16
 from morl.runtime.loading import chat_template
 from morl.runtime.parts import Parts, max_staleness, weighting_of
-from morl.types import Aggregation
+from morl.types import Aggregation, Sampling
 
 _STRATEGIES = (
     "auto",
@@ -36,6 +36,7 @@ def check_settings(config: Config, parts: Parts) -> None:
             f" and needs at least {smallest}; with fewer every advantage is 0"
         )
     _check_rewards(parts)
+    _check_sampling(config, parts)
     chat_template(config.prompts, "prompts")
     if config.evaluation is not None:
         chat_template(config.evaluation.prompts, "evaluation.prompts")
@@ -105,6 +106,18 @@ def check_settings(config: Config, parts: Parts) -> None:
             " gives the advantages of grpo; take more prompts per step",
             stacklevel=2,
         )
+
+
+def _check_sampling(config: Config, parts: Parts) -> None:
+    """A backend draws as the config says, or the run is refused."""
+    known = frozenset(getattr(parts.backend, "sampling_options", ()))
+    default = Sampling()
+    for name in ("stop_token_ids", "min_p", "repetition_penalty"):
+        if getattr(config.sampling, name) != getattr(default, name) and name not in known:
+            raise ConfigError(f"sampling.{name} has no effect: {parts.label('rollout')} does not know it; leave it out")
+    check = getattr(parts.backend, "check_sampling", None)
+    if check is not None:
+        check(config.sampling)
 
 
 def _check_rewards(parts: Parts) -> None:

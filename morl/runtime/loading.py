@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from transformers import AutoConfig, PretrainedConfig, PreTrainedTokenizerBase
+from transformers import AutoConfig, GenerationConfig, PretrainedConfig, PreTrainedTokenizerBase
 
-from morl.config.schema import HeldOutPromptsConfig
+from morl.config.schema import Config, HeldOutPromptsConfig
 from morl.errors import ConfigError, DataError, suggest
 from morl.policy.load import load_tokenizer
 from morl.prompts import ChatTemplate, EncodedPrompts, encode_prompts
 from morl.rollout.context import check_context, context_limit
+from morl.rollout.ends import check_stops, end_ids
+from morl.rollout.generation_config import report_unused
+from morl.rollout.visible import readable_tokenizer, warn_of_hidden
 from morl.types import Prompt, Sampling
 
 
@@ -33,6 +36,42 @@ def prompt_limit(hf_config: PretrainedConfig, sampling: Sampling) -> int | None:
     check_context(hf_config, 1, sampling.max_tokens)
     limit = context_limit(hf_config)
     return None if limit is None else limit - sampling.max_tokens
+
+
+def sampling_tokenizer(
+    config: Config,
+    tokenizer: PreTrainedTokenizerBase,
+    hf_config: PretrainedConfig,
+    generation_config: GenerationConfig,
+    prompts: Iterable[Sequence[Prompt]],
+) -> PreTrainedTokenizerBase:
+    """What the run decodes completions with: the model's tokenizer, or a copy that shows more special tokens.
+
+    Also says what of the model's generation config is not used, and where data or rewards speak of hidden tokens.
+
+    Args:
+        prompts: training and held-out ones, with their columns.
+
+    Raises:
+        ConfigError: ends that no completion can have; special tokens that are none.
+    """
+    report_unused(generation_config, config.sampling)
+    ends = end_ids(tokenizer, generation_config, config.sampling)
+    shown: PreTrainedTokenizerBase = readable_tokenizer(tokenizer, config.rollout.keep_special_tokens, ends)
+    check_stops(shown, config.sampling, hf_config.get_text_config().vocab_size)
+    options = {name: section.options for name, section in config.rewards.items()}
+    for rows in prompts:
+        warn_of_hidden(shown, rows, options)
+        options = {}
+    return shown
+
+
+def load_generation_config(path: str, hf_config: PretrainedConfig) -> GenerationConfig:
+    """The generation settings that `transformers` gives a model when it loads it."""
+    try:
+        return GenerationConfig.from_pretrained(path)
+    except OSError:  # most small models have no file of them
+        return GenerationConfig.from_model_config(hf_config)
 
 
 def chat_template(section: HeldOutPromptsConfig, path: str) -> ChatTemplate:

@@ -71,6 +71,8 @@ class RLModule(L.LightningModule):
         experience: the last step's, for callbacks; None before the first.
         row: metrics of the last finished step; None before the first.
         alone: the other ranks of the run are lost, or cannot be waited for.
+        tokenizer: decodes completions; see `morl.rollout.visible`.
+        exported_tokenizer: goes with the final model.
         updating: weights and counters are on their way from one finished step to the next.
     """
 
@@ -86,6 +88,7 @@ class RLModule(L.LightningModule):
         prompts: Sequence[EncodedPrompt],
         evaluation_prompts: Sequence[EncodedPrompt],
         model_path: str,
+        exported_tokenizer: PreTrainedTokenizerBase | None = None,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -93,6 +96,7 @@ class RLModule(L.LightningModule):
         self.parts = parts
         self.policy = policy
         self.tokenizer = tokenizer
+        self.exported_tokenizer = exported_tokenizer or tokenizer
         self.model_path = model_path
         self.evaluation_prompts = evaluation_prompts
         self.experience: Experience | None = None

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from morl.rollout.sampling import BLOCK, HEAD, UniformStreams, draw
+from morl.rollout.sampling import BLOCK, HEAD, SeenTokens, UniformStreams, draw
 from morl.types import Sampling
 
 ROUNDING = 2e-5
@@ -134,3 +134,61 @@ def test_streams_differ_by_seed_and_member_and_depend_on_nothing_else() -> None:
         assert alone.at(step, torch.tensor([0])) == everyone[3, step]
         live = torch.arange(5) if step < 10 else torch.tensor([4, 3])
         assert leaving.at(step, live)[-1 if step >= 10 else 3] == everyone[3, step]
+
+
+# Settings that other code can compute, too ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "sampling",
+    [
+        Sampling(min_p=0.3),
+        Sampling(min_p=0.1, top_p=0.8, temperature=0.7),
+        Sampling(min_p=0.2, top_k=5),
+        Sampling(repetition_penalty=1.7),
+        Sampling(repetition_penalty=0.6, temperature=1.3, top_k=9),
+        Sampling(repetition_penalty=1.2, min_p=0.05, top_p=0.9, temperature=2.0),
+    ],
+)
+def test_the_distribution_is_that_of_transformers(sampling: Sampling) -> None:
+    from transformers import (
+        LogitsProcessorList,
+        MinPLogitsWarper,
+        RepetitionPenaltyLogitsProcessor,
+        TemperatureLogitsWarper,
+        TopKLogitsWarper,
+        TopPLogitsWarper,
+    )
+
+    V = 24
+    logits = 2 * torch.randn(1, V, generator=torch.Generator().manual_seed(3))
+    prompt, completion = [3, 1, 3, 8], [5, 20]
+    processors = LogitsProcessorList([RepetitionPenaltyLogitsProcessor(sampling.repetition_penalty)])
+    processors.append(TemperatureLogitsWarper(sampling.temperature))
+    if sampling.top_k:
+        processors.append(TopKLogitsWarper(sampling.top_k))
+    if sampling.top_p < 1.0:
+        processors.append(TopPLogitsWarper(sampling.top_p))
+    if sampling.min_p:
+        processors.append(MinPLogitsWarper(sampling.min_p))
+    wanted = processors(torch.tensor([prompt + completion]), logits.clone()).softmax(-1)[0]
+
+    N = 20000
+    seen = SeenTokens([prompt] * N, V, logits.device)
+    for token in completion:
+        seen.add(torch.full((N,), token))
+    uniforms = (torch.arange(N) + 0.5) / N
+    tokens, logprobs = draw(logits.expand(N, -1), uniforms, sampling, seen)
+    got = torch.bincount(tokens, minlength=V) / N
+    # Uniforms on a grid: each share is exact up to one step of it at either end.
+    assert (got - wanted).abs().max() < 3 / N
+    # What is written down is the policy's own distribution.
+    assert torch.allclose(logprobs, (logits[0] / sampling.temperature).log_softmax(-1)[tokens], atol=1e-5)
+
+
+def test_a_penalty_follows_the_rows_that_are_left() -> None:
+    seen = SeenTokens([[0], [1], []], 3, torch.device("cpu"))
+    seen.add(torch.tensor([1, 1, 2]))
+    seen.keep(torch.tensor([2, 0]))
+    logits = torch.tensor([[1.0, 1.0, 1.0], [1.0, 1.0, 1.0]])
+    assert seen.penalised(logits, 2.0).tolist() == [[1.0, 1.0, 0.5], [0.5, 0.5, 1.0]]

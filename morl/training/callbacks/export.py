@@ -33,7 +33,7 @@ class ExportModel(L.Callback):
             model = self.folder.model
             draft = draft_of(model)
             shutil.rmtree(draft, ignore_errors=True)
-            save_policy(pl_module.policy, pl_module.tokenizer, draft, state)
+            save_policy(pl_module.policy, pl_module.exported_tokenizer, draft, state)
             # A folder that is there is a complete model, also where the process was killed meanwhile.
             shutil.rmtree(model, ignore_errors=True)
             draft.rename(model)

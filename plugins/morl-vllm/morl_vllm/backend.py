@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from attrs import define, field
 from torch import nn
 
 from morl.errors import ConfigError, RolloutError
-from morl.rollout.ends import end_tokens
+from morl.rollout.ends import end_ids
 from morl.types import EncodedPrompt, RolloutBatch, Sampling
 from morl_vllm.engine import Engine, EngineFault
 from morl_vllm.installed import installed_engine, require_engine
 from morl_vllm.limits import check_lengths
-from morl_vllm.sampling import rollout_batch, sampling_params
+from morl_vllm.sampling import SAMPLING_OPTIONS, check_sampling, rollout_batch, sampling_params
 from morl_vllm.settings import IN_PROCESS, EngineOptions, refuse
 from morl_vllm.weights import policy_weights
 
@@ -42,6 +42,8 @@ class VllmBackend(EngineOptions):
         ConfigError: no engine is installed, or one of another version than those tested; options that make no sense.
     """
 
+    sampling_options: ClassVar[frozenset[str]] = SAMPLING_OPTIONS
+
     sleep: bool = False
     _policy: Any = field(init=False, default=None)
     _tokenizer: Any = field(init=False, default=None)
@@ -52,6 +54,10 @@ class VllmBackend(EngineOptions):
         super().__attrs_post_init__()
         refuse(self.engine_args, IN_PROCESS)
         require_engine(installed_engine())
+
+    def check_sampling(self, sampling: Sampling) -> None:
+        """See `morl_vllm.sampling.check_sampling`."""
+        check_sampling(sampling)
 
     def start(self, policy: nn.Module, tokenizer: Any, model_path: str) -> None:
         """See `morl.hookspecs.RolloutBackend`; the folder is not read: config and weights come from the policy.
@@ -102,8 +108,8 @@ class VllmBackend(EngineOptions):
         base = self._policy.base_model
         limit = self._engine.max_model_len
         check_lengths(prompts, sampling.max_tokens, base.config, limit, otherwise="raise rollout.max_model_len")
-        end_ids = end_tokens(self._tokenizer, getattr(base, "generation_config", None))
-        params = sampling_params(sampling, n, seeds, end_ids)
+        ends = end_ids(self._tokenizer, getattr(base, "generation_config", None), sampling)
+        params = sampling_params(sampling, n, seeds, ends)
         try:
             groups = self._engine.generate([p.token_ids for p in prompts], params, sampling.temperature or 1.0)
         except EngineFault:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from attrs import frozen
 
+from morl.errors import ConfigError
 from morl.rollout.ends import StopStrings
 from morl.types import EncodedPrompt, RolloutBatch, Sampling
 
@@ -26,6 +27,23 @@ def spread_seed(seed: int) -> int:
     return int.from_bytes(digest, "little") >> 2  # room for as many members as anybody draws, below 2**63
 
 
+SAMPLING_OPTIONS = frozenset({"stop_token_ids", "min_p", "repetition_penalty"})
+"""Further settings of `morl.types.Sampling` that the engines know."""
+
+
+def check_sampling(sampling: Sampling) -> None:
+    """Refuses what vLLM would draw from another distribution than morl says.
+
+    Raises:
+        ConfigError: top-p together with min-p, which vLLM applies in the other order.
+    """
+    if sampling.min_p > 0.0 and sampling.top_p < 1.0:
+        raise ConfigError(
+            "sampling.min_p and sampling.top_p: vLLM cuts by min-p first, and then takes top-p of what is left, where"
+            " morl and transformers cut by top-p first; set one of the two, or rollout.name=transformers"
+        )
+
+
 def sampling_params(sampling: Sampling, n: int, seeds: Sequence[int], end_ids: frozenset[int]) -> list[Any]:
     """`vllm.SamplingParams`, one for each prompt.
 
@@ -40,6 +58,8 @@ def sampling_params(sampling: Sampling, n: int, seeds: Sequence[int], end_ids: f
             temperature=0.0 if greedy else 1.0,
             top_p=1.0 if greedy else sampling.top_p,
             top_k=0 if greedy else sampling.top_k,
+            min_p=0.0 if greedy else sampling.min_p,
+            repetition_penalty=sampling.repetition_penalty,
             seed=spread_seed(seed),
             max_tokens=sampling.max_tokens,
             # morl's ends, which may be other ones than those that the engine reads from the tokenizer.

@@ -14,10 +14,13 @@ from morl.config.load import parse
 from morl.errors import ConfigError, DataError
 from morl.plugins import Registry
 from morl.policy.load import load_policy
-from morl.types import EncodedPrompt, Prompt
+from morl.types import EncodedPrompt, Prompt, Sampling
 from morl_vllm.backend import VllmBackend
 from morl_vllm.installed import DISTRIBUTIONS, TESTED, installed_engine, require_engine
 from morl_vllm.limits import check_lengths
+from morl_vllm.sampling import SAMPLING_OPTIONS, check_sampling
+from morl_vllm.server.backend import VllmServerBackend
+from morl_vllm.server.request import GenerateRequest
 from morl_vllm.settings import CPU_HEAD_SIZES, EngineOptions
 
 RUN = {
@@ -171,3 +174,17 @@ def test_head_sizes_are_those_of_the_engine() -> None:
     from vllm.v1.attention.backends.cpu_attn import CPUAttentionBackend
 
     assert tuple(CPUAttentionBackend.get_supported_head_sizes()) == CPU_HEAD_SIZES
+
+
+def test_sampling_that_the_engine_cuts_in_another_order_is_refused() -> None:
+    for sampling in (Sampling(min_p=0.1), Sampling(min_p=0.1, top_k=5), Sampling(top_p=0.9, repetition_penalty=1.2)):
+        check_sampling(sampling)
+    with pytest.raises(ConfigError, match="vLLM cuts by min-p first"):
+        check_sampling(Sampling(min_p=0.1, top_p=0.9))
+    assert VllmBackend.sampling_options == VllmServerBackend.sampling_options == SAMPLING_OPTIONS
+
+
+def test_a_server_is_asked_for_all_settings_of_sampling() -> None:
+    sampling = Sampling(min_p=0.1, repetition_penalty=1.2, stop_token_ids=(3, 4), stop=("END",))
+    request = GenerateRequest([[1, 2]], 2, sampling, [7], [3, 4], "run", 5, 5)
+    assert GenerateRequest.from_json(request.to_json()).sampling == sampling

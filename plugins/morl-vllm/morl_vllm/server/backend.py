@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from attrs import define, field, validators
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from morl.errors import ConfigError, RolloutError
-from morl.rollout.ends import end_tokens
+from morl.rollout.ends import end_ids
 from morl.runtime.exchange import Exchange
 from morl.types import EncodedPrompt, RolloutBatch, Sampling
 from morl_vllm.limits import check_lengths
-from morl_vllm.sampling import rollout_batch
+from morl_vllm.sampling import SAMPLING_OPTIONS, check_sampling, rollout_batch
 from morl_vllm.server.client import Server
 from morl_vllm.server.fleet import Fleet
 from morl_vllm.server.key import VARIABLE, rollout_key
@@ -42,6 +42,8 @@ class VllmServerBackend:
         ConfigError: no URL, one twice, or the key is not set.
     """
 
+    sampling_options: ClassVar[frozenset[str]] = SAMPLING_OPTIONS
+
     urls: Sequence[str]
     timeout: float = field(default=600.0, validator=validators.gt(0.0))
     max_staleness: int = field(default=0, validator=validators.ge(0))
@@ -63,6 +65,10 @@ class VllmServerBackend:
         if key is None:
             raise ConfigError(f"set {VARIABLE} to the key of the rollout servers, as `morl serve-rollouts` prints it")
         self._servers = [Server(url, key, self.timeout) for url in urls]
+
+    def check_sampling(self, sampling: Sampling) -> None:
+        """See `morl_vllm.sampling.check_sampling`."""
+        check_sampling(sampling)
 
     def start(self, policy: nn.Module, tokenizer: Any, model_path: str) -> None:
         """See `morl.hookspecs.RolloutBackend`.
@@ -115,13 +121,13 @@ class VllmServerBackend:
         base = self._policy.base_model
         larger = "start the rollout servers with a larger max_model_len"
         check_lengths(prompts, sampling.max_tokens, base.config, self._max_model_len, otherwise=larger)
-        end_ids = end_tokens(self._tokenizer, getattr(base, "generation_config", None))
+        ends = end_ids(self._tokenizer, getattr(base, "generation_config", None), sampling)
         request = GenerateRequest(
             prompts=[prompt.token_ids for prompt in prompts],
             n=n,
             sampling=sampling,
             seeds=seeds,
-            end_ids=sorted(end_ids),
+            end_ids=sorted(ends),
             run=fleet.run,
             version=self._version,
             oldest=self._version - self.max_staleness,
