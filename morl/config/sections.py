@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 from attrs import fields_dict, frozen
 
 from morl.config import schema
+from morl.config.record import is_description
 from morl.errors import ConfigError, MorlError, suggest
 from morl.plugins import Registered, Registry
 from morl.types import Weights
@@ -153,10 +154,22 @@ def part_of(section: Section, tree: Tree, registry: Registry) -> Registered:
         if section.path.startswith("rewards."):
             near = suggest(section.path, [f"rewards.{key}" for key in tree["rewards"] if key != section.path[8:]])
         raise ConfigError(f"{section.path}.name must name a {section.kind}{near}\n  available: {offered}")
+    if is_description(name):
+        raise ConfigError(
+            f"{section.path}: {name} was passed to morl.train as an object, which a file cannot hold; pass it again"
+            f" ({_argument(section.path)}), or name a {section.kind} in its place: --{section.path}.name=NAME"
+        )
     try:
         return registry.find(section.kind or "", name)
     except MorlError as error:
         raise type(error)(f"{section.path}.name: {error}") from error
+
+
+def _argument(path: str) -> str:
+    """How an object in place of a section's part is passed."""
+    if path.startswith("rewards."):
+        return f"morl.train(..., rewards={{{path.removeprefix('rewards.')!r}: ...}})"
+    return f"morl.train(..., {path.replace('.', '_')}=...)"
 
 
 def name_of(tree: Tree, section: Section) -> Any:

@@ -19,6 +19,11 @@ def import_function(path: str) -> Any:
     Raises:
         ConfigError: a path of another form, a module or file that is missing or fails to import, a missing attribute.
     """
+    if path.startswith("<"):
+        raise ConfigError(
+            f"{path} was given as an object, which a file cannot hold; give it again from Python, or name it as"
+            " 'package.module:function' or 'path/to/file.py:function'"
+        )
     location, separator, attribute = path.rpartition(":")
     if not separator or not location or not attribute:
         raise ConfigError(

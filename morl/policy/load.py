@@ -17,7 +17,16 @@ from morl.policy.probe import check_noise, default_attention_fault, packing_faul
 from morl.policy.save import save_policy
 from morl.policy.small import float32_copy
 
-__all__ = ["Attention", "check_model", "load_model", "load_policy", "load_tokenizer", "save_policy", "wrap_policy"]
+__all__ = [
+    "Attention",
+    "check_model",
+    "load_model",
+    "load_policy",
+    "load_tokenizer",
+    "ready_tokenizer",
+    "save_policy",
+    "wrap_policy",
+]
 
 _log = logging.getLogger(__name__)
 
@@ -36,6 +45,15 @@ def load_tokenizer(path: str) -> PreTrainedTokenizerBase:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(path)
     except Exception as error:  # damaged files make transformers raise anything
         raise DataError(f"no tokenizer could be loaded from {path!r}: {type(error).__name__}: {error}") from error
+    return ready_tokenizer(tokenizer, path)
+
+
+def ready_tokenizer(tokenizer: PreTrainedTokenizerBase, path: str) -> PreTrainedTokenizerBase:
+    """The tokenizer, which then has a token to pad with.
+
+    Raises:
+        DataError: it has no end-of-sequence token, so that completions could not end.
+    """
     if tokenizer.eos_token_id is None:
         raise DataError(
             f"the tokenizer of {path!r} has no end-of-sequence token, so completions could not end;"

@@ -9,7 +9,7 @@ from attrs import define, field, frozen
 
 from morl.advantage import Conditioned
 from morl.config.parser import checked_options
-from morl.config.schema import Config, RewardConfig
+from morl.config.schema import Config
 from morl.config.secrets import with_secrets, without_secrets
 from morl.config.sections import named, takes_weighting
 from morl.errors import ConfigError, MorlError
@@ -39,8 +39,8 @@ class Given:
         evaluation_prompts: held-out ones.
         rewards: providers, entries or plain functions (TRL or verl style) by reward name.
         estimator, rollout, loss: parts.
-        policy: the path of a model folder, or a Hugging Face causal LM.
-        tokenizer: of a policy that is passed as a model.
+        policy: a Hugging Face causal LM.
+        tokenizer: of the policy.
     """
 
     prompts: Sequence[Prompt] | None = None
@@ -57,7 +57,8 @@ class Given:
         """Paths of the config sections that need not name a part."""
         names = ("prompts", "estimator", "rollout", "loss", "policy")
         given = {name for name in names if getattr(self, name) is not None}
-        return frozenset(given | ({"evaluation.prompts"} if self.evaluation_prompts is not None else set()))
+        rewards = {f"rewards.{name}" for name in self.rewards or {}}
+        return frozenset(given | rewards | ({"evaluation.prompts"} if self.evaluation_prompts is not None else set()))
 
 
 @define(eq=False)
@@ -200,25 +201,32 @@ def max_staleness(backend: RolloutBackend) -> int:
 
 
 def _reward_entries(config: Config, given: Given, made: Callable[..., Any]) -> dict[str, RewardEntry]:
-    entries = {key: _reward_entry(made, key, section) for key, section in config.rewards.items()}
-    for key, reward in (given.rewards or {}).items():
-        if isinstance(reward, RewardEntry):
-            entries[key] = reward
+    entries: dict[str, RewardEntry] = {}
+    passed = dict(given.rewards or {})
+    for key, section in config.rewards.items():
+        if key in passed:
+            provider = _provider(passed.pop(key), key)
         else:
-            entries[key] = RewardEntry(reward if isinstance(reward, RewardProvider) else FunctionReward(reward))
+            provider = made("reward provider", f"rewards.{key}", section.name, section.options)
+        entries[key] = RewardEntry(
+            provider,
+            weight=section.weight,
+            timeout=section.timeout,
+            on_failure=section.on_failure,
+            bounds=section.bounds,
+            max_failed_steps=section.max_failed_steps,
+            when=None if section.when is None else _when(key, section.when),
+        )
+    for key, reward in passed.items():
+        entries[key] = reward if isinstance(reward, RewardEntry) else RewardEntry(_provider(reward, key))
     return entries
 
 
-def _reward_entry(made: Callable[..., Any], key: str, section: RewardConfig) -> RewardEntry:
-    return RewardEntry(
-        made("reward provider", f"rewards.{key}", section.name, section.options),
-        weight=section.weight,
-        timeout=section.timeout,
-        on_failure=section.on_failure,
-        bounds=section.bounds,
-        max_failed_steps=section.max_failed_steps,
-        when=None if section.when is None else _when(key, section.when),
-    )
+def _provider(reward: Any, key: str) -> RewardProvider:
+    try:
+        return reward if isinstance(reward, RewardProvider) else FunctionReward(reward)
+    except MorlError as error:
+        raise type(error)(f"rewards.{key}: {error}") from error
 
 
 def _when(key: str, given: object) -> When:

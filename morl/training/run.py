@@ -2,40 +2,54 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import lightning.pytorch as L
 import torch
 from attrs import frozen
 from lightning.pytorch.loggers import Logger
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from morl import interrupts
 from morl.artifacts.folder import RunFolder, steps_in
 from morl.artifacts.metrics import Metrics
 from morl.config.load import parse, read_yaml, to_mapping
 from morl.config.schema import Config
-from morl.errors import ConfigError
 from morl.hookspecs import AdvantageEstimator, PolicyLoss, PromptSource, RewardProvider, RolloutBackend
 from morl.plugins import Registry
 from morl.policy.export import check_export
-from morl.policy.load import check_model, load_model, wrap_policy
+from morl.policy.load import check_model, load_model, ready_tokenizer, wrap_policy
 from morl.prompts import check_columns, check_routes
 from morl.reward import RewardEntry
 from morl.runtime.checks import check_settings
-from morl.runtime.loading import encode_section, load_description, prompt_limit
+from morl.runtime.loading import (
+    chat_template,
+    encode_section,
+    load_description,
+    load_generation_config,
+    prompt_limit,
+    sampling_tokenizer,
+)
 from morl.runtime.parts import Given, Parts, build_parts
 from morl.runtime.process import run_settings
 from morl.training import ranks, run_folder
 from morl.training.callbacks import Evaluations
 from morl.training.checkpoint_files import CLASSES
+from morl.training.given import prepare
 from morl.training.module import RLModule
+from morl.training.record import record
 from morl.training.trainer import build_objects, build_trainer
 from morl.types import EncodedPrompt, Prompt
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+Reward: TypeAlias = RewardProvider | RewardEntry | Callable[..., Any]
 
 
 @frozen
@@ -62,9 +76,9 @@ def train(
     *,
     policy: Any = None,
     tokenizer: PreTrainedTokenizerBase | None = None,
-    prompts: Sequence[Prompt] | None = None,
-    evaluation_prompts: Sequence[Prompt] | None = None,
-    rewards: Mapping[str, RewardProvider | RewardEntry | Callable[..., Any]] | None = None,
+    prompts: Sequence[Prompt] | Sequence[Mapping[str, Any]] | Dataset | None = None,
+    evaluation_prompts: Sequence[Prompt] | Sequence[Mapping[str, Any]] | Dataset | None = None,
+    rewards: Mapping[str, Reward] | Sequence[Callable[..., Any]] | Callable[..., Any] | None = None,
     estimator: AdvantageEstimator | None = None,
     rollout: RolloutBackend | None = None,
     loss: PolicyLoss | None = None,
@@ -79,11 +93,14 @@ def train(
 
     Args:
         config: a `Config`, its mapping form, or the path of a YAML file.
-        policy: in place of `config.policy`'s source: a model folder or hub name, or a Hugging Face causal LM.
-        tokenizer: of a policy that is passed as a model.
-        prompts: in place of `config.prompts`'s source.
-        evaluation_prompts: in place of `config.evaluation.prompts`'s source.
-        rewards: besides `config.rewards`: providers, entries, or TRL- or verl-style functions, by reward name.
+        policy: in place of `config.policy`'s source: a model folder or hub name, or a Hugging Face causal LM.  The
+            model is copied and stays as it is; the trained one is in the run folder.
+        tokenizer: of the policy; a policy that is passed as a model needs it.
+        prompts: in place of `config.prompts`'s source: `morl.Prompt`s, or rows, a `datasets.Dataset` or a list of
+            mappings, to which the options of rows in `config.prompts` apply (`prompt`, `template`, `system`, `chat`).
+        evaluation_prompts: in place of `config.evaluation.prompts`'s source, likewise.
+        rewards: besides `config.rewards`: providers, entries, or TRL- or verl-style functions, by reward name, or a
+            list of functions that have names.  A section of the same name may set weight, timeout and so on.
         estimator: in place of `config.estimator`.
         rollout: in place of `config.rollout`.
         loss: in place of `config.loss`.
@@ -104,16 +121,14 @@ def train(
     )
     if isinstance(config, str | Path):
         config = read_yaml(config)
-    tree = to_mapping(config) if isinstance(config, Config) else dict(config)
-    registry = Registry.for_config(tree, plugins)
-    if evaluation_prompts is not None and tree.get("evaluation") is None:
-        tree["evaluation"] = {}
+    tree, given, passed = prepare(to_mapping(config) if isinstance(config, Config) else config, given)
+    registry = Registry.for_config(tree, [*plugins, *([passed] if passed.rows else [])])
     config = parse(tree, registry, given.sections)
     parts = build_parts(config, registry, given)
     check_settings(config, parts)
     folder = RunFolder(Path(config.output))
     with run_folder.held(folder):
-        return _fit(config, registry, parts, folder, resume, [*callbacks], [*loggers])
+        return _fit(config, registry, parts, folder, resume, [*callbacks], [*loggers], record(config, given, passed))
 
 
 def _fit(
@@ -124,8 +139,9 @@ def _fit(
     resume: bool,
     callbacks: list[L.Callback],
     loggers: list[Logger],
+    resolved: dict[str, Any],
 ) -> RunResult:
-    resolved, parent = to_mapping(config), os.getppid()
+    parent = os.getppid()
     checkpoint, differ = run_folder.check_resumable(folder, resolved) if resume else (None, {})
     if not resume:
         run_folder.check_new(folder, resolved)
@@ -169,32 +185,41 @@ def _module(config: Config, parts: Parts) -> RLModule:
             check_columns(rows, parts.scorer.required_columns, parts.scorer.applies)
     check_routes(prompts, parts.scorer.route_columns, parts.scorer.applies)
 
-    model = given.policy if isinstance(given.policy, PreTrainedModel) else None
+    model: PreTrainedModel | None = given.policy
     if model is None:
-        path = parts.policy.resolve() if parts.policy is not None else str(given.policy)
+        assert parts.policy is not None
+        path = parts.policy.resolve()
         check_model(path)
-        tokenizer, hf_config = load_description(path)
+        if given.tokenizer is None:
+            tokenizer, hf_config = load_description(path)
+        else:
+            tokenizer, hf_config = given.tokenizer, AutoConfig.from_pretrained(path)
+        generation_config = load_generation_config(path, hf_config)
     else:
-        tokenizer, hf_config = given.tokenizer, model.config
+        tokenizer, hf_config, generation_config = given.tokenizer, model.config, model.generation_config
         path = str(hf_config.name_or_path)
-        if tokenizer is None:
-            raise ConfigError("a policy that is passed as a model needs its tokenizer: train(..., tokenizer=...)")
-
+    if given.tokenizer is not None:
+        tokenizer = ready_tokenizer(copy.deepcopy(tokenizer), str(tokenizer.name_or_path))
+    exported, template = tokenizer, chat_template(config.prompts, "prompts").source
+    if template is not None:
+        exported = copy.deepcopy(tokenizer)
+        exported.chat_template = template  # goes with the model that learns it
+    shown = sampling_tokenizer(config, exported, hf_config, generation_config, [prompts, held_out])
     limit = prompt_limit(hf_config, config.sampling)
     encoded = encode_section(prompts, tokenizer, config.prompts, "prompts", limit)
     encoded_held_out: Sequence[EncodedPrompt] = ()
     if config.evaluation is not None:
         section = config.evaluation.prompts
         encoded_held_out = encode_section(held_out, tokenizer, section, "evaluation.prompts", limit)
-    model = model or load_model(path, dtype=config.policy.dtype)
-    check_export(model, tokenizer, config.policy.lora)
+    model = load_model(path, dtype=config.policy.dtype) if model is None else copy.deepcopy(model)
+    check_export(model, exported, config.policy.lora)
     policy = wrap_policy(
         model,
         attention=config.policy.attention,
         lora=config.policy.lora,
         gradient_checkpointing=config.policy.gradient_checkpointing,
     )
-    return RLModule(config, parts, policy, tokenizer, encoded, encoded_held_out, path)
+    return RLModule(config, parts, policy, shown, encoded, encoded_held_out, path, exported)
 
 
 def _load(source: PromptSource | None, given: Sequence[Prompt] | None) -> Sequence[Prompt]:

@@ -43,7 +43,7 @@ def test_greedy_completions_with_a_repetition_penalty_are_those_of_generate(star
 
 
 def test_tokens_end_a_completion_and_stay_in_it(started):
-    backend, tokenizer = started
+    backend, _ = started
     free = backend.generate(PROMPTS, 2, Sampling(max_tokens=10), [0, 1, 2])
     stop = free.completions()[0].token_ids[3]
     cut = backend.generate(PROMPTS, 2, Sampling(max_tokens=10, stop_token_ids=(stop,)), [0, 1, 2])
