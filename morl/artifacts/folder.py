@@ -2,7 +2,7 @@
 
 config.yaml          the resolved config
 config.history       what was changed on the way, by step
-environment.json     versions of morl, its plugins and the libraries below them
+environment.json     command, commits, versions, hardware, hashes of the files that were read
 logs/metrics.csv     every metric of every step
 tensorboard/         the same for TensorBoard
 samples/             completions with rewards, contributions and advantages, JSON Lines by step

@@ -6,6 +6,7 @@ import copy
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -40,6 +41,7 @@ from morl.runtime.process import run_settings
 from morl.training import ranks, run_folder
 from morl.training.callbacks import Evaluations
 from morl.training.checkpoint_files import CLASSES
+from morl.training.environment import environment
 from morl.training.given import prepare
 from morl.training.module import RLModule
 from morl.training.record import record
@@ -109,6 +111,8 @@ def train(
         plugins: plugin modules or objects, besides those installed.
         resume: continue from the newest checkpoint in `config.output`.
     """
+    callbacks, loggers, plugins = [*callbacks], [*loggers], [*plugins]
+    objects = {"callbacks": callbacks, "loggers": loggers, "plugins": plugins}
     given = Given(
         prompts=prompts,
         evaluation_prompts=evaluation_prompts,
@@ -127,19 +131,22 @@ def train(
     parts = build_parts(config, registry, given)
     check_settings(config, parts)
     folder = RunFolder(Path(config.output))
+    resolved = record(config, given, passed)
+    providers = [entry.provider for entry in parts.scorer.entries.values()]
+    surroundings = partial(environment, resolved, registry.versions(), providers, objects)
     with run_folder.held(folder):
-        return _fit(config, registry, parts, folder, resume, [*callbacks], [*loggers], record(config, given, passed))
+        return _fit(config, parts, folder, resume, callbacks, loggers, resolved, surroundings)
 
 
 def _fit(
     config: Config,
-    registry: Registry,
     parts: Parts,
     folder: RunFolder,
     resume: bool,
     callbacks: list[L.Callback],
     loggers: list[Logger],
-    resolved: dict[str, Any],
+    resolved: Mapping[str, Any],
+    surroundings: Callable[[], Mapping[str, Any]],
 ) -> RunResult:
     parent = os.getppid()
     checkpoint, differ = run_folder.check_resumable(folder, resolved) if resume else (None, {})
@@ -155,7 +162,7 @@ def _fit(
         trainer = build_trainer(config, folder, evaluations, callbacks, loggers, done)
         module = _module(config, parts)
         run_folder.record_changes(folder, resolved, done, differ)
-        run_folder.create(folder, resolved, registry.versions())
+        run_folder.create(folder, resolved, surroundings)
         try:
             with torch.serialization.safe_globals([*CLASSES]):
                 trainer.fit(module, ckpt_path=checkpoint, weights_only=True)

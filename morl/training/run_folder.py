@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import fcntl
 import json
-import platform
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from importlib.metadata import version
 from pathlib import Path
 from typing import IO, Any
 
@@ -26,7 +24,6 @@ from morl.training.callbacks.metrics_rows import MetricsTable
 from morl.training.checkpoint_files import usable_checkpoint
 from morl.training.resume_rules import Changes, changes, check_changes
 
-_LIBRARIES = ("torch", "transformers", "lightning")
 
 
 @contextmanager
@@ -82,20 +79,15 @@ def check_new(folder: RunFolder, config: Mapping[str, Any]) -> None:
     raise ConfigError(f"output: {folder.path} holds {holds}; choose a new folder with --output=FOLDER{way_out}")
 
 
-def create(folder: RunFolder, config: Mapping[str, Any], plugins: Mapping[str, str]) -> None:
-    """Makes the folder and writes down the config and the versions."""
+def create(folder: RunFolder, config: Mapping[str, Any], surroundings: Callable[[], Mapping[str, Any]]) -> None:
+    """Makes the folder and writes down the config and what the run runs on, which the first rank alone finds out."""
     if not is_first_rank():
         return
     folder.path.mkdir(parents=True, exist_ok=True)
     for inside in (folder.path, folder.checkpoints, folder.samples, folder.logs):
         sweep_drafts(inside)
     write_text(folder.config, yaml.safe_dump(dict(config), sort_keys=False))
-    environment = {
-        "python": platform.python_version(),
-        "plugins": dict(plugins),
-        "libraries": {name: version(name) for name in _LIBRARIES},
-    }
-    write_text(folder.environment, json.dumps(environment, indent=2) + "\n")
+    write_text(folder.environment, json.dumps(surroundings(), indent=2) + "\n")
 
 
 def discard(folder: RunFolder) -> None:
