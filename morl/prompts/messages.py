@@ -57,7 +57,7 @@ def _message(message: Any, column: str, where: str) -> Message:
         raise DataError(
             f"{where}: a chat message is an object with `role` and `content`; column {column!r} has {message!r:.80}"
         )
-    kept = without_nulls(message)
+    kept: dict[str, Any] = without_nulls(message)
     content = message.get("content")
     if _is_list(content):
         kept["content"] = "".join(_text(part, message["role"], column, where) for part in content)

@@ -95,8 +95,9 @@ class ChatTemplate:
         text = self._apply(tokenizer, messages, tools, continued, arguments, row)
         if any(message["content"] is None for message in messages):
             # Templates that do not expect a null write it down as "None", or fail.
-            filled = [{**message, "content": message["content"] or ""} for message in messages]
+            filled: list[Message] = [{**message, "content": message["content"] or ""} for message in messages]
             plain = self._apply(tokenizer, filled, tools, continued, arguments, row)
+            assert plain is not None
             text = plain if text is None or text.count("None") > plain.count("None") else text
         assert text is not None
         names = [str(name) for tool in tools or () if (name := _name(tool))]
@@ -161,7 +162,7 @@ class ChatTemplate:
             raise DataError(
                 f"{where}: column {column!r} must hold an object of arguments of the chat template; got {found!r:.80}"
             )
-        own = without_nulls(found)
+        own: dict[str, Any] = without_nulls(found)
         self._check_arguments(own, tokenizer, f"{where}: column {column!r}")
         return own
 

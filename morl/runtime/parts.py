@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 from attrs import define, field, frozen
 
@@ -28,6 +28,14 @@ from morl.plugins import Registry
 from morl.prompts.mixture import Weighted
 from morl.reward import FunctionReward, RewardEntry, RewardScorer, When
 from morl.types import Prompt
+
+PassedPrompts: TypeAlias = Sequence[Prompt] | Sequence[Mapping[str, Any]] | Sequence[str] | Any
+"""Prompts, or rows that become some: a list of mappings or texts, or a `datasets.Dataset`."""
+
+PassedRewards: TypeAlias = (
+    Mapping[str, RewardProvider | RewardEntry | Callable[..., Any]] | Sequence[Callable[..., Any]] | Callable[..., Any]
+)
+"""Rewards by name, or functions that have a name of their own."""
 
 
 @frozen(eq=False)

@@ -62,11 +62,11 @@ def prepare(config: Tree, given: Given) -> tuple[dict[str, Any], Given, PassedRo
             tree["evaluation"] = {}
         found = _prompts(value, argument)
         if found is not None:
-            given = evolve(given, **{argument: found})
+            given = _replaced(given, argument, found)
             tree = _with(tree, path, {**node_at(tree, path), "name": describe_rows(found)})
             continue
         passed.rows[path] = value
-        given = evolve(given, **{argument: None})
+        given = _replaced(given, argument, None)
         tree = _with(tree, path, {**node_at(tree, path), "name": passed.name(path)})
     tree, given = _policy(tree, given)
     tree, given = _rewards(tree, given)
@@ -80,6 +80,10 @@ def prepare(config: Tree, given: Given) -> tuple[dict[str, Any], Given, PassedRo
 def describe_rows(rows: Sequence[Any]) -> str:
     """What a config file says of prompts that were passed."""
     return f"<{type(rows).__name__} of {len(rows)} rows>"
+
+
+def _replaced(given: Given, argument: str, prompts: Sequence[Prompt] | None) -> Given:
+    return evolve(given, prompts=prompts) if argument == "prompts" else evolve(given, evaluation_prompts=prompts)
 
 
 def _with(tree: dict[str, Any], path: str, node: Mapping[str, Any]) -> dict[str, Any]:
@@ -124,7 +128,7 @@ def _source_of(rows: Sequence[Any]) -> Factory:
         def load(self) -> Sequence[Prompt]:
             size = min(len(rows), self.limit or len(rows))
             if not isinstance(rows, (list, tuple)):
-                lazy = DatasetRows(rows, self, size)  # type: ignore[arg-type]
+                lazy = DatasetRows(rows, self, size)
                 lazy[0]  # a column that does not fit is better found now
                 return lazy
             return [

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any
 
 import lightning.pytorch as L
 import torch
@@ -21,12 +21,11 @@ from morl.artifacts.folder import RunFolder, steps_in
 from morl.artifacts.metrics import Metrics
 from morl.config.load import parse, read_yaml, to_mapping
 from morl.config.schema import Config
-from morl.hookspecs import AdvantageEstimator, PolicyLoss, PromptSource, RewardProvider, RolloutBackend
+from morl.hookspecs import AdvantageEstimator, PolicyLoss, PromptSource, RolloutBackend
 from morl.plugins import Registry
 from morl.policy.export import check_export
 from morl.policy.load import check_model, load_model, ready_tokenizer, wrap_policy
 from morl.prompts import check_columns, check_routes
-from morl.reward import RewardEntry
 from morl.runtime.checks import check_settings
 from morl.runtime.loading import (
     chat_template,
@@ -36,7 +35,7 @@ from morl.runtime.loading import (
     prompt_limit,
     sampling_tokenizer,
 )
-from morl.runtime.parts import Given, Parts, build_parts
+from morl.runtime.parts import Given, Parts, PassedPrompts, PassedRewards, build_parts
 from morl.runtime.process import run_settings
 from morl.training import ranks, run_folder
 from morl.training.callbacks import Evaluations
@@ -47,11 +46,6 @@ from morl.training.module import RLModule
 from morl.training.record import record
 from morl.training.trainer import build_objects, build_trainer
 from morl.types import EncodedPrompt, Prompt
-
-if TYPE_CHECKING:
-    from datasets import Dataset
-
-Reward: TypeAlias = RewardProvider | RewardEntry | Callable[..., Any]
 
 
 @frozen
@@ -78,9 +72,9 @@ def train(
     *,
     policy: Any = None,
     tokenizer: PreTrainedTokenizerBase | None = None,
-    prompts: Sequence[Prompt] | Sequence[Mapping[str, Any]] | Dataset | None = None,
-    evaluation_prompts: Sequence[Prompt] | Sequence[Mapping[str, Any]] | Dataset | None = None,
-    rewards: Mapping[str, Reward] | Sequence[Callable[..., Any]] | Callable[..., Any] | None = None,
+    prompts: PassedPrompts | None = None,
+    evaluation_prompts: PassedPrompts | None = None,
+    rewards: PassedRewards | None = None,
     estimator: AdvantageEstimator | None = None,
     rollout: RolloutBackend | None = None,
     loss: PolicyLoss | None = None,
@@ -112,11 +106,11 @@ def train(
         resume: continue from the newest checkpoint in `config.output`.
     """
     callbacks, loggers, plugins = [*callbacks], [*loggers], [*plugins]
-    objects = {"callbacks": callbacks, "loggers": loggers, "plugins": plugins}
+    objects: dict[str, list[Any]] = {"callbacks": callbacks, "loggers": loggers, "plugins": plugins}
     given = Given(
         prompts=prompts,
         evaluation_prompts=evaluation_prompts,
-        rewards=rewards,
+        rewards=rewards,  # type: ignore[arg-type]  # a mapping after `prepare`
         estimator=estimator,
         rollout=rollout,
         loss=loss,
