@@ -108,8 +108,8 @@ def train(
     callbacks, loggers, plugins = [*callbacks], [*loggers], [*plugins]
     objects: dict[str, list[Any]] = {"callbacks": callbacks, "loggers": loggers, "plugins": plugins}
     given = Given(
-        prompts=prompts,
-        evaluation_prompts=evaluation_prompts,
+        prompts=prompts,  # type: ignore[arg-type]  # rows are no prompts yet
+        evaluation_prompts=evaluation_prompts,  # type: ignore[arg-type]
         rewards=rewards,  # type: ignore[arg-type]  # a mapping after `prepare`
         estimator=estimator,
         rollout=rollout,

@@ -25,7 +25,6 @@ from morl.training.checkpoint_files import usable_checkpoint
 from morl.training.resume_rules import Changes, changes, check_changes
 
 
-
 @contextmanager
 def held(folder: RunFolder) -> Iterator[None]:
     """Within it no other process runs in this folder; whoever tries is told so.

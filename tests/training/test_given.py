@@ -205,7 +205,7 @@ def test_descriptions_show_options_and_no_addresses():
 
     conditioned = morl.Conditioned(morl.GDPO(eps=1e-4), {"brief": {"on": "correct"}})
     assert describe(conditioned).startswith("<Conditioned inner=<GDPO eps=0.0001 ")
-    assert "<Condition on='correct' at_least=1.0>" in describe(conditioned)
+    assert "<Condition on='correct' at_least=1.0 " in describe(conditioned)
     assert describe(Plain()) == "<Plain>"
     assert describe(Plain) == f"<class {__name__}.{Plain.__qualname__}>"
     assert writable({"a": (1, None, Plain()), 2: True}) == {"a": [1, None, "<Plain>"], "2": True}
