@@ -34,7 +34,7 @@ def readable_tokenizer(tokenizer: Any, keep: Keep, ends: Iterable[int]) -> Any:
     Args:
         tokenizer: of the policy.
         keep: `auto`, see `format_tokens`; `none`; or the tokens.
-        ends: tokens that end a completion, which `auto` leaves out.
+        ends: tokens at which the model ends a completion, which `auto` leaves out.
 
     Raises:
         ConfigError: a token that is no special token of the tokenizer; a tokenizer that cannot be changed.

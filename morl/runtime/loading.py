@@ -12,7 +12,7 @@ from morl.errors import ConfigError, DataError, suggest
 from morl.policy.load import load_tokenizer
 from morl.prompts import ChatTemplate, EncodedPrompts, encode_prompts
 from morl.rollout.context import check_context, context_limit
-from morl.rollout.ends import check_stops, end_ids
+from morl.rollout.ends import check_stops, end_tokens
 from morl.rollout.generation_config import report_unused
 from morl.rollout.visible import readable_tokenizer, warn_of_hidden
 from morl.types import Prompt, Sampling
@@ -56,7 +56,8 @@ def sampling_tokenizer(
         ConfigError: ends that no completion can have; special tokens that are none.
     """
     report_unused(generation_config, config.sampling)
-    ends = end_ids(tokenizer, generation_config, config.sampling)
+    # A stop string of the config stays in the text, so a tag at which completions are to stop is not left out.
+    ends = end_tokens(tokenizer, generation_config)
     shown: PreTrainedTokenizerBase = readable_tokenizer(tokenizer, config.rollout.keep_special_tokens, ends)
     check_stops(shown, config.sampling, hf_config.get_text_config().vocab_size)
     options = {name: section.options for name, section in config.rewards.items()}
