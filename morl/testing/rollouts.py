@@ -241,7 +241,7 @@ def _check_stop_strings(case: _Case) -> None:
         stop is not None, f"no text in a completion of {len(longest)} tokens: give the suite a policy that says more"
     )
     assert stop is not None
-    stopping = Sampling(max_tokens=24, temperature=2.0, stop=("never in any text", stop))  # type: ignore[arg-type]
+    stopping = Sampling(max_tokens=24, temperature=2.0, stop=("never in any text", stop))
     stopped = case.generate(prompts, 4, stopping)
     for row, cut, text, truncated in zip(
         _tokens(free), _tokens(stopped), stopped.texts, stopped.truncated_B.tolist(), strict=True

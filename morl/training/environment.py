@@ -18,8 +18,8 @@ import torch
 
 from morl.config.record import describe
 from morl.hookspecs import RewardProvider
+from morl.isolation.importing import import_function
 from morl.reward import FunctionReward
-from morl.reward.importing import import_function
 
 _LIBRARIES = ("numpy", "torch", "transformers", "lightning")
 _BLOCK = 1 << 20
