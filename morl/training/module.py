@@ -31,7 +31,7 @@ from transformers import PreTrainedTokenizerBase
 
 from morl.artifacts import metrics as names
 from morl.artifacts.metrics import Metrics
-from morl.config.schema import Config
+from morl.config.schema import Config, ImportanceConfig
 from morl.copies import copied
 from morl.errors import MorlError, PluginError, TrainingError
 from morl.interrupts import deferred
@@ -54,7 +54,7 @@ from morl.training.reference import Reference
 from morl.training.rollouts import Ahead, Draw, OnPolicy, Rollouts
 from morl.training.snapshot import Snapshot
 from morl.training.state import load_states, save_states
-from morl.training.update import FrozenLogprobs, TokenSums, Updater, completion_logprobs
+from morl.training.update import FrozenLogprobs, Importance, TokenSums, Updater, completion_logprobs
 from morl.training.watch import DifferenceWatch, difference_limit
 from morl.types import EncodedPrompt, RolloutBatch
 
@@ -126,21 +126,15 @@ class RLModule(L.LightningModule):
             rounds=training.dynamic_sampling_rounds,
             label=parts.label("estimator"),
         )
-        options, importance = config.importance, None
-        if (correction := options.in_force(lag + max_staleness(parts.backend))) is not None:
-            importance = partial(
-                importance_weights, correction=correction, level=options.level, low=options.low, high=options.high
-            )
         self.updater = Updater(
             policy,
             parts.loss,
             config.sampling.temperature,
             config.sampling.max_tokens,
-            importance,
+            _importance(config.importance, lag + max_staleness(parts.backend)),
             label=parts.label("loss"),
         )
         self.watch = DifferenceWatch(difference_limit(config, parts.backend))
-        self.updater = Updater(policy, parts.loss, config.sampling.temperature, config.sampling.max_tokens, importance)
 
     # The data flow ----------------------------------------------------------------------------------------------------
 
@@ -381,6 +375,14 @@ class RLModule(L.LightningModule):
             self.updater.budget,
             self.exchange,
         )
+
+
+def _importance(options: ImportanceConfig, age: int) -> Importance | None:
+    """The factors on token losses where rollouts may be `age` versions of the weights old; None = 1."""
+    correction = options.in_force(age)
+    if correction is None:
+        return None
+    return partial(importance_weights, correction=correction, level=options.level, low=options.low, high=options.high)
 
 
 def _oldest(rollouts: RolloutBatch) -> int | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from typing import TypeAlias
 
 import torch
 from attrs import define, field, frozen
@@ -20,6 +21,9 @@ from morl.training.collect import Experience
 from morl.training.losses import ask_loss
 from morl.training.probe import Difference
 from morl.types import Advantages, RolloutBatch, TokenBatch
+
+Importance: TypeAlias = Callable[[Tensor, Tensor, Tensor], ImportanceWeights]
+"""Old and rollout log-probabilities (B, T), and the mask of sampled tokens -> factors on the token losses."""
 
 
 @define
@@ -75,7 +79,7 @@ class Updater:
     loss: PolicyLoss
     temperature: float
     max_tokens: int
-    importance: Callable[[Tensor, Tensor, Tensor], ImportanceWeights] | None = None
+    importance: Importance | None = None
     budget: int = 2048
     label: str = ""
 
