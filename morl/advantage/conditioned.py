@@ -11,6 +11,7 @@ import torch
 from attrs import Attribute, evolve, field, frozen
 from torch import Tensor
 
+from morl.advantage.scope import Scope, scope_of
 from morl.errors import ConfigError, suggest
 from morl.types import Advantages, RewardMatrix, TurnRewards
 
@@ -124,6 +125,11 @@ class Conditioned:
     def min_group_size(self) -> int:
         """That of the inner estimator."""
         return int(getattr(self.inner, "min_group_size", 1))
+
+    @property
+    def scope(self) -> Scope:
+        """That of the inner estimator."""
+        return scope_of(self.inner)
 
     def check_rewards(self, names: Sequence[str]) -> None:
         """Whether every reward that the conditions name exists; called before training.

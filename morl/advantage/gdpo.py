@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+import torch
 from attrs import field, frozen
 from torch import Tensor
 
 from morl.advantage.groups import Groups, deviations, divisor, finite, snapped, unit_weights
-from morl.advantage.options import DEFAULT_EPS, check_ddof, check_eps, check_flag
+from morl.advantage.options import DEFAULT_EPS, check_ddof, check_flag
+from morl.advantage.presets import GDPO_PRESETS, Divisor, Knobs, Missing, Preset, counted, filled, settled
+from morl.advantage.scope import Scope, scope_of_parts
 from morl.advantage.weighting import ConstantWeighting, centred, check_weighting, vary_within, weights_of
 from morl.errors import ConfigError
 from morl.types import Advantages, RewardMatrix, Weights
@@ -39,13 +42,20 @@ class GDPO:
     0.
 
     Args:
-        eps: added to the standard deviation of the batch.
+        eps: added to the standard deviation of the batch; 1e-6 by default.
         ddof: 1 divides sums of squares by n - 1, in group and in batch normalisation; 0 by n.
         batch_norm: False leaves batch normalisation out (the paper's ablation, appendix A): the result is S.
         weighting: where the weights w_k come from.
+        group_eps: added to the standard deviation of each reward in its group, in units of the reward; 0 by default.
+        batch_divisor: `std`, the default, divides by std + eps, `sqrt-var` by sqrt(std^2 + eps).
+        missing: what a missing reward is: `skip`, the default, as above; `present` counts a completion that has only
+            rewards with weight 0 in the batch; `zero-after` counts every completion there; `zero` takes 0 in place of
+            the reward, before anything; `refuse` raises.
+        preset: the numbers of `trl`, `verl`, `nemo-rl` or `ms-swift`; it fixes all options but the weighting.
 
     Raises:
-        ConfigError: an option out of its range, or an eps without batch normalisation, where it would do nothing.
+        ConfigError: an option out of its range, one that the preset fixes, or one of batch normalisation without it,
+            where it would do nothing.
 
     Two groups of two completions with totals (0, 1) and (0, 2) stay distinct:
 
@@ -59,23 +69,56 @@ class GDPO:
 
     min_group_size: ClassVar[int] = 2
 
-    eps: float = field(default=DEFAULT_EPS, validator=check_eps)
+    eps: float | None = None
     ddof: int = field(default=1, validator=check_ddof)
     batch_norm: bool = field(default=True, validator=check_flag)
     weighting: Weights = field(factory=ConstantWeighting, validator=check_weighting)
+    group_eps: float | None = None
+    batch_divisor: Divisor | None = None
+    missing: Missing | None = None
+    preset: Preset | None = None
 
     def __attrs_post_init__(self) -> None:
-        if not self.batch_norm and self.eps not in (0, DEFAULT_EPS):
-            raise ConfigError(
-                f"eps of GDPO belongs to batch normalisation; batch_norm=False leaves eps={self.eps} unused"
-            )
+        knobs = self._knobs()
+        if self.preset is None:
+            object.__setattr__(self, "eps", knobs.eps)
+        if self.batch_norm:
+            return
+        if self.preset is not None:
+            raise ConfigError(f"preset {self.preset!r} of GDPO fixes batch_norm at True; leave out one of them")
+        for name, idle in (
+            ("eps", knobs.eps not in (0, DEFAULT_EPS)),
+            ("batch_divisor", self.batch_divisor is not None),
+            ("missing", knobs.missing in ("present", "zero-after")),
+        ):
+            if idle:
+                raise ConfigError(
+                    f"{name} of GDPO belongs to batch normalisation; batch_norm=False leaves"
+                    f" {name}={getattr(self, name)} unused"
+                )
+
+    def _knobs(self) -> Knobs:
+        given = {"eps": self.eps, "group_eps": self.group_eps}
+        return settled(self, GDPO_PRESETS, **given, batch_divisor=self.batch_divisor, missing=self.missing)
+
+    @property
+    def scope(self) -> Scope:
+        """`batch` where batch normalisation or the weighting looks beyond the group."""
+        return scope_of_parts("batch" if self.batch_norm else "group", self.weighting)
 
     def __call__(self, rewards: RewardMatrix) -> Advantages:
         """Advantages of a whole rollout batch, values (B,) and contributions (B, K) in the dtype of the rewards."""
+        knobs = self._knobs()
+        if knobs.missing != "present":  # which adds 0 to the sum, as leaving out does
+            rewards = filled(rewards, knobs.missing)
         groups = Groups.of(rewards.group_ids_B)
         weights, largest_weight = unit_weights(weights_of(self.weighting, rewards))
         parts = deviations(rewards, groups, weights)
         std_PK = parts.std(groups, self.ddof)
+        if knobs.group_eps:
+            # In units of the range, where there is one; a tensor over a tensor, for the ranges may be subnormal.
+            eps_PK = torch.full_like(std_PK, knobs.group_eps * parts.shrink) / parts.range_PK
+            std_PK = std_PK + torch.where(parts.range_PK > 0, eps_PK, 0.0)
         scores_BK = parts.units_BK.div_(groups.rows(std_PK))
         # A deviation off by e moves a score z by e/std, and through the standard deviation in its denominator by up to
         # sqrt(n/(n-1)) |z| e/std more.
@@ -88,8 +131,12 @@ class GDPO:
             batch = Groups.whole(totals_B)
             if vary_within(weights, groups):
                 totals_B, terms_BK = centred(totals_B, terms_BK, batch, parts.valid_BK, bound_B)
-            std_1 = batch.std(totals_B, batch.number(parts.counts_B), self.ddof)
-            scale = divisor(std_1, self.eps / largest_weight)
+            std_1 = batch.std(totals_B, batch.number(counted(rewards, knobs.missing, parts.counts_B)), self.ddof)
+            if knobs.batch_divisor == "std":
+                scale = divisor(std_1, knobs.eps / largest_weight)
+            else:
+                root_1 = torch.full_like(std_1, knobs.eps**0.5 / largest_weight)
+                scale = torch.where(std_1 > 0, std_1.hypot(root_1), torch.inf)
             totals_B, terms_BK = totals_B / scale, terms_BK.div_(scale)
         else:
             totals_B, terms_BK = totals_B * largest_weight, terms_BK.mul_(largest_weight)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from attrs import Attribute, frozen
@@ -18,6 +18,8 @@ from morl.types import RewardMatrix, Weights
 @frozen
 class ConstantWeighting:
     """The weights of the config, `rewards.<name>.weight`, in every step."""
+
+    scope: ClassVar[str] = "group"
 
     def __call__(self, rewards: RewardMatrix) -> Tensor:
         """(K,), in the order of the names."""

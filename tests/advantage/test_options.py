@@ -12,7 +12,7 @@ from morl.errors import ConfigError
 
 
 @pytest.mark.parametrize("estimator", [GRPO, GDPO])
-@pytest.mark.parametrize("eps", [-1e-9, float("nan"), float("inf"), "small", None, True])
+@pytest.mark.parametrize("eps", [-1e-9, float("nan"), float("inf"), "small", True])
 def test_eps_must_be_a_number_of_zero_or_more(estimator: Any, eps: object) -> None:
     with pytest.raises(ConfigError, match=f"eps of {estimator.__name__} must be a finite number >= 0; got {eps!r}"):
         estimator(eps=eps)
