@@ -1,0 +1,49 @@
+"""Estimators and weightings that remember something, inside trainers that know nothing of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from morl.copies import copied
+from morl.errors import ConfigError
+from morl.states import plain_state
+from morl.types import Advantages, RewardMatrix
+
+
+def _parts(estimator: object) -> Iterator[tuple[str, Any]]:
+    """The estimator inside conditions, and its weighting."""
+    while hasattr(estimator, "inner"):
+        estimator = estimator.inner
+    yield "estimator", estimator
+    if callable(weighting := getattr(estimator, "weighting", None)):
+        yield "weighting", weighting
+
+
+def adapt(estimator: object, rewards: RewardMatrix, advantages: Advantages) -> None:
+    """Shows a weighting that adapts what a step of training gave, copies of its own."""
+    update = getattr(dict(_parts(estimator)).get("weighting"), "update", None)
+    if update is not None:
+        update(copied(rewards), copied(advantages))
+
+
+def state_of(estimator: object) -> dict[str, Any]:
+    """What there is to remember, by part."""
+    return {
+        name: plain_state(part.state_dict(), f"the state of {type(part).__name__}")
+        for name, part in _parts(estimator)
+        if hasattr(part, "state_dict")
+    }
+
+
+def restore(estimator: object, state: Mapping[str, Any]) -> None:
+    """Hands a state back.
+
+    Raises:
+        ConfigError: the state is not there.
+    """
+    for name, part in _parts(estimator):
+        if hasattr(part, "state_dict"):
+            if name not in state:
+                raise ConfigError(f"the checkpoint has no state of the {name} {type(part).__name__}")
+            part.load_state_dict(state[name])
