@@ -71,8 +71,9 @@ def with_estimator(
             _check_trainer(self, chosen, bounds or {})
 
         def _calculate_rewards(self, *args: Any, **kwargs: Any) -> Tensor:
-            self._morl_rewards: Tensor = super()._calculate_rewards(*args, **kwargs)
-            return self._morl_rewards
+            rewards_BK: Tensor = super()._calculate_rewards(*args, **kwargs)
+            self._morl_rewards = rewards_BK
+            return rewards_BK
 
         def _generate_and_score_completions(self, inputs: Any) -> dict[str, Any]:
             output: dict[str, Any] = super()._generate_and_score_completions(inputs)

@@ -1,4 +1,4 @@
-"""Trains a tiny model with TRL's own advantages and with morl's: `python trl_run.py MODEL OUT NAME ..`, on ranks, too."""
+"""Trains a tiny model with TRL's own advantages and with morl's, on one rank or two: `trl_run.py MODEL OUT NAME ..`."""
 
 from __future__ import annotations
 
