@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from attrs import define
 from torch import Tensor
 
+from morl.advantage.scope import check_group_scope
 from morl.errors import ConfigError, PluginError
 from morl.hookspecs import AdvantageEstimator
+from morl.integrations.stateful import adapt, state_of
 from morl.plugins import CONDITIONED, Registry
 from morl.types import Advantages, RewardMatrix
 
+_LOG = logging.getLogger("morl")
 KIND = "advantage estimator"
 
 
@@ -90,6 +95,60 @@ def matrix(
         lengths_B=lengths,
         step=step,
     )
+
+
+def named_columns(
+    values_BK: Tensor, group_ids_B: Tensor, names: Sequence[str] | None, weights_K: Tensor, *, step: int = 0
+) -> RewardMatrix:
+    """A trainer's matrix, in its dtype, on the CPU.
+
+    Raises:
+        ConfigError: names or weights that do not fit.
+    """
+    names = tuple(names) if names is not None else tuple(f"r{k}" for k in range(values_BK.shape[1]))
+    if not len(names) == values_BK.shape[1] == len(weights_K):
+        raise ConfigError(
+            f"{values_BK.shape[1]} rewards came with the names {list(names)} and {len(weights_K)} weights"
+        )
+    weights = dict(zip(names, weights_K.tolist(), strict=True))
+    return RewardMatrix(values_BK.detach().cpu(), group_ids_B.cpu(), names, weights, step=step)
+
+
+@define
+class Seam:
+    """An estimator inside a trainer that calls it once per rollout batch.
+
+    Attributes:
+        trainer: what errors call it.
+        estimator: anybody's.
+        step: calls so far.
+        by_group: the trainer hands over one group at a time.
+    """
+
+    trainer: str
+    estimator: AdvantageEstimator
+    step: int = 0
+    by_group: bool = False
+
+    def __attrs_post_init__(self) -> None:
+        if self.by_group:
+            check_group_scope(self.estimator, self.trainer)
+        if state_of(self.estimator):
+            _LOG.warning("%r adapts, and the checkpoints of %s do not hold its state", self.estimator, self.trainer)
+
+    def ask(self, rewards: RewardMatrix) -> Tensor:
+        """Advantages (B,); then the step is over for a weighting that adapts.
+
+        Raises:
+            ConfigError: options that name a reward which is not there.
+            PluginError: an answer that is none.
+        """
+        if hasattr(self.estimator, "check_rewards"):
+            self.estimator.check_rewards(rewards.names)
+        answer = asked(self.estimator, rewards, self.trainer)
+        adapt(self.estimator, rewards, answer)
+        self.step += 1
+        return answer.values_B
 
 
 def asked(chosen: AdvantageEstimator, rewards: RewardMatrix, seam: str) -> Advantages:

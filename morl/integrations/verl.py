@@ -13,7 +13,6 @@ KL penalty in the reward changes `token_level_rewards`, which are not looked at.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -24,12 +23,9 @@ from attrs import define, field, frozen
 from torch import Tensor
 
 from morl.errors import ConfigError
-from morl.integrations.matrix import asked, estimator, matrix
-from morl.integrations.stateful import adapt, state_of
-from morl.types import RewardMatrix
+from morl.integrations.matrix import Seam, estimator, matrix
 
 PREFIX = "morl-"
-_LOG = logging.getLogger("morl")
 
 
 @frozen(eq=False)
@@ -93,12 +89,10 @@ class AdvantageFunction:
     Attributes:
         name: of the estimator.
         made: the estimator by its options, kept, for a weighting may adapt.
-        step: calls so far, one per rollout batch.
     """
 
     name: str
-    made: dict[str, Any] = field(factory=dict)
-    step: int = 0
+    made: dict[str, Seam] = field(factory=dict)
 
     def __call__(
         self,
@@ -123,34 +117,25 @@ class AdvantageFunction:
         weights = _weights(keys, (config or {}).get("gdpo_reward_weights"))
         valid_B = response_mask.bool().any(1)
         rows, spread = _sessions(handed.keys, valid_B)
+        seam = self._seam((config or {}).get("morl"))
         rewards = matrix(
             {name: [column[row] for row in rows] for name, column in scores.items()},
             [str(index[row]) for row in rows],
             weights=weights,
             lengths=response_mask.sum(1).cpu()[rows].to(torch.int64),
-            step=self.step,
+            step=seam.step,
         )
         values_B = torch.zeros(len(valid_B), dtype=torch.float64)
         if rows:
-            answer = self._ask((config or {}).get("morl"), rewards)
-            values_B[list(spread)] = answer[[*spread.values()]]
-        self.step += 1
+            values_B[list(spread)] = seam.ask(rewards)[[*spread.values()]]
         advantages_BT = values_B.to(token_level_rewards)[:, None] * response_mask
         return advantages_BT, advantages_BT
 
-    def _ask(self, options: Any, rewards: RewardMatrix) -> Tensor:
+    def _seam(self, options: Any) -> Seam:
         given = _mapping(options)
-        key = repr(given)
-        if key not in self.made:
-            self.made[key] = estimator(self.name, **given)
-            if state_of(self.made[key]):
-                _LOG.warning("%s%s adapts, and verl's checkpoints do not hold its state", PREFIX, self.name)
-        chosen = self.made[key]
-        if hasattr(chosen, "check_rewards"):
-            chosen.check_rewards(rewards.names)
-        answer = asked(chosen, rewards, "verl")
-        adapt(chosen, rewards, answer)
-        return answer.values_B
+        if (key := repr(given)) not in self.made:
+            self.made[key] = Seam("verl", estimator(self.name, **given))
+        return self.made[key]
 
 
 def _columns(handed: Handed, keys: Sequence[str]) -> dict[str, Sequence[Any]]:
