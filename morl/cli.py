@@ -23,6 +23,7 @@ COMMANDS = {
     "resume": "morl.training.command:resume",
     "compare": "morl.compare.command:compare",
     "evaluate": "morl.evaluation.command:evaluate",
+    "estimators": "morl.integrations.command:estimators",
     "plugins": "morl.plugins.command:plugins",
 }
 """Name -> the function behind it, as plugins name theirs."""
@@ -39,6 +40,7 @@ commands:
   resume FOLDER [--section.key=value ...]   resume the run in FOLDER from its newest checkpoint
   compare CONFIG [options] [--section...]   train a grid of arms, settings and seeds, and report what differs
   evaluate CONFIG MODEL [options]           score a model on the held-out prompts of CONFIG, with confidence intervals
+  estimators compare [RUN] [options]        advantages beside those of other trainers, on logged or random rewards
   plugins                                   what is installed, what it offers, what failed to load and why
 
 options:

@@ -126,7 +126,7 @@ class Reader:
             case "console":
                 self._console(block.text)
             case other:
-                assert other in ("", "text", "bibtex"), f"a block of unknown language {other!r}"
+                assert other in ("", "text", "bibtex", "py"), f"a block of unknown language {other!r}"
 
     def _doctest(self, block: Block) -> None:
         test = doctest.DocTestParser().get_doctest(block.text, self.names, self.document, self.document, block.line)
@@ -173,6 +173,10 @@ class Reader:
                 return self._morl([*words[1:], "--report_only"], fails)
             case ["morl", "evaluate", *arguments] if "--help" not in arguments:
                 self._evaluate(arguments)
+            case ["morl", "estimators", "compare", str(path)] if not path.startswith("--"):
+                assert "/" in path, "a run folder"
+            case ["morl", "estimators", *_]:
+                return self._morl(words[1:], fails)
             case ["morl", "train", *_, "--help" | "--print_config"] | ["morl", "plugins" | "--version" | "--help"]:
                 return self._morl(words[1:], fails)
             case ["morl", "train" | "resume", path, *_] if self._trains(path):
