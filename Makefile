@@ -25,7 +25,7 @@ define environment
 	@$(1)/bin/python -m pip uninstall --quiet --quiet --yes morl
 endef
 
-.PHONY: demo test test-light test-load test-mutations test-vllm quick lint studies studies-vllm setup clean
+.PHONY: demo test test-light test-verl test-load test-mutations test-vllm quick lint studies studies-vllm setup clean
 
 demo: setup
 	$(BIN)/morl train examples/demo.yaml --output=$(DEMO_RUN)
@@ -36,6 +36,10 @@ test: lint .venv/names
 # The base distribution alone, beside a transformers that the trainer's pins exclude, as other trainers have it.
 test-light: .venv-light/installed
 	.venv-light/bin/python .ci/light.py
+
+# The seams of verl in verl itself; ray is never started.
+test-verl: .venv-verl/installed
+	PYTHONPATH=.venv-verl $(BIN)/python -W ignore -m pytest tests/integrations/test_verl_real.py
 
 # Hours: the suite on a busy machine, and with other kernels.
 test-load: setup
@@ -86,6 +90,12 @@ setup: .venv/installed
 	@touch $@
 	$(call say,.venv-vllm is ready)
 
+# A folder in front of .venv, not an environment: torch and transformers are those of .venv.
+.venv-verl/installed: .ci/verl.txt .venv/installed
+	$(call say,installing verl beside .venv)
+	@$(BIN)/python -m pip install --quiet $(PIP_FLAGS) --no-deps --upgrade --target .venv-verl -r .ci/verl.txt
+	@touch $@
+
 .venv-light/installed: pyproject.toml
 	$(call environment,.venv-light)
 	$(call say,installing the base of morl and transformers 4.57)
@@ -100,4 +110,4 @@ setup: .venv/installed
 	@touch $@
 
 clean:
-	rm -rf .venv .venv-light .venv-vllm build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-light .venv-verl .venv-vllm build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

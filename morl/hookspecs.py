@@ -145,6 +145,8 @@ class AdvantageEstimator(Protocol):
         check_bounds: `(bounds: Mapping[str, tuple[float, float]], weights: Mapping[str, float]) -> None`, called before
             training with the bounds that rewards declare and the weights of all; raises `ConfigError` for those that it
             cannot work with.
+        scope: `"group"` where the advantages of a group depend on that group alone, for trainers that hand over one
+            group at a time; without it the whole batch is needed.
         weighting: where a factory has a parameter of the type `Weighting`, the config's `weighting` (a name, or
             `{name: .., ..}`) is made into one; the estimator keeps it in an attribute of this name, by which morl
             tells it when a step is over and finds its state.
@@ -169,6 +171,7 @@ class Weighting(Protocol):
             steps, on every rank with the whole batch as the estimator saw it and with what it answered.  The weights of
             a step thus follow from the steps before it, and from its own rewards as far as the call looks at them.
         state_dict, load_state_dict: see `Stateful`; a weighting with `update` needs them to resume exactly.
+        scope: as of an estimator, for the weights.
         requires_bounds: True refuses a run in which a reward with weight declares no bounds.
         check_rewards, check_bounds: as of an estimator.
 

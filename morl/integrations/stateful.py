@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from morl.copies import copied
@@ -18,6 +18,28 @@ def _parts(estimator: object) -> Iterator[tuple[str, Any]]:
     yield "estimator", estimator
     if callable(weighting := getattr(estimator, "weighting", None)):
         yield "weighting", weighting
+
+
+def check_parts(
+    estimator: object,
+    names: Sequence[str],
+    bounds: Mapping[str, tuple[float, float]],
+    weights: Mapping[str, float],
+) -> None:
+    """What an estimator and its weighting want checked before training.
+
+    Raises:
+        ConfigError: options that name a reward which is not there, or bounds that do not do.
+    """
+    for part in (estimator, *dict(_parts(estimator)).values()):
+        if hasattr(part, "check_rewards"):
+            part.check_rewards(names)
+        if hasattr(part, "check_bounds"):
+            part.check_bounds(bounds, weights)
+        if getattr(part, "requires_bounds", False):
+            for name in names:
+                if weights.get(name, 1.0) != 0 and name not in bounds:
+                    raise ConfigError(f"{type(part).__name__} needs bounds of each reward; {name!r} has none")
 
 
 def adapt(estimator: object, rewards: RewardMatrix, advantages: Advantages) -> None:

@@ -24,7 +24,7 @@ from morl.errors import ConfigError
 from morl.hookspecs import AdvantageEstimator
 from morl.integrations.matrix import asked
 from morl.integrations.matrix import estimator as named
-from morl.integrations.stateful import adapt, restore, state_of
+from morl.integrations.stateful import adapt, check_parts, restore, state_of
 from morl.types import RewardMatrix
 
 HOME = "trl.trainer.grpo_trainer"
@@ -134,8 +134,7 @@ def _check_trainer(trainer: Any, estimator: Any, bounds: Mapping[str, tuple[floa
             )
     if (least := int(getattr(estimator, "min_group_size", 1))) > trainer.num_generations:
         raise ConfigError(f"{estimator!r} needs num_generations >= {least}; got {trainer.num_generations}")
-    if hasattr(estimator, "check_rewards"):
-        estimator.check_rewards(names)
+    check_parts(estimator, names, bounds, dict(zip(names, trainer.reward_weights.tolist(), strict=True)))
     if unknown := [name for name in bounds if name not in names]:
         raise ConfigError(f"bounds for unknown reward {unknown[0]!r}; rewards: {', '.join(names)}")
 

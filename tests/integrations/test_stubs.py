@@ -13,6 +13,7 @@ from morl.advantage import GDPO, GRPO, Conditioned
 from morl.errors import ConfigError
 from morl.integrations import ms_swift, nemo_rl, slime
 from morl.integrations.matrix import Seam, estimator, matrix
+from morl.integrations.stateful import check_parts
 from morl.types import RewardMatrix
 
 CORRECT, BRIEF = [1.0, 0.0, 0.0, 1.0, 1.0, 0.0], [0.2, 0.9, None, 0.1, 0.7, 0.3]
@@ -136,6 +137,19 @@ def test_columns_that_do_not_fit_are_refused():
         matrix({}, [])
     with pytest.raises(ConfigError, match="reward 'a' has 1 scores for 2 completions"):
         matrix({"a": [1.0]}, ["x", "y"])
+
+
+def test_bounds_are_checked_before_training():
+    class Bounded:
+        requires_bounds = True
+
+        def __call__(self, rewards):
+            return rewards.weights_K
+
+    chosen = GDPO(weighting=Bounded())
+    check_parts(chosen, ["a", "b"], {"a": (0.0, 1.0)}, {"b": 0.0})
+    with pytest.raises(ConfigError, match="Bounded needs bounds of each reward; 'b' has none"):
+        check_parts(chosen, ["a", "b"], {"a": (0.0, 1.0)}, {})
 
 
 def test_a_weighting_that_adapts_is_shown_each_step_and_the_user_is_told(caplog):
