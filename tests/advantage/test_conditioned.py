@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import attrs
 import pytest
 import torch
 from attrs import evolve, field, frozen
@@ -174,11 +175,11 @@ def scaled(factor: float = 2.0, **extra: Any) -> Scaled:
 
 def test_the_factory_has_the_options_of_both() -> None:
     parameters = inspect.signature(conditioned_factory(GDPO)).parameters
-    assert list(parameters) == ["conditions", "eps", "ddof", "batch_norm", "weighting"]
+    assert list(parameters) == ["conditions", *(field.name for field in attrs.fields(GDPO))]
     assert parameters["conditions"].annotation == Mapping[str, Condition]
     assert parameters["conditions"].default is inspect.Parameter.empty
-    assert parameters["eps"].annotation is float
-    assert parameters["eps"].default == GDPO().eps
+    assert parameters["ddof"].annotation is int
+    assert parameters["ddof"].default == GDPO().ddof
     assert inspect.signature(conditioned_factory(Scaled)).parameters["kinds"].annotation == Sequence[str]
     assert list(inspect.signature(conditioned_factory(scaled)).parameters) == ["conditions", "factor", "extra"]
 

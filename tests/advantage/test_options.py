@@ -44,5 +44,5 @@ def test_estimators_are_frozen_and_equal_by_their_options() -> None:
         GRPO().eps = 1.0  # type: ignore[misc]
 
 
-def test_grpo_no_std_has_no_options_but_a_weighting() -> None:
-    assert [field.name for field in attrs.fields(GRPONoStd)] == ["weighting"]
+def test_grpo_no_std_has_no_options_of_a_standard_deviation() -> None:
+    assert [field.name for field in attrs.fields(GRPONoStd)] == ["weighting", "missing", "preset"]
