@@ -23,16 +23,18 @@ def run(tmp_path_factory, tiny_model):
     folder = tmp_path_factory.mktemp("run")
     prompts = folder / "prompts.jsonl"
     prompts.write_text("".join(json.dumps({"prompt": f"the answer is {n}"}) + "\n" for n in range(8)))
+    mixture = {"name": "mixture", "sources": {"sums": {"name": "jsonl", "path": str(prompts), "limit": 4}}}
     config = {
         "output": str(folder / "run"),
         "policy": {"path": str(tiny_model)},
-        "prompts": {"path": str(prompts)},
+        "prompts": mixture,
+        "estimator": {"name": "conditioned-gdpo", "conditions": {"brief": {"on": "digit"}}},
         "rewards": {"brief": {"name": "length", "limit": 4}, "digit": {"name": "regex", "pattern": "[0-9]"}},
         "sampling": {"max_tokens": 6},
         "loss": {"kl_coef": 0.01},
         "importance": {"correction": "truncated"},
         "training": {"steps": 2, "prompts_per_step": 2, "group_size": 4},
-        "evaluation": {"prompts": {"path": str(prompts), "limit": 2}},
+        "evaluation": {"prompts": mixture},
         "trainer": {"accelerator": "cpu", "devices": 1, "progress": False},
     }
     return train(config)
@@ -53,11 +55,13 @@ def test_generated_parts_are_up_to_date():
 
 def test_every_metric_of_a_run_is_explained_and_no_other(run):
     with (run.folder / "logs" / "metrics.csv").open(newline="") as file:
-        columns = csv.DictReader(file).fieldnames or []
+        columns = [*(csv.DictReader(file).fieldnames or [])]
+    evaluated = json.loads((run.folder / "evaluation.json").read_text())[0]["metrics"]
+    columns += [f"evaluation/{name}" for name in evaluated]
     general = {
-        re.sub(r"^(reward|evaluation|time/reward)/(brief|digit)\b", r"\1/<reward>", name).replace(
-            "brief~digit", "<a>~<b>"
-        )
+        re.sub(r"^(reward|evaluation|time/reward|(?:evaluation/)?source/sums)/(brief|digit)\b", r"\1/<reward>", name)
+        .replace("brief~digit", "<a>~<b>")
+        .replace("/sums", "/<source>")
         for name in columns
     }
     assert listed("metrics.md") == general

@@ -118,13 +118,20 @@ def test_the_command_prints_and_writes(config, tiny_model, tmp_path, capsys, mon
 
 def test_failures_are_reported_as_failures(config, tiny_model, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "120")
-    judge = f"{{name: python, function: '{__file__}:failing', on_failure: zero}}"
+    judge = f"{{name: python, function: '{__file__}:failing', on_failure: zero, max_failed_steps: null}}"
     path = write(tmp_path / "config.yaml", config(f"--rewards.judge={judge}"))
     samples = tmp_path / "samples.jsonl"
     assert main(["evaluate", path, str(tiny_model), "--samples_file", str(samples)]) == 0
     (line,) = (line for line in capsys.readouterr().out.splitlines() if "judge" in line and "pass" not in line)
     assert [cell.strip() for cell in line.split("│")[2:6]] == ["0.000 [0.000, 0.308]", "40", "0", "40"]
     assert json.loads(samples.read_text().splitlines()[0])["failed"] == ["judge"]
+
+
+def test_a_reward_that_fails_on_everything_ends_the_evaluation(config, tiny_model, tmp_path, capsys):
+    judge = f"{{name: python, function: '{__file__}:failing'}}"
+    path = write(tmp_path / "config.yaml", config(f"--rewards.judge={judge}"))
+    assert main(["evaluate", path, str(tiny_model)]) == 2
+    assert "reward 'judge' failed on all 40 completions of its first step" in capsys.readouterr().err
 
 
 def test_an_interrupt_is_no_error(config, tiny_model, tmp_path, capsys, monkeypatch):

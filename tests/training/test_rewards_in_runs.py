@@ -161,11 +161,11 @@ def test_rows_are_routed_and_the_coverage_is_that_of_the_rows_asked(settings, tm
     )
     asked = []
 
-    def fails_on_odd(completions, task, **columns):
+    def always(completions, task, **columns):
         asked.extend(task)
-        return [OSError("no") if len(asked) % 5 == 0 and row == 0 else 1.0 for row in range(len(completions))]
+        return [1.0] * len(completions)
 
-    entry = RewardEntry(FunctionReward(fails_on_odd), when=When.of({"column": "task", "is": "math"}))
+    entry = RewardEntry(FunctionReward(always), when=When.of({"column": "task", "is": "math"}))
     changes = {
         "training.steps": 2,
         "prompts.path": str(tmp_path / "p.jsonl"),
