@@ -120,7 +120,11 @@ ENTROPY = Metric(
     "policy/entropy",
     "mean entropy of the next-token distribution at the sampling temperature, over completion tokens",
 )
-OF_THE_LOSS = Metric("policy/<name>", "whatever metrics the policy loss returns")
+OF_THE_LOSS = Metric(
+    "policy/<name>",
+    "whatever metrics the policy loss returns; `router_loss`, the balance of a mixture of experts, with"
+    " `policy.router_loss_coef`",
+)
 RATIO = Metric(OF_THE_LOSS.of("ratio"), "mean importance ratio")
 KL_OLD = Metric(
     OF_THE_LOSS.of("kl_old"),

@@ -77,6 +77,8 @@ class PolicyConfig:
             takes `packed` where it agrees with `padded`.
         gradient_checkpointing: recompute activations in the backward pass to save memory.
         lora: train low-rank adapters only; null trains all weights.
+        router_loss_coef: of a mixture of experts, coefficient of the model's own loss that balances its routers, over
+            all tokens of a pass; needs `packed` attention.  0 leaves it out.
     """
 
     name: str = "pretrained"
@@ -85,6 +87,7 @@ class PolicyConfig:
     attention: Literal["auto", "packed", "padded"] = "auto"
     gradient_checkpointing: bool = False
     lora: LoRA | None = None
+    router_loss_coef: NonNegativeFloat = 0.0
 
 
 @frozen

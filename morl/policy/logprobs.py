@@ -27,10 +27,12 @@ class TokenLogprobs(NamedTuple):
         logprobs_T: log-probability of each token, float32, with gradient.
         entropy_T: entropy in nats of the distribution each token was drawn from, float32, with gradient; None unless
             asked.
+        router_loss: the model's own loss that balances the routers of its experts, with gradient; None unless asked.
     """
 
     logprobs_T: Tensor
     entropy_T: Tensor | None = None
+    router_loss: Tensor | None = None
 
 
 def token_logprobs(

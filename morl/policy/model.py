@@ -84,7 +84,12 @@ class PolicyModel(nn.Module):
         rows = CompletionRows.check(prompt_ids, group_ids_B, completion_ids_BT, completion_mask_BT, sampled_mask_BT)
         return (packed_plan if self.packed else padded_plan)(rows, temperature or 1.0)
 
-    def forward(self, plan: TrainingPlan, *, entropy: bool = False) -> TokenLogprobs:
+    @property
+    def has_router_loss(self) -> bool:
+        """Whether `forward` can give the loss that balances a mixture of experts; padding would count in it."""
+        return self.packed and "output_router_logits" in inspect.signature(type(self.base_model).forward).parameters
+
+    def forward(self, plan: TrainingPlan, *, entropy: bool = False, router_loss: bool = False) -> TokenLogprobs:
         """Log-probabilities of all sampled tokens, in the order of `completion_ids_BT[sampled_mask_BT]`.
 
         They are those of softmax(logits / temperature).  One backward per forward.
@@ -94,7 +99,11 @@ class PolicyModel(nn.Module):
             inputs |= {"position_ids": plan.position_ids_RS, "plan": plan.attention}
         if self._chooses_logits:
             inputs["logits_to_keep"] = plan.kept
-        logits = self.model(**inputs).logits
+        if router_loss:
+            inputs["output_router_logits"] = True
+        output = self.model(**inputs)
+        logits = output.logits
         if not self._chooses_logits:
             logits = logits.index_select(1, plan.kept)
-        return token_logprobs(logits, plan.rows_T, plan.targets_T, temperature=plan.temperature, entropy=entropy)
+        tokens = token_logprobs(logits, plan.rows_T, plan.targets_T, temperature=plan.temperature, entropy=entropy)
+        return tokens._replace(router_loss=output.aux_loss) if router_loss else tokens

@@ -133,6 +133,7 @@ class RLModule(L.LightningModule):
             config.sampling.max_tokens,
             _importance(config.importance, lag + max_staleness(parts.backend)),
             label=parts.label("loss"),
+            router_coef=config.policy.router_loss_coef,
         )
         self.watch = DifferenceWatch(difference_limit(config, parts.backend))
 

@@ -220,6 +220,11 @@ def _module(config: Config, parts: Parts) -> RLModule:
         lora=config.policy.lora,
         gradient_checkpointing=config.policy.gradient_checkpointing,
     )
+    if config.policy.router_loss_coef and not policy.has_router_loss:
+        raise ConfigError(
+            f"policy.router_loss_coef={config.policy.router_loss_coef} needs a mixture of experts that is packed and"
+            f" has a loss of its own for its routers; {type(policy.base_model).__name__} is not; set it to 0"
+        )
     return RLModule(config, parts, policy, shown, encoded, encoded_held_out, path, exported)
 
 

@@ -73,6 +73,7 @@ class Updater:
         importance: factors on the token losses, from old and rollout log-probabilities and mask; None = 1.
         budget: tokens of a micro-batch.
         label: what errors call the loss.
+        router_coef: of the policy's loss that balances its routers; 0 does not ask for it.
     """
 
     policy: PolicyModel
@@ -82,6 +83,7 @@ class Updater:
     importance: Importance | None = None
     budget: int = 2048
     label: str = ""
+    router_coef: float = 0.0
 
     def weights(self, experience: Experience, groups: Tensor) -> Tensor:
         """Weight of the tokens of every completion of the whole batch, 0 outside the mini-batch `groups`."""
@@ -146,7 +148,8 @@ class Updater:
         def spread(values_B: Tensor) -> Tensor:
             return values_B.float().repeat_interleave(lengths).to(device)
 
-        out = self.policy(_plan(self.policy, rollouts, run, self.temperature), entropy=True)
+        asks = {"router_loss": True} if self.router_coef else {}
+        out = self.policy(_plan(self.policy, rollouts, run, self.temperature), entropy=True, **asks)
         if logprobs.capture and version is not None:
             logprobs.old_BT[run] = _padded(out.logprobs_T, mask)
         batch = TokenBatch(
@@ -172,6 +175,10 @@ class Updater:
                 names.IMPORTANCE_MEAN.name: importance_T,
                 names.IMPORTANCE_BOUNDED.name: factors.bounded_BT[mask].to(device),
             }
+        if out.router_loss is not None:
+            # A mean over the tokens of the pass, which counts as much as they do.
+            weighted = weighted + self.router_coef * out.router_loss * spread(weights_B[rows])
+            figures[names.OF_THE_LOSS.of("router_loss")] = out.router_loss.detach().expand(len(weighted))
         figures |= {
             "loss": weighted.detach(),
             "tokens": torch.ones_like(batch.advantages_T),
