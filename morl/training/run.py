@@ -21,6 +21,7 @@ from morl.artifacts.folder import RunFolder, steps_in
 from morl.artifacts.metrics import Metrics
 from morl.config.load import parse, read_yaml, to_mapping
 from morl.config.schema import Config
+from morl.errors import ConfigError
 from morl.hookspecs import AdvantageEstimator, PolicyLoss, PromptSource, RolloutBackend
 from morl.plugins import Registry
 from morl.policy.export import check_export
