@@ -25,7 +25,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     """The mapping in a YAML file.
 
     Raises:
-        ConfigError: no such file, YAML that cannot be read (with the line), or no mapping.
+        ConfigError: no such file, YAML that cannot be read (with the line), a key that stands twice, or no mapping.
     """
     path = Path(path)
     if not path.is_file():
@@ -33,6 +33,10 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
         raise ConfigError(f"no config file {str(path)!r}{suggest(path.name, siblings)}")
     try:
         tree = yaml12.load(path.read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"{path} is not a text in UTF-8 (byte {error.start}: {error.reason}); save it with that encoding"
+        ) from error
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} is not valid YAML: {error}") from error
     if not isinstance(tree, dict):

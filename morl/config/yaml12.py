@@ -11,9 +11,23 @@ from typing import Any
 
 import yaml
 
+_MERGE = "tag:yaml.org,2002:merge"
+
 
 class _Loader(yaml.SafeLoader):
-    """Safe, with the booleans and floats of YAML 1.2."""
+    """Safe, with the booleans and floats of YAML 1.2; a key stands once, which PyYAML does not check."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node: yaml.MappingNode = super().compose_mapping_node(anchor)
+        lines: dict[tuple[str, str], int] = {}
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode) or key.tag == _MERGE:
+                continue
+            if (first := lines.get((key.tag, key.value))) is not None:
+                problem = f"the key {key.value!r} stands twice in one mapping, first in line {first}"
+                raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
+            lines[key.tag, key.value] = key.start_mark.line + 1
+        return node
 
 
 _BOOL, _FLOAT = "tag:yaml.org,2002:bool", "tag:yaml.org,2002:float"
@@ -39,6 +53,6 @@ def load(text: str) -> Any:
     {'on': 'no', 'lr': 0.0001, 'stop': True}
 
     Raises:
-        yaml.YAMLError: the text is not YAML.
+        yaml.YAMLError: the text is not YAML, or has a key twice in one mapping.
     """
     return yaml.load(text, _Loader)
