@@ -68,7 +68,7 @@ def started(tmp_path, settings):
     judge = {"name": "python", "function": f"{tmp_path / 'rewards.py'}:judge", "on_failure": "raise"}
     processes = []
 
-    def start(changes, at="", what=""):
+    def start(changes, at="", what="", command=("train",), model=()):
         config = settings({"rewards": {"judge": judge}, "training.checkpoint_every": 0, **changes})
         (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
         environment = {
@@ -80,9 +80,9 @@ def started(tmp_path, settings):
             "AT": at,
             "WHAT": what,
         }
-        command = [sys.executable, "-m", "morl", "train", str(tmp_path / "config.yaml")]
+        arguments = [sys.executable, "-m", "morl", *command, str(tmp_path / "config.yaml"), *model]
         process = subprocess.Popen(
-            command,
+            arguments,
             env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -201,3 +201,13 @@ def test_sigterm_reaches_every_rank(started, tmp_path):
     said = process.communicate(timeout=WAIT)[0]
     assert process.returncode == 143, said
     assert steps_of(folder)[0] == ["step-000002.ckpt"]
+
+
+@pytest.mark.slow
+def test_an_evaluation_answers_sigterm(started, tmp_path, tiny_model, prompt_file):
+    held_out = {"evaluation": {"prompts": {"path": str(prompt_file), "limit": 4}}}
+    process, _, _ = started(held_out, at="0:1", what="hang", command=("evaluate",), model=(str(tiny_model),))
+    wait_for(tmp_path / "ready", process)
+    process.send_signal(signal.SIGTERM)
+    said = process.communicate(timeout=WAIT)[0]
+    assert process.returncode == 143, said
