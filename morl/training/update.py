@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from attrs import define, field, frozen
@@ -148,8 +148,7 @@ class Updater:
         def spread(values_B: Tensor) -> Tensor:
             return values_B.float().repeat_interleave(lengths).to(device)
 
-        asks = {"router_loss": True} if self.router_coef else {}
-        out = self.policy(_plan(self.policy, rollouts, run, self.temperature), entropy=True, **asks)
+        out = self._forward(rollouts, run)
         if logprobs.capture and version is not None:
             logprobs.old_BT[run] = _padded(out.logprobs_T, mask)
         batch = TokenBatch(
@@ -175,10 +174,7 @@ class Updater:
                 names.IMPORTANCE_MEAN.name: importance_T,
                 names.IMPORTANCE_BOUNDED.name: factors.bounded_BT[mask].to(device),
             }
-        if out.router_loss is not None:
-            # A mean over the tokens of the pass, which counts as much as they do.
-            weighted = weighted + self.router_coef * out.router_loss * spread(weights_B[rows])
-            figures[names.OF_THE_LOSS.of("router_loss")] = out.router_loss.detach().expand(len(weighted))
+        weighted = weighted + self._balance(out.router_loss, spread(weights_B[rows]), figures)
         figures |= {
             "loss": weighted.detach(),
             "tokens": torch.ones_like(batch.advantages_T),
@@ -191,6 +187,19 @@ class Updater:
             sums.difference = Difference.joined((sums.difference, difference))
         sums.add(figures)
         return weighted.sum()
+
+    def _forward(self, rollouts: RolloutBatch, run: Tensor) -> Any:
+        """The policy's `TokenLogprobs` of the completions `run`."""
+        return self.policy(
+            _plan(self.policy, rollouts, run, self.temperature), entropy=True, router_loss=self.router_coef > 0
+        )
+
+    def _balance(self, router_loss: Tensor | None, weights_T: Tensor, figures: dict[str, Tensor]) -> Tensor | float:
+        """What the balance of the routers, a mean over the tokens of a pass, adds to the loss of each of them."""
+        if router_loss is None:
+            return 0.0
+        figures[names.OF_THE_LOSS.of("router_loss")] = router_loss.detach().expand(len(weights_T))
+        return self.router_coef * router_loss * weights_T
 
 
 @torch.no_grad()

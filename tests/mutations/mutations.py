@@ -140,8 +140,8 @@ MUTATIONS = (
     # The update
     Mutation(
         "training at temperature 1",
-        "out = self.policy(_plan(self.policy, rollouts, run, self.temperature), entropy=True)",
-        "out = self.policy(_plan(self.policy, rollouts, run, 1.0), entropy=True)",
+        "_plan(self.policy, rollouts, run, self.temperature), entropy=True",
+        "_plan(self.policy, rollouts, run, 1.0), entropy=True",
         update("gdpo"),
     ),
     Mutation(
