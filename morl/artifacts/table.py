@@ -13,34 +13,31 @@ from morl.artifacts.files import write_text
 
 Row: TypeAlias = dict[str, float]
 
-_OF_LIGHTNING = "epoch"
-"""A column that Lightning's own table had; such tables count steps from 0, and hold evaluations as well."""
-
 
 def read_rows(path: Path) -> tuple[list[Row], dict[int, str]]:
     """The rows, and what is wrong with those lines that are none, by the number of the line.
 
     An empty cell is left out.  The tables of older versions are read as they would be written today.
     """
-    rows: dict[int, Row] = {}
+    read: list[tuple[int, Row]] = []
     faults: dict[int, str] = {}
     with path.open(newline="", encoding="utf-8", errors="replace") as file:
-        reader = csv.DictReader((line.replace("\0", "�") for line in file), restval="?")
-        old = _OF_LIGHTNING in (reader.fieldnames or ())
+        reader = csv.DictReader((line.replace("\0", "\ufffd") for line in file), restval="?")
         for cells in reader:
             try:
                 if None in cells:
                     raise ValueError("more cells than columns")
-                step = int(cells["step"]) + old
-                row = {name: float(cell) for name, cell in cells.items() if cell and name != _OF_LIGHTNING}
+                step = int(cells["step"])
+                read.append((step, {name: float(cell) for name, cell in cells.items() if cell}))
             except (KeyError, TypeError, ValueError) as error:
                 faults[reader.line_num] = repr(error)
-                continue
-            if old and "loss" not in row:
-                continue  # an evaluation
-            if old:
-                row = {name: value for name, value in row.items() if not name.startswith("evaluation/")}
-            rows[step] = {**rows.get(step, {}), **row, "step": step}
+    # Older tables count steps from 0, and give evaluations rows of their own.
+    old = any(step == 0 for step, _ in read)
+    rows: dict[int, Row] = {}
+    for step, row in read:
+        kept = {name: value for name, value in row.items() if not (old and name.startswith("evaluation/"))}
+        if kept.keys() - {"step", "epoch"}:
+            rows[step + old] = {**rows.get(step + old, {}), **kept, "step": step + old}
     return [rows[step] for step in sorted(rows)], faults
 
 

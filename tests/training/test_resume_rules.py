@@ -156,7 +156,7 @@ class TestTable:
 
     def test_a_table_of_an_older_version_is_read_as_one_of_today(self, tmp_path):
         path = tmp_path / "metrics.csv"
-        path.write_text("epoch,evaluation/short,loss,step\n,0.5,,0\n0,,0.1,0\n,0.6,,1\n0,,0.2,1\n")
+        path.write_text("evaluation/short,loss,step\n0.5,,0\n,0.1,0\n0.6,,1\n,0.2,1\n")
         assert read_rows(path)[0] == [{"step": 1, "loss": 0.1}, {"step": 2, "loss": 0.2}]
 
     def test_lines_that_are_no_rows_are_named(self, tmp_path):
