@@ -114,7 +114,9 @@ def _check_sampling(config: Config, parts: Parts) -> None:
     default = Sampling()
     for name in ("stop_token_ids", "min_p", "repetition_penalty"):
         if getattr(config.sampling, name) != getattr(default, name) and name not in known:
-            raise ConfigError(f"sampling.{name} has no effect: {parts.label('rollout')} does not know it; leave it out")
+            raise ConfigError(
+                f"sampling.{name} has no effect: the backend {config.rollout.name} does not know it; leave it out"
+            )
     check = getattr(parts.backend, "check_sampling", None)
     if check is not None:
         check(config.sampling)

@@ -17,6 +17,7 @@ from morl import ConfigError, DataError, Prompt, RewardEntry, train
 from morl.config.load import parse
 from morl.config.record import describe, writable
 from morl.plugins import Registry
+from morl.rollout.transformers import TransformersBackend
 
 ROWS = [{"question": f"say {word}", "answer": word} for word in ("one", "two", "three", "four", "five", "six")]
 
@@ -210,3 +211,13 @@ def test_descriptions_show_options_and_no_addresses():
     assert describe(Plain) == f"<class {__name__}.{Plain.__qualname__}>"
     assert writable({"a": (1, None, Plain()), 2: True}) == {"a": [1, None, "<Plain>"], "2": True}
     assert len(describe(morl.Conditioned(morl.GDPO(), {f"r{n}": {"on": "x"} for n in range(99)}))) <= 500
+
+
+@pytest.mark.parametrize("setting", [{"min_p": 0.1}, {"repetition_penalty": 1.2}, {"stop_token_ids": [3]}])
+def test_sampling_that_a_backend_does_not_know_is_refused(one_step, setting):
+    class Old(TransformersBackend):
+        sampling_options = frozenset()
+
+    config = one_step({"sampling": {"max_tokens": 4, **setting}})
+    with pytest.raises(ConfigError, match=rf"sampling.{next(iter(setting))} has no effect: the backend <Old "):
+        train(config, rollout=Old())
