@@ -198,8 +198,8 @@ MUTATIONS = (
         "with sync(number == 0):",
         two("ddp"),
     ),
-    Mutation("gradients pile up", "                optimizer.zero_grad()\n", "", update("gdpo")),
-    Mutation("one epoch only", "for epoch in range(training.inner_epochs):", "for epoch in range(1):", update("gdpo")),
+    Mutation("gradients pile up", "            optimizer.zero_grad()\n        scheduler", "        scheduler", update("gdpo")),
+    Mutation("one epoch only", "for epoch in range(training.inner_epochs)\n", "for epoch in range(1)\n", update("gdpo")),
     Mutation(
         "the same mini-batches in every epoch",
         "seeds.derive(seed, seeds.MINI_BATCHES, step, epoch)",
@@ -228,7 +228,7 @@ MUTATIONS = (
     # Optimizer and schedule
     Mutation("weight decay is ignored", "weight_decay=self.weight_decay", "weight_decay=0.0", update("gdpo")),
     Mutation("betas are swapped", "betas=self.betas", "betas=self.betas[::-1]", update("gdpo")),
-    Mutation("eps is ignored", "eps=self.eps,", "eps=1e-8,", update("gdpo")),
+    Mutation("eps is ignored", "            eps=self.eps,\n", "            eps=1e-8,\n", update("gdpo")),
     Mutation(
         "gradients are not clipped",
         "limit = self.config.optimizer.max_grad_norm or math.inf",
@@ -270,7 +270,7 @@ MUTATIONS = (
     ),
     Mutation(
         "sampling at temperature 1",
-        "(logits_NV if sampling.temperature == 1.0 else logits_NV / sampling.temperature).softmax(-1)",
+        "(logits_NV if temperature == 1.0 else logits_NV / temperature).softmax(-1)",
         "logits_NV.softmax(-1)",
         SAMPLES,
     ),
@@ -357,7 +357,7 @@ MUTATIONS = (
     ),
     Mutation(
         "groups whose rewards cancel are dropped",
-        "return ((high_PK > low_PK) & weighted_PK).any(1)",
+        "return (varies(low_PK, high_PK, rewards.bounds_K2) & weighted_PK).any(1)",
         "return groups.max((values_BK * weights).sum(1)) > groups.min((values_BK * weights).sum(1))",
         (f"{COLLECT}::test_groups_whose_rewards_cancel_in_the_sum_are_kept",),
     ),
@@ -407,8 +407,8 @@ MUTATIONS = (
     ),
     Mutation(
         "a condition must be exceeded in place of reached",
-        "rewards.values_BK[:, on] >= threshold",
-        "rewards.values_BK[:, on] > threshold",
+        "on_B >= on_B.new_tensor(condition.at_least)",
+        "on_B > on_B.new_tensor(condition.at_least)",
         ("tests/advantage/test_conditioned.py",),
     ),
     # Metrics
@@ -427,14 +427,14 @@ MUTATIONS = (
     ),
     Mutation(
         "the standard deviation of a reward divides by n",
-        "float(present.std())",
-        "float(present.std(correction=0))",
+        "REWARD_STD.of(name)] = float(present.std())",
+        "REWARD_STD.of(name)] = float(present.std(correction=0))",
         update("gdpo"),
     ),
     Mutation(
         "dead groups are counted as living",
-        "1 - _share_that_varies(",
-        "_share_that_varies(",
+        "REWARD_DEAD_GROUPS.of(name)] = 1 - _share_that_varies(",
+        "REWARD_DEAD_GROUPS.of(name)] = _share_that_varies(",
         update("missing"),
     ),
 )

@@ -115,6 +115,14 @@ def test_a_stop_string_that_the_tokenizer_writes_otherwise_is_refused(tokenizer)
         check_stops(tokenizer, Sampling(stop=("END",)), len(tokenizer))
 
 
+def test_a_stop_string_that_is_lost_only_where_it_is_read_is_kept(tokenizer):
+    from tokenizers import normalizers
+
+    tokenizer.backend_tokenizer.normalizer = normalizers.Strip()
+    assert tokenizer(" ", add_special_tokens=False)["input_ids"] == []
+    check_stops(tokenizer, Sampling(stop=(" ",)), len(tokenizer))
+
+
 def test_a_special_token_beyond_the_models_vocabulary_never_comes(tokenizer):
     with pytest.raises(ConfigError, match="can never match"):
         check_stops(tokenizer, Sampling(stop=("<|im_end|>",)), special_tokens(tokenizer)["<|im_end|>"])
