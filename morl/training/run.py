@@ -188,20 +188,7 @@ def _module(config: Config, parts: Parts) -> RLModule:
     check_routes(prompts, parts.scorer.route_columns, parts.scorer.applies)
 
     model: PreTrainedModel | None = given.policy
-    if model is None:
-        assert parts.policy is not None
-        path = parts.policy.resolve()
-        check_model(path)
-        if given.tokenizer is None:
-            tokenizer, hf_config = load_description(path)
-        else:
-            tokenizer, hf_config = given.tokenizer, AutoConfig.from_pretrained(path)
-        generation_config = load_generation_config(path, hf_config)
-    else:
-        tokenizer, hf_config, generation_config = given.tokenizer, model.config, model.generation_config
-        path = str(hf_config.name_or_path)
-    if given.tokenizer is not None:
-        tokenizer = ready_tokenizer(copy.deepcopy(tokenizer), str(tokenizer.name_or_path))
+    path, tokenizer, hf_config, generation_config = _description(parts)
     exported, template = tokenizer, chat_template(config.prompts, "prompts").source
     if template is not None:
         exported = copy.deepcopy(tokenizer)
@@ -227,6 +214,26 @@ def _module(config: Config, parts: Parts) -> RLModule:
             f" has a loss of its own for its routers; {type(policy.base_model).__name__} is not; set it to 0"
         )
     return RLModule(config, parts, policy, shown, encoded, encoded_held_out, path, exported)
+
+
+def _description(parts: Parts) -> tuple[str, Any, Any, Any]:
+    """Path, tokenizer, config and generation config of the policy, before its weights; what was passed is copied."""
+    given, model = parts.given, parts.given.policy
+    if model is not None:
+        path, tokenizer = str(model.config.name_or_path), given.tokenizer
+        hf_config, generation_config = model.config, model.generation_config
+    else:
+        assert parts.policy is not None
+        path = parts.policy.resolve()
+        check_model(path)
+        if given.tokenizer is None:
+            tokenizer, hf_config = load_description(path)
+        else:
+            tokenizer, hf_config = given.tokenizer, AutoConfig.from_pretrained(path)
+        generation_config = load_generation_config(path, hf_config)
+    if given.tokenizer is not None:
+        tokenizer = ready_tokenizer(copy.deepcopy(tokenizer), str(tokenizer.name_or_path))
+    return path, tokenizer, hf_config, generation_config
 
 
 def _load(source: PromptSource | None, given: Sequence[Prompt] | None) -> Sequence[Prompt]:
