@@ -9,6 +9,7 @@ from attrs import field, frozen, validators
 
 from morl.errors import ConfigError
 from morl.types import Prompt
+from morl_reasoning_gym.process import maker
 
 COLUMN = "reasoning_gym"
 """Holds what a problem is made from: task, settings, level, seed and row."""
@@ -67,8 +68,6 @@ class ReasoningGym:
 
     def row(self, row: int) -> Prompt:
         """One problem."""
-        from morl_reasoning_gym.tasks import problem
-
         made_from: dict[str, Any] = {
             "task": self.task,
             "settings": dict(self.settings),
@@ -76,13 +75,13 @@ class ReasoningGym:
             "seed": self.seed,
             "row": row,
         }
-        _, entry = problem(**made_from)
+        question, answer = maker().problem(made_from)
         instruction = (THINK if self.think else INSTRUCTION) if self.instruction is None else self.instruction
-        columns = {"answer": entry["answer"], COLUMN: made_from}
+        columns = {"answer": answer, COLUMN: made_from}
         if not self.chat:
-            return Prompt("\n\n".join(part for part in (instruction, f"{entry['question']}\n") if part), columns)
+            return Prompt("\n\n".join(part for part in (instruction, f"{question}\n") if part), columns)
         system = [{"role": "system", "content": instruction}] if instruction else []
-        return Prompt([*system, {"role": "user", "content": entry["question"]}], columns)
+        return Prompt([*system, {"role": "user", "content": question}], columns)
 
 
 @frozen

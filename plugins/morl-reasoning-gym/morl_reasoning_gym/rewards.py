@@ -10,8 +10,8 @@ from attrs import field, frozen, validators
 
 from morl.reward.text import TagsReward
 from morl.types import Completion
+from morl_reasoning_gym.process import GymProcess
 from morl_reasoning_gym.prompts import COLUMN
-from morl_reasoning_gym.verifier import Verifier
 
 _ANSWER = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
 
@@ -35,14 +35,14 @@ class ReasoningGymCorrectness:
     tags: bool = True
     time_limit: float = field(default=5.0, validator=validators.gt(0.0))
     memory_limit: int = field(default=4096, validator=validators.ge(1024))
-    _verifier: Verifier = field(init=False, repr=False)
+    _process: GymProcess = field(init=False, repr=False)
 
     required_columns: ClassVar[tuple[str, ...]] = (COLUMN,)
     reward_bounds: ClassVar[tuple[float, float]] = (0.0, 1.0)
 
-    @_verifier.default
-    def _make_verifier(self) -> Verifier:
-        return Verifier(self.time_limit, self.memory_limit)
+    @_process.default
+    def _make_process(self) -> GymProcess:
+        return GymProcess(self.time_limit, self.memory_limit)
 
     def score(self, completions: Sequence[Completion]) -> list[float | Exception | None]:
         """One score, or why there is none, each."""
@@ -56,7 +56,7 @@ class ReasoningGymCorrectness:
                 return 0.0
             answer = blocks[-1].strip()
         try:
-            return self._verifier.score(completion.prompt.columns[COLUMN], answer)
+            return self._process.score(completion.prompt.columns[COLUMN], answer)
         except (TimeoutError, RuntimeError) as error:
             return error
 

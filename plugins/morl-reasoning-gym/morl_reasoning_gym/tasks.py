@@ -53,6 +53,21 @@ def check(task: str, settings: Mapping[str, Any], level: int | None, seed: int) 
     _data_set(task, json.dumps(dict(settings), sort_keys=True), level, f"{seed} 0")
 
 
+def score(data_set: Any, answer: str, entry: Mapping[str, Any]) -> float:
+    """reasoning-gym's own score of an answer, but for one task, whose verifier takes every text for right.
+
+    `game_of_life_halting` of reasoning-gym 0.1.25 compares `bool(answer)` with `bool("False")`, which is True.
+
+    Args:
+        data_set: of `problem`.
+        answer: to verify.
+        entry: the row, of `problem`.
+    """
+    if entry["metadata"].get("source_dataset") == "game_of_life_halting":
+        return float(answer.strip().lower() == entry["answer"].lower())
+    return float(data_set.score_answer(answer, entry))
+
+
 def names() -> list[str]:
     """Of all tasks."""
     from reasoning_gym.factory import DATASETS

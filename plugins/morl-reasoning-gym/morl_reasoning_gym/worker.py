@@ -1,7 +1,7 @@
-"""The process that verifies answers; started by `morl_reasoning_gym.verifier`.
+"""The process that makes problems and verifies answers; started by `morl_reasoning_gym.process`.
 
-Reads one JSON object a line, `{"made_from": .., "answer": ..}`, and answers `{"score": ..}`, or `{"fault": ..}` where
-the problem cannot be made.  An answer that takes too long ends the process: the default action of SIGPROF does, whatever
+Reads one JSON object a line, `{"made_from": .., "answer": ..}`, and replies `{"score": ..}`; without an answer,
+`{"question": .., "answer": ..}`; `{"fault": ..}` where the problem cannot be made.  An answer that takes too long ends the process: the default action of SIGPROF does, whatever
 C code it is in.  When the input ends, so does the process.
 
 Some verifiers of reasoning-gym hand the answer to sympy's parser, which evaluates it as Python.  While one runs, an audit
@@ -40,21 +40,25 @@ def main(time_limit: float, memory_limit: int) -> None:
     sys.addaudithook(_refuse)
     for line in sys.stdin.buffer:
         request = json.loads(line)
-        reply = _reply(request["made_from"], request["answer"], time_limit)
+        reply = _reply(request["made_from"], request.get("answer"), time_limit)
         os.write(replies, json.dumps(reply).encode() + b"\n")
 
 
-def _reply(made_from: dict[str, Any], answer: str, time_limit: float) -> dict[str, Any]:
+def _reply(made_from: dict[str, Any], answer: str | None, time_limit: float) -> dict[str, Any]:
     global _verifying
+    from morl_reasoning_gym.tasks import score
+
     try:
         data_set, entry = _problem(json.dumps(made_from))
     except Exception as error:  # noqa: BLE001 - whatever it is, the parent has to hear of it
         return {"fault": f"the problem of {made_from} cannot be made: {type(error).__name__}: {error}"}
+    if answer is None:
+        return {"question": entry["question"], "answer": entry["answer"]}
     entry = copy.deepcopy(entry)  # a verifier may write to it
     signal.setitimer(signal.ITIMER_PROF, time_limit)
     _verifying = True
     try:
-        return {"score": float(data_set.score_answer(answer, entry))}
+        return {"score": score(data_set, answer, entry)}
     except (Exception, SystemExit):  # an answer of a form that the verifier does not expect
         return {"score": 0.0}
     finally:

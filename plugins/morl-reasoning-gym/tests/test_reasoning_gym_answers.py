@@ -82,10 +82,12 @@ def test_there_are_106_tasks() -> None:
 def test_a_right_answer_scores_1_and_another_does_not(task: str, correctness: ReasoningGymCorrectness) -> None:
     source = ReasoningGym(task, size=ROWS, settings=SETTINGS.get(task, {}))
     for row, prompt in enumerate(source.load()):
-        _, entry = problem(task, SETTINGS.get(task, {}), None, 0, row)
-        assert prompt.columns["answer"] == entry["answer"]
-        assert (entry["answer"] is None) == (task in SOLVED)
-        right = SOLVED[task](entry) if task in SOLVED else entry["answer"]
+        right = prompt.columns["answer"]
+        assert (right is None) == (task in SOLVED)
+        if task in SOLVED:
+            _, entry = problem(task, SETTINGS.get(task, {}), None, 0, row)
+            assert prompt.content[-1]["content"] == entry["question"]
+            right = SOLVED[task](entry)
         scores = correctness.score(
             [answered(prompt, right), answered(prompt, "no idea"), Completion(prompt, "untagged", ())]
         )
@@ -102,6 +104,14 @@ def test_the_last_block_is_the_answer_and_without_tags_all_of_the_text(correctne
     bare = Completion(prompt, f" {right}\n", ())
     assert correctness.score([twice, bare]) == [1.0, 0.0]
     assert ReasoningGymCorrectness(tags=False).score([bare]) == [1.0]
+
+
+def test_a_halting_game_of_life_has_one_right_answer(correctness: ReasoningGymCorrectness) -> None:
+    """reasoning-gym itself gives 1 to all of these."""
+    for prompt in ReasoningGym("game_of_life_halting", size=4).load():
+        right = prompt.columns["answer"]
+        answers = (right, right.lower(), "False" if right == "True" else "True", "perhaps")
+        assert correctness.score([answered(prompt, answer) for answer in answers]) == [1.0, 1.0, 0.0, 0.0]
 
 
 def test_an_answer_that_takes_too_long_fails_alone() -> None:

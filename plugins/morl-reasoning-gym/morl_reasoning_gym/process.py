@@ -1,4 +1,8 @@
-"""Runs the verifiers of reasoning-gym in a process of their own."""
+"""Runs reasoning-gym in a process of its own, which makes problems and verifies answers.
+
+Several tasks go through sets of texts while they make a problem, so that the same seed gives other problems where Python
+hashes otherwise, which is in every process.  This one hashes the same way always.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +25,14 @@ from morl.errors import PluginError
 _SCRIPT = Path(__file__).with_name("worker.py")
 
 
+@cache
+def maker() -> GymProcess:
+    """The process that makes the problems of all sources."""
+    return GymProcess(60.0, 4096)
+
+
 @define(eq=False)
-class Verifier:
+class GymProcess:
     """One process, started when it is first needed and again when an answer has ended it.
 
     May be used by several threads, which take turns, and on after a fork: the copy starts a process of its own.
@@ -38,40 +49,55 @@ class Verifier:
     _lock: threading.Lock = field(factory=threading.Lock, init=False)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (Verifier, (self.time_limit, self.memory_limit))
+        return (GymProcess, (self.time_limit, self.memory_limit))
+
+    def problem(self, made_from: Mapping[str, Any]) -> tuple[str, str | None]:
+        """The question of the problem that is made from this, and an answer if the task names one.
+
+        Raises:
+            PluginError: the process cannot start, or cannot make the problem.
+        """
+        reply = self._ask({"made_from": dict(made_from)})
+        return reply["question"], reply["answer"]
 
     def score(self, made_from: Mapping[str, Any], answer: str) -> float:
-        """The score of an answer to the problem that is made from this.
+        """The score of an answer to that problem.
 
         Raises:
             TimeoutError: it takes longer than the limit.
             RuntimeError: the process was ended by it otherwise.
-            PluginError: the process cannot start, or cannot make the problem.
+            PluginError: as `problem`.
         """
-        request = json.dumps({"made_from": dict(made_from), "answer": answer}).encode() + b"\n"
+        return float(self._ask({"made_from": dict(made_from), "answer": answer})["score"])
+
+    def _ask(self, request: Mapping[str, Any]) -> dict[str, Any]:
         with self._lock:
             process = self._started()
             assert process.stdin is not None
             assert process.stdout is not None
             try:
-                process.stdin.write(request)
+                process.stdin.write(json.dumps(request).encode() + b"\n")
                 process.stdin.flush()
                 line = process.stdout.readline()
             except BrokenPipeError:
                 line = b""
             if not line:
                 raise self._ended(process)
-        reply = json.loads(line)
+        reply: dict[str, Any] = json.loads(line)
         if "fault" in reply:
             raise PluginError(f"reasoning-gym: {reply['fault']}")
-        return float(reply["score"])
+        return reply
 
     def _started(self) -> subprocess.Popen[bytes]:
         if self._process is None or self._owner != os.getpid():
             # -P: the script's folder does not become a place to import from.
             command = [sys.executable, "-P", str(_SCRIPT), str(self.time_limit), str(self.memory_limit * 2**20)]
             self._process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                env=os.environ | {"PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1"},
             )
             self._owner = os.getpid()
             weakref.finalize(self, _end, self._process, self._owner)
@@ -83,7 +109,7 @@ class Verifier:
         code = process.wait()
         if code == -signal.SIGPROF:
             return TimeoutError(f"verifying this answer took more than {self.time_limit:g} s of processor time")
-        return RuntimeError(f"the process that verifies answers was ended by this one (exit status {code})")
+        return RuntimeError(f"the process of reasoning-gym was ended by this request (exit status {code})")
 
 
 def _end(process: subprocess.Popen[bytes], owner: int) -> None:
