@@ -18,6 +18,9 @@ limit of 256.  At each token the model ends with probability 1/27; with 1/400 it
 with 1/250 only, and with 1/400 it turns back.  So a completion or two of a batch reach the limit.  All this is in the
 model's weights; neither framework is told.
 
+`135M-smollm2` is a real model in place of those: SmolLM2-135M-Instruct of the plugin morl-smollm, which decides itself
+when a completion ends, on 2 prompts x 8 completions of at most 32 tokens.  It runs only if asked for.
+
 `--check` lets morl recompute advantages and gradient of rollouts that TRL made, and compares.
 """
 
@@ -37,7 +40,7 @@ from typing import Any
 from attrs import asdict
 from rich.console import Console
 from rich.table import Table
-from trl_cases import CASES, save_model
+from trl_cases import BY_DEFAULT, CASES, save_model
 from trl_runs import Record, check, run_morl, run_trl
 
 FRAMEWORKS = {"trl": run_trl, "morl": run_morl}
@@ -114,7 +117,7 @@ def make_table(results: dict[str, Any]) -> Table:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--cases", nargs="+", choices=list(CASES), default=list(CASES), metavar="CASE", help=", ".join(CASES)
+        "--cases", nargs="+", choices=list(CASES), default=BY_DEFAULT, metavar="CASE", help=", ".join(CASES)
     )
     parser.add_argument("--steps", type=int, default=3, help="measured steps of each run")
     parser.add_argument("--repeats", type=int, default=2, help="runs of each framework")

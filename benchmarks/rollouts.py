@@ -13,6 +13,9 @@ the same one again.
 
 The share of the sync is that of real training steps, of `morl.train` with 16 prompts x 8 completions.
 
+`135M-smollm2` is the real model of the plugin morl-smollm, with 8 prompts x 8 completions, and 2 x 8 in a training step;
+it runs only if asked for.
+
 `vllm` and `vllm-server` need the plugin morl-vllm and its engine; without them the transformers backend is measured
 alone.
 """
@@ -36,7 +39,7 @@ import torch
 from attrs import define, field, frozen
 from server import RolloutServer
 from steps import train_steps
-from trl_cases import CASES, GROUP, LONG, Case, make_prompts, save_model
+from trl_cases import BY_DEFAULT, CASES, GROUP, LONG, Case, make_prompts, save_model
 
 from morl.errors import MorlError
 from morl.hookspecs import RolloutBackend
@@ -45,12 +48,13 @@ from morl.policy.load import load_policy, load_tokenizer
 from morl.runtime.parts import build
 from morl.types import EncodedPrompt, Prompt, RolloutBatch, Sampling
 
-PROMPTS = 64
-ENGINE = {"max_num_seqs": PROMPTS * GROUP, "max_model_len": 512}
+BATCHES = 4
+ENGINE = {"max_num_seqs": 512, "max_model_len": 512}
 BACKENDS = ("transformers", "vllm", "vllm-server")
 ROLLOUTS = {name: case for name, case in CASES.items() if case.inner_epochs == 1} | {
     "10M-long-natural": Case("10M", LONG, 256, natural=True)
 }
+BY_DEFAULT_ROLLOUTS = [name for name in ROLLOUTS if name not in CASES or name in BY_DEFAULT]
 STEPS, WARM_UP = 4, 1
 
 
@@ -133,7 +137,8 @@ def measure(case: Case, names: Sequence[str], rounds: int) -> None:
 def race(contestants: Sequence[Contestant], case: Case, folder: Path, rounds: int) -> list[Contestant]:
     """Those that could be started, after their rounds."""
     policy, tokenizer = load_policy(str(folder)), load_tokenizer(str(folder))
-    texts = make_prompts(case, PROMPTS)
+    count = BATCHES * case.prompts
+    texts = make_prompts(case, count)
     prompts = [EncodedPrompt(Prompt(t), t, tuple(tokenizer(t)["input_ids"]), i) for i, t in enumerate(texts)]
     sampling = Sampling(max_tokens=case.max_tokens)
     ready: list[Contestant] = []
@@ -150,8 +155,8 @@ def race(contestants: Sequence[Contestant], case: Case, folder: Path, rounds: in
                 backend = contestant.backend
                 assert backend is not None
                 contestant.measure("sync", partial(backend.sync_weights, turn))
-                first = max(turn - 1, 0) * PROMPTS  # the warm-up is repeated, to see what it took longer
-                seeds = range(first, first + PROMPTS)
+                first = max(turn - 1, 0) * count  # the warm-up is repeated, to see what it took longer
+                seeds = range(first, first + count)
                 batch: RolloutBatch = contestant.measure(
                     "generate", partial(backend.generate, prompts, GROUP, sampling, seeds)
                 )
@@ -192,7 +197,7 @@ def describe_step(name: str, steps: Sequence[dict[str, float]]) -> str:
 def main() -> int:
     """All cases that were asked for; 1 if one failed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cases", nargs="*", default=list(ROLLOUTS), choices=list(ROLLOUTS))
+    parser.add_argument("--cases", nargs="*", default=BY_DEFAULT_ROLLOUTS, choices=list(ROLLOUTS))
     parser.add_argument("--backends", nargs="*", default=list(BACKENDS), choices=BACKENDS)
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()

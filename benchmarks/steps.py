@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from trl_cases import GROUP, PROMPTS, REWARDS, Case, make_prompts
+from trl_cases import GROUP, REWARDS, Case, make_prompts
 
 from morl import Prompt, train
 
@@ -32,7 +32,7 @@ def train_steps(
         "optimizer": {"lr": 1e-5},
         "training": {
             "steps": steps,
-            "prompts_per_step": PROMPTS,
+            "prompts_per_step": case.prompts,
             "group_size": GROUP,
             "inner_epochs": case.inner_epochs,
             "samples_every": 0,
@@ -41,7 +41,7 @@ def train_steps(
         "trainer": {"accelerator": "cpu", "devices": 1, "threads": 1, "progress": False},
         **changes,
     }
-    train(config, prompts=[Prompt(text) for text in make_prompts(case, steps * PROMPTS)], rewards=REWARDS)
+    train(config, prompts=[Prompt(text) for text in make_prompts(case, steps * case.prompts)], rewards=REWARDS)
     with (output / "logs" / "metrics.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))[warm_up:]
     return [{part: float(row[f"time/{part}"]) for part in ("sync", "rollout", "update", "step")} for row in rows]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from random import Random
@@ -29,6 +30,14 @@ SIZES: dict[str, dict[str, int]] = {
         "num_attention_heads": 6,
         "num_key_value_heads": 2,
     },
+    "0.5B": {
+        "vocab_size": 151936,
+        "hidden_size": 896,
+        "intermediate_size": 4864,
+        "num_hidden_layers": 24,
+        "num_attention_heads": 14,
+        "num_key_value_heads": 2,
+    },
 }
 
 
@@ -42,6 +51,8 @@ class Case:
         max_tokens: of a completion.
         natural: completions end by themselves, at very different lengths.
         inner_epochs: optimizer steps on each rollout batch.
+        prompts: of a step.
+        micro_batch: completions that TRL computes at once.
     """
 
     size: str
@@ -49,11 +60,13 @@ class Case:
     max_tokens: int = 64
     natural: bool = False
     inner_epochs: int = 1
+    prompts: int = PROMPTS
+    micro_batch: int = MICRO_BATCH
 
     @property
     def micro_batch_tokens(self) -> int:
         """What TRL's micro-batch holds at most."""
-        return MICRO_BATCH * (self.prompt_tokens[1] + self.max_tokens)
+        return self.micro_batch * (self.prompt_tokens[1] + self.max_tokens)
 
 
 SHORT, LONG = (8, 24), (180, 200)
@@ -66,7 +79,12 @@ CASES = {
     "10M-short-fixed": Case("10M", SHORT),
     "10M-short-natural": Case("10M", SHORT, 256, natural=True),
     "10M-long-fixed": Case("10M", LONG),
+    "135M-smollm2": Case("135M", (40, 64), 32, natural=True, prompts=2, micro_batch=16),
 }
+BY_DEFAULT = [name for name, case in CASES.items() if case.size in SIZES]
+"""Without the real model, which needs the plugin morl-smollm, and takes a minute per step."""
+NOUNS = ("bridge", "lion", "market", "piano", "snow", "teacher", "window", "candle")
+ASKED = '<|im_start|>user\nWrite one sentence of 6 to 12 words with the word "{}".<|im_end|>\n<|im_start|>assistant\n'
 
 
 def even(completions: Sequence[str], completion_ids: Sequence[Sequence[int]], **_: Any) -> list[float]:
@@ -83,7 +101,9 @@ REWARDS = {"even": even, "various": various}
 
 
 def make_prompts(case: Case, count: int) -> list[str]:
-    """Random letters, one token each."""
+    """Random letters, one token each; what SmolLM2 was taught to answer, where it is the model."""
+    if case.size not in SIZES:
+        return [ASKED.format(NOUNS[index % len(NOUNS)]) for index in range(count)]
     random = Random(0)
     return ["".join(random.choices(ascii_letters, k=random.randint(*case.prompt_tokens))) for _ in range(count)]
 
@@ -98,7 +118,7 @@ def set_endings(model: Any, endings: tuple[float, float]) -> None:
     import torch
 
     embeddings, norm = model.get_input_embeddings().weight, model.model.norm.weight
-    half = VOCABULARY // 2
+    half = len(embeddings) // 2
     embeddings[:, 0] = 5.0
     embeddings[:half, 1], embeddings[half:, 1] = 5.0, -5.0
     embeddings[EOS, 1] = 0.0
@@ -116,7 +136,12 @@ def set_endings(model: Any, endings: tuple[float, float]) -> None:
 
 
 def save_model(case: Case, folder: Path) -> None:
-    """A model that ends as the case says, and its tokenizer: one token per letter."""
+    """A model that ends as the case says, and its tokenizer, one token per letter; or SmolLM2 as it is."""
+    if case.size not in SIZES:
+        from morl_smollm.policy import SmolLM2
+
+        shutil.copytree(SmolLM2().resolve(), folder)
+        return
     import torch
     from tokenizers import Tokenizer
     from tokenizers.decoders import ByteLevel as ByteLevelDecoder
@@ -128,15 +153,15 @@ def save_model(case: Case, folder: Path) -> None:
     make_model: Any = Qwen2ForCausalLM
     make_tokenizer: Any = PreTrainedTokenizerFast
     torch.manual_seed(0)
-    config = make_config(
-        vocab_size=VOCABULARY,
-        max_position_embeddings=1024,
-        tie_word_embeddings=True,
-        bos_token_id=None,
-        eos_token_id=EOS,
-        pad_token_id=PAD,
-        **SIZES[case.size],
-    )
+    common = {
+        "vocab_size": VOCABULARY,
+        "max_position_embeddings": 1024,
+        "tie_word_embeddings": True,
+        "bos_token_id": None,
+        "eos_token_id": EOS,
+        "pad_token_id": PAD,
+    }
+    config = make_config(**common | SIZES[case.size])
     model = make_model(config).eval()
     with torch.no_grad():
         set_endings(model, ENDINGS if case.natural else (NEVER, NEVER))
@@ -144,7 +169,7 @@ def save_model(case: Case, folder: Path) -> None:
 
     # Byte-level BPE, for transformers makes every tokenizer of a Qwen2 folder one: its letters, and no merges.
     names = ["<|pad|>", "<|endoftext|>", *sorted(ByteLevel.alphabet())]
-    names += [f"<{token}>" for token in range(len(names), VOCABULARY)]
+    names += [f"<{token}>" for token in range(len(names), config.vocab_size)]
     tokenizer = Tokenizer(BPE({name: token for token, name in enumerate(names)}, []))
     tokenizer.pre_tokenizer, tokenizer.decoder = ByteLevel(add_prefix_space=False), ByteLevelDecoder()
     make_tokenizer(tokenizer_object=tokenizer, eos_token=names[EOS], pad_token=names[PAD]).save_pretrained(folder)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from attrs import define, field
-from trl_cases import GROUP, MICRO_BATCH, PROMPTS, REWARDS, Case, make_prompts
+from trl_cases import GROUP, REWARDS, Case, make_prompts
 
 WARM_UP = 1
 
@@ -26,9 +26,13 @@ class EnoughError(Exception):
 
 @define
 class Record:
-    """CPU seconds and completion tokens of each step, and the peak memory in MB."""
+    """Seconds and completion tokens of each step, and the peak memory in MB.
+
+    Seconds are of the processor, or on a GPU by the clock, and memory is the GPU's there.
+    """
 
     wanted: int
+    gpu: bool = False
     rollout: list[float] = field(factory=list)
     step: list[float] = field(factory=list)
     tokens: list[int] = field(factory=list)
@@ -37,31 +41,46 @@ class Record:
 
     @contextmanager
     def sampling(self) -> Iterator[None]:
-        began = time.process_time()
+        began = self._now()
         yield
-        self.rollout.append(time.process_time() - began)
+        self.rollout.append(self._now() - began)
 
     def begin_step(self) -> None:
         """Ends the step before; the first ones warm up and are forgotten."""
-        now = time.process_time()
+        now = self._now()
         if self._began is not None:
             self.step.append(now - self._began)
         self._began = now
         if len(self.step) == WARM_UP + self.wanted:
             self.rollout, self.step, self.tokens = self.rollout[WARM_UP:], self.step[WARM_UP:], self.tokens[WARM_UP:]
-            unit = 2**20 if sys.platform == "darwin" else 2**10
-            self.peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+            self.peak = self._peak()
             raise EnoughError
 
+    def _now(self) -> float:
+        if not self.gpu:
+            return time.process_time()
+        import torch
 
-def trl_arguments(case: Case, output: Path, seed: int = 0) -> Any:
-    """GRPOConfig; whatever costs time and is not asked for is off."""
+        torch.cuda.synchronize()
+        return time.perf_counter()
+
+    def _peak(self) -> float:
+        if self.gpu:
+            import torch
+
+            return torch.cuda.max_memory_allocated() / 2**20
+        unit = 2**20 if sys.platform == "darwin" else 2**10
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+
+
+def trl_arguments(case: Case, output: Path, seed: int = 0, gpu: bool = False) -> Any:
+    """GRPOConfig; whatever costs time and is not asked for is off.  On a GPU in bfloat16."""
     from trl import GRPOConfig
 
     return GRPOConfig(
         output_dir=str(output),
-        use_cpu=True,
-        bf16=False,
+        use_cpu=not gpu,
+        bf16=gpu,
         gradient_checkpointing=False,
         report_to="none",
         disable_tqdm=True,
@@ -69,8 +88,8 @@ def trl_arguments(case: Case, output: Path, seed: int = 0) -> Any:
         logging_steps=1,
         seed=seed,
         shuffle_dataset=False,
-        per_device_train_batch_size=MICRO_BATCH,
-        gradient_accumulation_steps=PROMPTS * GROUP // MICRO_BATCH,
+        per_device_train_batch_size=case.micro_batch,
+        gradient_accumulation_steps=case.prompts * GROUP // case.micro_batch,
         num_generations=GROUP,
         num_iterations=case.inner_epochs,
         max_completion_length=case.max_tokens,
@@ -105,11 +124,11 @@ def run_trl(case: Case, folder: Path, record: Record, seed: int) -> None:
             if state.global_step % case.inner_epochs == 0:
                 record.begin_step()
 
-    prompts = make_prompts(case, PROMPTS * (WARM_UP + record.wanted + 1))
+    prompts = make_prompts(case, case.prompts * (WARM_UP + record.wanted + 1))
     trainer = Timed(
         model=AutoModelForCausalLM.from_pretrained(folder),
         processing_class=AutoTokenizer.from_pretrained(folder),
-        args=trl_arguments(case, folder / "trl", seed),
+        args=trl_arguments(case, folder / "trl", seed, record.gpu),
         train_dataset=Dataset.from_list([{"prompt": prompt} for prompt in prompts]),
         reward_funcs=list(REWARDS.values()),
         callbacks=[Steps()],
@@ -118,7 +137,8 @@ def run_trl(case: Case, folder: Path, record: Record, seed: int) -> None:
         trainer.train()
 
 
-def morl_config(case: Case, output: str, seed: int = 0) -> dict[str, Any]:
+def morl_config(case: Case, output: str, seed: int = 0, gpu: bool = False) -> dict[str, Any]:
+    device = {"accelerator": "gpu", "precision": "bf16-mixed"} if gpu else {"accelerator": "cpu"}
     return {
         "output": output,
         "seed": seed,
@@ -129,27 +149,38 @@ def morl_config(case: Case, output: str, seed: int = 0) -> dict[str, Any]:
         "optimizer": {"lr": 1e-6},
         "training": {
             "steps": 1000,
-            "prompts_per_step": PROMPTS,
+            "prompts_per_step": case.prompts,
             "group_size": GROUP,
             "inner_epochs": case.inner_epochs,
             "micro_batch_tokens": case.micro_batch_tokens,
             "checkpoint_every": 0,
             "samples_every": 0,
         },
-        "trainer": {"accelerator": "cpu", "devices": 1, "progress": False},
+        "trainer": {**device, "devices": 1, "progress": False},
     }
 
 
-def run_morl(case: Case, folder: Path, record: Record, seed: int) -> None:
+def run_morl(
+    case: Case, folder: Path, record: Record, seed: int, backend: str = "transformers", options: Any = None
+) -> None:
     import lightning.pytorch as L
 
     import morl
-    from morl.rollout.transformers import TransformersBackend
+    from morl.plugins import Registry
+    from morl.runtime.parts import build
 
-    class Timed(TransformersBackend):
+    class Timed:
+        """The backend, with its time taken."""
+
+        def __init__(self, inner: Any) -> None:
+            self._inner = inner
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._inner, name)
+
         def generate(self, *arguments: Any) -> Any:
             with record.sampling():
-                rollouts = super().generate(*arguments)
+                rollouts = self._inner.generate(*arguments)
             record.tokens.append(int(rollouts.completion_mask_BT.sum()))
             return rollouts
 
@@ -159,11 +190,11 @@ def run_morl(case: Case, folder: Path, record: Record, seed: int) -> None:
 
     with tempfile.TemporaryDirectory() as output, suppress(EnoughError):
         morl.train(
-            morl_config(case, output, seed),
+            morl_config(case, output, seed, record.gpu),
             policy=str(folder),
-            prompts=[morl.Prompt(text) for text in make_prompts(case, PROMPTS * (WARM_UP + record.wanted + 1))],
+            prompts=[morl.Prompt(text) for text in make_prompts(case, case.prompts * (WARM_UP + record.wanted + 1))],
             rewards=REWARDS,
-            rollout=Timed(),
+            rollout=Timed(build(Registry(), "rollout backend", backend, options or {}, "rollout")),
             callbacks=[Steps()],
         )
 
@@ -192,7 +223,7 @@ def rollouts_of_trl(case: Case, folder: Path) -> dict[str, Any]:
         model=AutoModelForCausalLM.from_pretrained(folder),
         processing_class=AutoTokenizer.from_pretrained(folder),
         args=arguments,
-        train_dataset=Dataset.from_list([{"prompt": prompt} for prompt in make_prompts(case, PROMPTS)]),
+        train_dataset=Dataset.from_list([{"prompt": prompt} for prompt in make_prompts(case, case.prompts)]),
         reward_funcs=list(REWARDS.values()),
         callbacks=[Gradient()],
     )
@@ -219,7 +250,7 @@ def check(case: Case, folder: Path) -> tuple[float, float]:
             ids_BT = theirs["completion_ids"] * mask_BT
             return RolloutBatch(
                 prompts=tuple(prompts),
-                group_ids_B=torch.arange(PROMPTS).repeat_interleave(GROUP),
+                group_ids_B=torch.arange(case.prompts).repeat_interleave(GROUP),
                 completion_ids_BT=ids_BT,
                 completion_mask_BT=mask_BT,
                 rollout_logprobs_BT=torch.zeros(mask_BT.shape),
@@ -244,7 +275,7 @@ def check(case: Case, folder: Path) -> tuple[float, float]:
         morl.train(
             config,
             policy=str(folder),
-            prompts=[morl.Prompt(text) for text in make_prompts(case, PROMPTS)],
+            prompts=[morl.Prompt(text) for text in make_prompts(case, case.prompts)],
             rewards=REWARDS,
             rollout=Replay(),
             callbacks=[Gradient()],

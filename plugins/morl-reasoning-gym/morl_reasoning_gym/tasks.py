@@ -102,7 +102,9 @@ def _fields(task: str, settings: dict[str, Any], config_class: type) -> dict[str
         if name in ("seed", "size"):
             raise TaskError(f"{name} is an option of the prompt source, beside `settings`, and not one of its settings")
         if name not in known:
-            raise TaskError(f"the task {task!r} has no setting {name!r}{_near(name, known)}; it has: {', '.join(known)}")
+            raise TaskError(
+                f"the task {task!r} has no setting {name!r}{_near(name, known)}; it has: {', '.join(known)}"
+            )
     if task == "composite":
         from reasoning_gym.composite import DatasetSpec
 

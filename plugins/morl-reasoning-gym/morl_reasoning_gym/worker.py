@@ -19,7 +19,18 @@ import signal
 import sys
 from typing import Any
 
-_REFUSED = ("os.", "shutil.", "subprocess.", "socket.", "ctypes.", "pty.", "tempfile.", "signal.", "syslog.", "webbrowser.")
+_REFUSED = (
+    "os.",
+    "shutil.",
+    "subprocess.",
+    "socket.",
+    "ctypes.",
+    "pty.",
+    "tempfile.",
+    "signal.",
+    "syslog.",
+    "webbrowser.",
+)
 _HARMLESS = frozenset({"os.listdir", "os.scandir", "os.walk", "os.fwalk", "os.getxattr", "os.listxattr"})
 _verifying = False
 

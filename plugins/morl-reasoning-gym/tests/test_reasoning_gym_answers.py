@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from morl.errors import PluginError
-from morl.types import Completion, Prompt
 from morl_reasoning_gym.prompts import COLUMN, ReasoningGym
 from morl_reasoning_gym.rewards import ReasoningGymCorrectness
 from morl_reasoning_gym.tasks import names, problem
+
+from morl.errors import PluginError
+from morl.types import Completion, Prompt
 
 MIXED = {"datasets": [{"name": "gcd", "weight": 1.0, "config": {}}, {"name": "lcm", "weight": 2.0, "config": {}}]}
 SETTINGS: dict[str, dict[str, Any]] = {"composite": MIXED, "rush_hour": {"max_moves": 1}}
@@ -48,7 +48,9 @@ def drive_out(entry: dict[str, Any]) -> str:
 def carry_home(entry: dict[str, Any]) -> str:
     """Every box of a Boxnet puzzle to its target, one step of one box after the other: first along the rows."""
     plan = []
-    cells = [(tuple(map(float, cell.split("_"))), things) for cell, things in entry["metadata"]["initial_state"].items()]
+    cells = [
+        (tuple(map(float, cell.split("_"))), things) for cell, things in entry["metadata"]["initial_state"].items()
+    ]
     for cell, things in cells:
         for box in (thing for thing in things if thing.startswith("box_")):
             target = box.replace("box", "target")

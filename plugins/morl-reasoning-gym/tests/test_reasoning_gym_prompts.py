@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-
-from morl.errors import ConfigError
-from morl.types import Completion, Prompt
 from morl_reasoning_gym.process import maker
 from morl_reasoning_gym.prompts import COLUMN, ReasoningGym
 from morl_reasoning_gym.rewards import ReasoningGymFormat
+
+from morl.errors import ConfigError
+from morl.types import Completion, Prompt
 
 
 def questions(**options: Any) -> list[str]:
@@ -62,7 +62,10 @@ def test_a_problem_is_a_chat_or_plain_text() -> None:
         ({"task": "chainsum"}, r"no task 'chainsum'; did you mean 'chain_sum'\?; it has: ab, acre"),
         ({"settings": {"max_term": 3}}, r"'chain_sum' has no setting 'max_term'; did you mean 'max_terms'\?"),
         ({"settings": {"seed": 3}}, "seed is an option of the prompt source"),
-        ({"settings": {"min_terms": 0}}, r"refuses the settings \{\"min_terms\": 0\}: AssertionError: min_terms must be"),
+        (
+            {"settings": {"min_terms": 0}},
+            r"refuses the settings \{\"min_terms\": 0\}: AssertionError: min_terms must be",
+        ),
         ({"task": "acre", "level": 1}, "'acre' has no levels"),
         ({"level": 1, "settings": {"max_terms": 9}}, "the level sets max_terms of the task 'chain_sum'"),
         ({"task": "composite"}, "refuses the settings .*at least one dataset"),
