@@ -30,7 +30,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from attrs import evolve
+from attrs import asdict, evolve
 from trl_cases import CASES, LONG, SHORT, Case
 
 SIZES = {
@@ -99,9 +99,7 @@ def correctness(options: argparse.Namespace, scratch: Path) -> dict[str, Any]:
         findings: dict[str, Finding] = {"packed": check_forward(model, options.device, case)}
         print(f"packed     {findings}", flush=True)
         findings |= check_runs(model, accelerator, case, scratch / "runs")
-        found = {
-            name: {"found": f.found, "limit": f.limit, "right": f.right, "what": f.what} for name, f in findings.items()
-        }
+        found = {name: asdict(finding) | {"right": finding.right} for name, finding in findings.items()}
     except Exception as error:  # noqa: BLE001 - the figures of speed are wanted all the same
         found["error"] = {"right": False, "what": f"{type(error).__name__}: {error}"}
     for name, entry in found.items():

@@ -13,8 +13,8 @@ the same one again.
 
 The share of the sync is that of real training steps, of `morl.train` with 16 prompts x 8 completions.
 
-`135M-smollm2` is the real model of the plugin morl-smollm, with 8 prompts x 8 completions, and 2 x 8 in a training step;
-it runs only if asked for.
+`135M-smollm2` is the real model of the plugin morl-smollm, with 8 prompts x 8 completions, and 2 x 8 in a training
+step; it runs only if asked for.
 
 `vllm` and `vllm-server` need the plugin morl-vllm and its engine; without them the transformers backend is measured
 alone.

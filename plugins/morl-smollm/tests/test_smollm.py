@@ -71,9 +71,7 @@ def test_it_samples_as_it_trains(run: Path) -> None:
     with (run / "logs" / "metrics.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 2
-    assert (
-        float(rows[0]["rollout/logprob_difference_max"]) < 1e-3
-    )  # sums over 49,152 logits; a wrong mask moves them by 1
+    assert float(rows[0]["rollout/logprob_difference_max"]) < 1e-3  # a wrong mask moves them by 1
 
 
 def test_what_is_exported_was_trained_and_loads(run: Path, folder: Path) -> None:

@@ -83,7 +83,7 @@ def write_gguf(model: LlamaForCausalLM, tokens: list[str], file: Path) -> None:
     writer.add_rope_freq_base(10_000.0)
     writer.add_tokenizer_model("gpt2")
     writer.add_token_list(tokens)
-    writer.add_token_merges([])
+    writer.add_token_merges(["a b"])
     writer.add_eos_token_id(0)
     writer.add_bos_token_id(0)
     names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, config.num_hidden_layers)
@@ -105,7 +105,7 @@ def test_what_is_converted_computes_what_the_model_did(tmp_path: Path) -> None:
     from morl_smollm.convert import convert
     from tokenizers.pre_tokenizers import ByteLevel
 
-    tokens = ["<|im_end|>", *sorted(ByteLevel.alphabet())]
+    tokens = ["<|im_end|>", *sorted(ByteLevel.alphabet()), "ab"]
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=len(tokens),
