@@ -97,7 +97,6 @@ def correctness(options: argparse.Namespace, scratch: Path) -> dict[str, Any]:
     found: dict[str, Any] = {}
     try:
         findings: dict[str, Finding] = {"packed": check_forward(model, options.device, case)}
-        print(f"packed     {findings}", flush=True)
         findings |= check_runs(model, accelerator, case, scratch / "runs")
         found = {name: asdict(finding) | {"right": finding.right} for name, finding in findings.items()}
     except Exception as error:  # noqa: BLE001 - the figures of speed are wanted all the same

@@ -23,8 +23,8 @@ class ReasoningGymCorrectness:
     What is verified is the text within the last `<answer>` tags, without white space around it; a completion without
     them scores 0.  An answer that the verifier cannot read scores 0; one that takes it too long is a failure.
 
-    Some verifiers evaluate the answer as a formula.  They run in a process of their own, with limits for time and memory,
-    that may neither write files nor start programs nor reach a network.
+    Some verifiers evaluate the answer as a formula.  They run in a process of their own, with limits for time and
+    memory, that may neither write files nor start programs nor reach a network.
 
     Args:
         tags: False takes the whole completion for the answer.

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from morl_reasoning_gym.prompts import COLUMN, ReasoningGym
-from morl_reasoning_gym.rewards import ReasoningGymCorrectness
-from morl_reasoning_gym.tasks import names, problem
 
 from morl.errors import PluginError
 from morl.types import Completion, Prompt
+from morl_reasoning_gym.prompts import COLUMN, ReasoningGym
+from morl_reasoning_gym.rewards import ReasoningGymCorrectness
+from morl_reasoning_gym.tasks import names, problem
 
 MIXED = {"datasets": [{"name": "gcd", "weight": 1.0, "config": {}}, {"name": "lcm", "weight": 2.0, "config": {}}]}
 SETTINGS: dict[str, dict[str, Any]] = {"composite": MIXED, "rush_hour": {"max_moves": 1}}

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from morl_reasoning_gym.process import maker
-from morl_reasoning_gym.prompts import COLUMN, ReasoningGym
-from morl_reasoning_gym.rewards import ReasoningGymFormat
 
 from morl.errors import ConfigError
 from morl.types import Completion, Prompt
+from morl_reasoning_gym.process import maker
+from morl_reasoning_gym.prompts import COLUMN, ReasoningGym
+from morl_reasoning_gym.rewards import ReasoningGymFormat
 
 
 def questions(**options: Any) -> list[str]:

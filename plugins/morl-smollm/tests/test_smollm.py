@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from morl_smollm.policy import SmolLM2
-from morl_smollm.weights import INSTALL
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import morl
+from morl_smollm.policy import SmolLM2
+from morl_smollm.weights import INSTALL
 
 pytestmark = [
     pytest.mark.slow,

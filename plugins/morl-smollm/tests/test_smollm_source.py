@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from morl_smollm import policy
-from morl_smollm.policy import SmolLM2
-from morl_smollm.weights import FILE, check_weights, weights_file
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from morl.errors import DataError
+from morl_smollm import policy
+from morl_smollm.policy import SmolLM2
+from morl_smollm.weights import FILE, check_weights, weights_file
 
 
 def install(folder: Path, monkeypatch: pytest.MonkeyPatch, content: bytes | None) -> None:
@@ -102,8 +102,9 @@ def write_gguf(model: LlamaForCausalLM, tokens: list[str], file: Path) -> None:
 
 
 def test_what_is_converted_computes_what_the_model_did(tmp_path: Path) -> None:
-    from morl_smollm.convert import convert
     from tokenizers.pre_tokenizers import ByteLevel
+
+    from morl_smollm.convert import convert
 
     tokens = ["<|im_end|>", *sorted(ByteLevel.alphabet()), "ab"]
     torch.manual_seed(0)
