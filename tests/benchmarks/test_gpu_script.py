@@ -1,4 +1,4 @@
-"""The script for one GPU, tried on the CPU with a tiny model: every check runs and is right, and says what it measured."""
+"""The script for one GPU, tried on the CPU with a tiny model: every check runs, is right and says what it found."""
 
 from __future__ import annotations
 
