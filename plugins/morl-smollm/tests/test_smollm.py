@@ -38,11 +38,11 @@ def run(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     prompts.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
     config = {
         "output": str(output / "run"),
-        "policy": {"name": "smollm2-135m", "options": {"cache": str(folder.parent)}, "lora": {"rank": 4}},
-        "prompts": {"name": "jsonl", "options": {"path": str(prompts), "chat": True}},
+        "policy": {"name": "smollm2-135m", "cache": str(folder.parent), "lora": {"rank": 4}},
+        "prompts": {"name": "jsonl", "path": str(prompts), "chat": True},
         "rewards": {
-            "brief": {"name": "length", "options": {"limit": 6}},
-            "dot": {"name": "regex", "options": {"pattern": "[.]"}},
+            "brief": {"name": "length", "limit": 6},
+            "dot": {"name": "regex", "pattern": "[.]"},
         },
         "optimizer": {"lr": 1e-3},
         "sampling": {"max_tokens": 8},
