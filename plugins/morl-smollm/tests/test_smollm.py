@@ -41,8 +41,8 @@ def run(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         "policy": {"name": "smollm2-135m", "cache": str(folder.parent), "lora": {"rank": 4}},
         "prompts": {"name": "jsonl", "path": str(prompts), "chat": True},
         "rewards": {
-            "brief": {"name": "length", "limit": 6},
-            "dot": {"name": "regex", "pattern": "[.]"},
+            "long": {"name": "regex", "pattern": "^.{32}"},
+            "twice": {"name": "regex", "pattern": "t.*t"},
         },
         "optimizer": {"lr": 1e-3},
         "sampling": {"max_tokens": 8},
@@ -78,6 +78,6 @@ def test_what_is_exported_was_trained_and_loads(run: Path, folder: Path) -> None
     before, after = (AutoModelForCausalLM.from_pretrained(path).state_dict() for path in (folder, run / "model"))
     assert before.keys() == after.keys()
     moved = [name for name in before if not torch.equal(before[name], after[name])]
-    assert moved
+    assert moved  # some of these rewards differ within a group
     assert all("proj" in name for name in moved)  # where the adapters were merged
     assert len(AutoTokenizer.from_pretrained(run / "model")) == 49152
