@@ -158,8 +158,6 @@ def read_arms(path: Path | None, estimators: Sequence[str]) -> dict[str, Setting
         if str(label) in arms:
             raise ConfigError(f"arm {label!r} is named by --estimators and in {path}; rename one of them")
         arms[str(label)] = {str(key): value for key, value in settings.items()}
-    for label in _repeated(_labels(path) if path is not None else []):
-        raise ConfigError(f"{path}: arm {label!r} stands there twice")
     return arms
 
 
@@ -183,12 +181,6 @@ def read_vary(arguments: Sequence[str]) -> dict[str, list[Any]]:
             raise ConfigError(f"--vary: {key} is given twice; list all its values at once")
         vary[key] = values
     return vary
-
-
-def _labels(path: Path) -> list[str]:
-    """The keys of a file as they stand there; to read it makes one of two that are equal."""
-    node = yaml.compose(path.read_text(encoding="utf-8"))
-    return [key.value for key, _ in node.value] if isinstance(node, yaml.MappingNode) else []
 
 
 def _leaves(settings: Settings, at: str = "") -> Iterator[str]:

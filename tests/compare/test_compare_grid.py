@@ -137,7 +137,7 @@ def test_arms_come_from_names_and_from_a_file(tmp_path: Path):
         ("a: gdpo\n", [], "arm 'a' must be a mapping of settings"),
         ("gdpo: {}\n", ["gdpo"], "arm 'gdpo' is named by --estimators and in"),
         ("a: {}\n", ["gdpo", "gdpo"], "--estimators: 'gdpo' is given twice"),
-        ("a: {}\na: {estimator.name: grpo}\n", [], "arm 'a' stands there twice"),
+        ("a: {}\na: {estimator.name: grpo}\n", [], "the key 'a' stands twice in one mapping"),
     ],
 )
 def test_arms_that_cannot_be_told_apart_or_read_are_refused(tmp_path: Path, text, estimators, says):

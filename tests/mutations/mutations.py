@@ -198,8 +198,12 @@ MUTATIONS = (
         "with sync(number == 0):",
         two("ddp"),
     ),
-    Mutation("gradients pile up", "            optimizer.zero_grad()\n        scheduler", "        scheduler", update("gdpo")),
-    Mutation("one epoch only", "for epoch in range(training.inner_epochs)\n", "for epoch in range(1)\n", update("gdpo")),
+    Mutation(
+        "gradients pile up", "            optimizer.zero_grad()\n        scheduler", "        scheduler", update("gdpo")
+    ),
+    Mutation(
+        "one epoch only", "for epoch in range(training.inner_epochs)\n", "for epoch in range(1)\n", update("gdpo")
+    ),
     Mutation(
         "the same mini-batches in every epoch",
         "seeds.derive(seed, seeds.MINI_BATCHES, step, epoch)",

@@ -98,7 +98,7 @@ def test_functions_bear_their_own_names_and_sections_weigh_them(one_step):
     rewards = recorded(result)["rewards"]
     assert rewards["spaces"] == {
         "name": f"<function {__name__}.spaces>", "weight": 0.25, "timeout": 60.0, "on_failure": "abstain",
-        "bounds": None,
+        "bounds": None, "max_failed_steps": 3, "when": None,
     }  # fmt: skip
     assert rewards["own"]["function"] == f"<function {__name__}.brief>"
     assert rewards["brief"] == {"name": f"<function {__name__}.brief>"}
