@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import torch
 from attrs import field, frozen
@@ -131,6 +131,8 @@ class ScheduleWeighting:
     >>> [weighting(evolve(rewards, step=step)).tolist() for step in (0, 1, 4, 9)]
     [[1.0, 0.0], [1.0, 0.25], [1.0, 1.0], [1.0, 1.0]]
     """
+
+    scope: ClassVar[str] = "group"
 
     rewards: Mapping[str, Any] = field(converter=dict)
     _course_by_name: dict[str, Course] = field(init=False, repr=False, eq=False)

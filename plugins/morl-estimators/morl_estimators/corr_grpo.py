@@ -10,6 +10,7 @@ from torch import Tensor
 
 from morl.advantage import ConstantWeighting, Groups, group_deviations, snapped, weighted_sums, weights_of
 from morl.advantage.options import DEFAULT_EPS, check_eps
+from morl.advantage.scope import Scope, scope_of_parts
 from morl.advantage.weighting import check_weighting
 from morl.types import Advantages, RewardMatrix, Weights
 from morl_estimators.options import number
@@ -48,6 +49,11 @@ class CorrGRPO:
     eps: float = field(default=DEFAULT_EPS, validator=check_eps)
     floor: float = 0.0
     weighting: Weights = field(factory=ConstantWeighting, validator=check_weighting)
+
+    @property
+    def scope(self) -> Scope:
+        """`group` with a weighting that is: no completion of another prompt matters."""
+        return scope_of_parts("group", self.weighting)
 
     def __attrs_post_init__(self) -> None:
         number("floor of corr-grpo", self.floor, least=0)

@@ -10,6 +10,7 @@ from attrs import field, frozen
 from torch import Tensor
 
 from morl.advantage import ConstantWeighting, Groups, finite, unit_weights, weighted_sums, weights_of
+from morl.advantage.scope import Scope, scope_of_parts
 from morl.advantage.weighting import check_weighting
 from morl.errors import ConfigError, RewardError
 from morl.types import Advantages, RewardMatrix, Weights
@@ -43,6 +44,11 @@ class MaxRL:
     min_group_size: ClassVar[int] = 2
 
     weighting: Weights = field(factory=ConstantWeighting, validator=check_weighting)
+
+    @property
+    def scope(self) -> Scope:
+        """`group` with a weighting that is: no completion of another prompt matters."""
+        return scope_of_parts("group", self.weighting)
 
     def check_bounds(self, bounds: Mapping[str, tuple[float, float]], weights: Mapping[str, float]) -> None:
         """Whether rewards and weights are 0 or more, as far as this is known before training."""

@@ -8,6 +8,7 @@ from attrs import field, frozen
 
 from morl.advantage import GDPO, Conditioned, ConstantWeighting
 from morl.advantage.options import check_ddof
+from morl.advantage.scope import Scope, scope_of_parts
 from morl.advantage.weighting import check_weighting
 from morl.types import Advantages, RewardMatrix, Weights
 
@@ -38,6 +39,11 @@ class MOGRPO:
 
     ddof: int = field(default=1, validator=check_ddof)
     weighting: Weights = field(factory=ConstantWeighting, validator=check_weighting)
+
+    @property
+    def scope(self) -> Scope:
+        """`group` with a weighting that is: no completion of another prompt matters."""
+        return scope_of_parts("group", self.weighting)
 
     def __call__(self, rewards: RewardMatrix) -> Advantages:
         """Advantages of a whole rollout batch, values (B,) and contributions (B, K) in the dtype of the rewards."""

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from morl.advantage import GRPO, Groups, finite, group_deviations
 from morl.advantage.options import DEFAULT_EPS, check_ddof, check_eps
+from morl.advantage.scope import Scope
 from morl.types import Advantages, RewardMatrix
 
 
@@ -44,6 +45,7 @@ class ParetoRank:
     """
 
     min_group_size: ClassVar[int] = 2
+    scope: ClassVar[Scope] = "group"
 
     eps: float = field(default=DEFAULT_EPS, validator=check_eps)
     ddof: int = field(default=1, validator=check_ddof)

@@ -8,6 +8,7 @@ import torch
 from attrs import field, frozen
 
 from morl.advantage import ConstantWeighting, Groups, weighted_sums, weights_of
+from morl.advantage.scope import Scope, scope_of_parts
 from morl.advantage.weighting import check_weighting
 from morl.types import Advantages, RewardMatrix, Weights
 from morl_estimators.statistics import in_units_of_rewards
@@ -35,6 +36,11 @@ class RLOO:
     min_group_size: ClassVar[int] = 2
 
     weighting: Weights = field(factory=ConstantWeighting, validator=check_weighting)
+
+    @property
+    def scope(self) -> Scope:
+        """`group` with a weighting that is: no completion of another prompt matters."""
+        return scope_of_parts("group", self.weighting)
 
     def __call__(self, rewards: RewardMatrix) -> Advantages:
         """Advantages of a whole rollout batch, values (B,) and contributions (B, K) in the dtype of the rewards."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from attrs import frozen
 from torch import Tensor
 
 from morl.advantage import Groups, group_deviations, unit_weights
+from morl.advantage.scope import Scope
 from morl.types import RewardMatrix
 
 
@@ -30,6 +33,8 @@ class DVAO:
     >>> DVAO()(rewards)[0].tolist()
     [0.25, 0.75]
     """
+
+    scope: ClassVar[Scope] = "group"
 
     def __call__(self, rewards: RewardMatrix) -> Tensor:
         """(B, K), equal within each group."""
