@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from string import Formatter
-from typing import Any, ClassVar
+from typing import Any
 
 from attrs import field, frozen
 
@@ -33,7 +33,9 @@ class RowOptions:
         ConfigError: a template that is malformed or makes `prompt` pointless, a limit below 1.
     """
 
-    form_options: ClassVar[tuple[str, ...]] = ("prompt", "template", "system", "chat")
+    # Without an annotation: `ClassVar` is no name in the modules of derived classes, whose options would all lose their
+    # types with it when the config's parser asks for them.
+    form_options = ("prompt", "template", "system", "chat")
     """What held-out prompts take from the training prompts unless they have their own; any source may declare it."""
 
     prompt: str = "prompt"

@@ -7,6 +7,7 @@ import yaml
 
 from morl.config import merge, parse, to_yaml
 from morl.config.yaml12 import load
+from morl.errors import ConfigError
 from morl.hookspecs import hookimpl
 from morl.plugins import Registry
 
@@ -64,3 +65,19 @@ def test_the_command_line_is_yaml_too():
     assert config.rewards["graded"].options["arguments"] == {"pattern": "5"}
     config = parse(merge(base, ["--rewards.graded.arguments.pattern=5"]), Registry())
     assert config.rewards["graded"].options["arguments"] == {"pattern": 5}
+
+
+@pytest.mark.parametrize(
+    ("source", "wrong"),
+    [
+        ("jsonl", {"limit": "three"}),
+        ("jsonl", {"chat": "maybe"}),
+        ("datasets", {"template": 3}),
+        ("datasets", {"limit": [1]}),
+    ],
+)
+def test_options_that_a_part_inherits_have_their_types(source, wrong):
+    (option,) = wrong
+    prompts = {"name": source, "path": "rows", **wrong}
+    with pytest.raises(ConfigError, match=f"prompts.{option}: "):
+        parse({**tree(), "prompts": prompts}, Registry())
