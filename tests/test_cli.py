@@ -207,7 +207,7 @@ def test_what_a_checkpoint_restores_cannot_be_changed(finished, capsys, key):
     assert main(["resume", "run", "--training.steps=2", f"--{key}"]) == 2
     error = " ".join(capsys.readouterr().err.split())
     assert f"{key.partition('=')[0]} cannot change from" in error
-    assert "--policy.path=run/model" in error
+    assert "--policy='{name: pretrained, path: run/model}'" in error
 
 
 def test_later_files_are_laid_over_earlier_ones(config, capsys):
@@ -256,10 +256,20 @@ def test_print_config_shows_every_default_and_reads_back(config, capsys, tmp_pat
         "weight": 0.5,
         "timeout": 60.0,
         "on_failure": "abstain",
+        "bounds": None,
+        "max_failed_steps": 3,
+        "when": None,
         "limit": 8,
         "allow_truncated": True,
     }
-    assert tree["estimator"] == {"name": "gdpo", "batch_norm": True, "ddof": 1, "eps": 1e-4}
+    assert tree["estimator"] == {
+        "name": "gdpo",
+        "batch_norm": True,
+        "ddof": 1,
+        "eps": 1e-4,
+        "weighting": "constant",
+        **dict.fromkeys(("batch_divisor", "group_eps", "missing", "preset")),
+    }
     Path("again.yaml").write_text(printed)
     assert main(["train", "again.yaml", "--print_config"]) == 0
     assert capsys.readouterr().out == printed

@@ -179,6 +179,7 @@ def test_an_estimator_with_memory_is_caught() -> None:
         (GRPONoStd(), "scale"),
         (GRPO(eps=0), "scale-each"),
         (lambda rewards: advantages(torch.nan_to_num(rewards.values_BK).mean(1), rewards), "dead-reward"),
+        (lambda rewards: advantages(torch.zeros_like(rewards.values_BK[:, 0]), rewards), "rounding"),
         (GDPO(eps=0), "local"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -190,7 +191,8 @@ def test_a_false_claim_is_caught(estimator: Callable[[RewardMatrix], Advantages]
 
 def test_every_claim_is_tried_above() -> None:
     assert set(CLAIMS) == {
-        "zero-mean", "unit-deviation", "unit-batch-deviation", "shift", "scale", "scale-each", "dead-reward", "local",
+        "zero-mean", "unit-deviation", "unit-batch-deviation", "shift", "scale", "scale-each", "dead-reward",
+        "rounding", "local",
     }  # fmt: skip
 
 

@@ -197,7 +197,7 @@ def test_the_hyperparameters_are_those_of_the_paper(run: runs.Run) -> None:
     assert tools or config.rewards["length"].options["limit"] == 4000
     conditions = config.estimator.options.get("conditions")
     wanted = {"conditioned length": "correct", "three rewards": "pass", "two rewards": "pass"}.get(run.what)
-    assert conditions == ({"length": {"on": wanted, "at_least": 1.0}} if wanted else None)
+    assert conditions == ({"length": {"on": wanted, "at_least": 1.0, "otherwise": "zero"}} if wanted else None)
 
 
 @pytest.mark.parametrize("run", ALL)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy
@@ -39,7 +41,7 @@ def test_a_run_says_what_it_ran_on_and_with(settings, prompt_file, tmp_path):
     files = (prompt_file, held_out, rewards, Path(__file__))
     assert found["files"] == {str(path): sha256(path) for path in files}
     assert found["libraries"]["numpy"] == numpy.__version__
-    assert "pytest" in found["command"]
+    assert found["command"] == shlex.join([sys.executable, *sys.orig_argv[1:]])
     assert found["hardware"]["cores"] >= 1
     assert found["hardware"]["memory_gib"] > 0
     assert found["hardware"]["processor"]
