@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -169,10 +170,13 @@ def test_a_child_that_dies_at_work_fails_its_pair_only(by: signal.Signals, kind:
     """By its own fault it is late, and so wrong; ended from outside it is a failure."""
     pool = Pool(workers=1, time_limit=600.0, memory_limit=1024)
     assert pool.compare([ORDINARY], PATIENCE) == {ORDINARY: True}
-    (child,) = children(pool._idle[0]._process.pid)
     costly = ("5", COSTLY[0])
-    threading.Thread(target=kill_at_work, args=(child, child, by)).start()
+    over = threading.Event()
+    killer = threading.Thread(target=kill_children_at_work, args=(pool._idle[0]._process.pid, by, over))
+    killer.start()
     results = pool.compare([costly, ORDINARY], PATIENCE)
+    over.set()
+    killer.join()
     assert type(results[costly]) is kind
     assert results[ORDINARY] is True
 
@@ -180,6 +184,16 @@ def test_a_child_that_dies_at_work_fails_its_pair_only(by: signal.Signals, kind:
 def processor_time(pid: int) -> int:
     """Of a process, in ticks of the kernel, a hundredth of a second each."""
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11])
+
+
+def kill_children_at_work(worker: int, by: signal.Signals, over: threading.Event) -> None:
+    """Ends each child that has worked for a while: what is late comes again, in the next child."""
+    before: dict[int, int] = {}
+    while not over.wait(0.01):
+        for child in children(worker):
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                if processor_time(child) >= before.setdefault(child, processor_time(child)) + 20:
+                    os.kill(child, by)
 
 
 def kill_at_work(pid: int, child: int, by: signal.Signals) -> None:
