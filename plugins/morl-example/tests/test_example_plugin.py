@@ -22,7 +22,7 @@ def test_every_part_is_found_under_its_name_and_can_be_made():
     assert info.error is None
     assert info.offers == {
         "prompt source": ["word-list"],
-        "reward provider": ["keywords", "distinct-ngrams"],
+        "reward provider": ["keywords", "distinct-ngrams", "unlike-others"],
         "advantage estimator": ["rloo"],
     }
     assert info.observes == ["morl_advantages_ready"]

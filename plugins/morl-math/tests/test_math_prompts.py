@@ -125,8 +125,8 @@ def test_own_words(tmp_path: Path) -> None:
         (GSM8K, {"question": "?"}, r"row 0 of .* has no text in column 'answer'; its columns: $"),
         (
             GSM8K,
-            {"question": "?", "answer": "six"},
-            r"row 0 of .*: expected a solution that ends with #### .*got 'six'",
+            {"question": "?", "answer": "see above"},
+            r"row 0 of .*: expected a solution that ends with #### .*got 'see above'",
         ),
         (GSM8K, {"question": " ", "answer": "#### 1"}, r"row 0 of .*: the problem must be text; got ' '"),
         (GSM8K, {"problem": "?", "answer": "#### 1"}, r"no column 'question' to make the prompt of"),
