@@ -17,6 +17,7 @@ import morl
 from morl import Advantages, ConfigError, PluginError, Prompt, RolloutError, train
 from morl.errors import TrainingError
 from morl.loss import ClippedLoss
+from morl.reward import FunctionReward, RewardEntry
 from morl.rollout.transformers import TransformersBackend
 from morl.runtime.exchange import is_first_rank
 from morl.types import TokenLosses
@@ -228,7 +229,8 @@ def test_failures_are_counted_apart_from_zeros(settings, rows_of):
     def broken(prompts, completions, **kwargs):
         raise RuntimeError("judge is down")
 
-    result = train(settings({"training.steps": 1}), rewards={"judge": broken})
+    endless = RewardEntry(FunctionReward(broken), max_failed_steps=None)
+    result = train(settings({"training.steps": 1}), rewards={"judge": endless})
     row = rows_of(result)[0]
     assert float(row["reward/judge/failed"]) == 1.0
     assert float(row["reward/judge/missing"]) == 1.0

@@ -23,6 +23,7 @@ class MetricsTable(Logger):
         super().__init__()
         self.table = table
         self.step = 0
+        self._early: dict[str, float] = {}
 
     @property
     def name(self) -> str:
@@ -39,10 +40,18 @@ class MetricsTable(Logger):
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Adds to the row of the last finished step; Lightning counts steps in another way."""
+        """Adds to the row of the last finished step, before there is one to the first; Lightning counts otherwise."""
         kept = {name: float(value) for name, value in metrics.items() if name not in ("epoch", "step")}
-        if kept and self.step:
+        if not self.step:
+            self._early.update(kept)
+        elif kept:
             self.table.write(self.step, kept)
+
+    def finish(self, step: int, row: Mapping[str, float]) -> None:
+        """Writes the row of a step."""
+        self.step = step
+        self.table.write(step, {**self._early, **row})
+        self._early.clear()
 
     @rank_zero_only
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
@@ -72,7 +81,6 @@ class MetricsRows(L.Callback):
             self._written = step
             for logger in trainer.loggers:
                 if isinstance(logger, MetricsTable):
-                    logger.step = step
-                    logger.table.write(step, module.row)
+                    logger.finish(step, module.row)
                 else:
                     logger.log_metrics(module.row, step)
