@@ -126,7 +126,8 @@ class Call:
             with self._scope.entered():
                 result = function()
             if inspect.isawaitable(result):
-                self.loop, self._pending = self._submit(_awaited(result))
+                # As it is where it can be: a wrapper that is cancelled before it begins leaves it never awaited.
+                self.loop, self._pending = self._submit(result if inspect.iscoroutine(result) else _awaited(result))
                 if self._cancelled:  # while it was being submitted
                     self._pending.cancel()
                 result = self._pending.result()

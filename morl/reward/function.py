@@ -49,8 +49,10 @@ class FunctionReward:
             limit, and whose crash is a failure; `auto` takes processes where the function turns out to need the main
             thread, as one with `signal.alarm` does.
         memory_limit: MiB of data that a worker process may hold; null sets no limit.
-        concurrency: calls of a verl function at a time; null takes 1, 64 of an `async` function, and with `isolate:
-            process` one for each CPU, 4 at most.
+        batched: whether a TRL function is called once with all completions; false calls it with lists of one, so that
+            each completion has the time limit for itself, and a late or failed answer costs no other its score.
+        concurrency: calls for single completions at a time; null takes 1, 64 of an `async` function, and with
+            `isolate: process` one for each CPU, 4 at most.
 
     Raises:
         ConfigError: the function cannot be imported, has neither style's parameters, or does not take an argument.
@@ -69,6 +71,7 @@ class FunctionReward:
     reward_names: Sequence[str] | None = None
     isolate: Isolate = "auto"
     memory_limit: int | None = 4096
+    batched: bool = True
     concurrency: int | None = None
     required_columns: tuple[str, ...] = field(init=False)
     _parameters: Mapping[str, inspect.Parameter] = field(init=False, repr=False)
@@ -92,15 +95,20 @@ class FunctionReward:
                     f" its parameters: {', '.join(parameters)}"
                 )
         object.__setattr__(self, "required_columns", self._required())
-        if self.concurrency is not None and self._style == "trl":
-            raise ConfigError(f"concurrency={self.concurrency} has no effect: {self._label} is called once per step")
+        if self.concurrency is not None and not self.per_completion:
+            raise ConfigError(
+                f"concurrency={self.concurrency} has no effect: {self._label} is called once per step; batched: false"
+                " calls it for each completion"
+            )
+        if not self.batched and self._style == "verl":
+            raise ConfigError(f"batched=false has no effect: {self._label} has verl's form, called for each completion")
         runner = Runner(call, self.function, self._label, self.isolate, self.memory_limit, self.concurrency)
         object.__setattr__(self, "_runner", runner)
 
     @property
     def per_completion(self) -> bool:
         """Whether morl calls `score` with one completion at a time."""
-        return self._style == "verl"
+        return self._style == "verl" or not self.batched
 
     @property
     def calls_at_a_time(self) -> int:
