@@ -282,6 +282,9 @@ class TrainingConfig:
         keep_checkpoints: the newest ones that are kept.
         keep: what a checkpoint holds: `all`, or `weights`, without the state of the optimizer, which with `adamw` is
             two thirds of it; a run goes on from there with a new optimizer, not bit for bit.
+        step_backup: whether a step of several optimizer steps keeps a copy of what it changes in the host's memory (12
+            bytes a weight in float32 with `adamw`), to return to when it is stopped in the middle; without, signals
+            wait for the end of the update, and an error within it leaves the last regular checkpoint.
         samples_every: steps between files of sampled completions; 0 writes none.
     """
 
@@ -297,6 +300,7 @@ class TrainingConfig:
     checkpoint_minutes: NonNegativeFloat = 0.0
     keep_checkpoints: PositiveInt = 2
     keep: Literal["all", "weights"] = "all"
+    step_backup: bool = True
     samples_every: NonNegativeInt = 10
 
 

@@ -172,7 +172,8 @@ class RLModule(L.LightningModule):
     def update(self, step: int, experience: Experience, finish: ExitStack) -> Metrics:
         """All optimizer steps on one rollout batch.
 
-        Before the last of them `finish` is entered to put off signals: what is begun then, the step, is finished.
+        Before the last of them, or without a backup before the first, `finish` is entered to put off signals: what is
+        begun then, the step, is finished.
         """
         optimizer, training = self._optimizer(), self.config.training
         logprobs = self._frozen_logprobs(experience)
@@ -199,10 +200,10 @@ class RLModule(L.LightningModule):
                 version=None if norms else step,
             )
             norms.append(self._clip_gradients())
-            if number == 1 and len(batches) > 1:
+            if number == 1 and len(batches) > 1 and training.step_backup:
                 self._snapshot = Snapshot()
                 self._snapshot.take(self.policy.parameters(), optimizer.optimizer)
-            if number == len(batches):
+            if number == (len(batches) if training.step_backup else 1):
                 finish.enter_context(deferred())
             self.updating = True
             optimizer.step()

@@ -54,6 +54,17 @@ class HangsInUpdate(Callback):
                 pathlib.Path(os.environ["READY"]).touch()
                 time.sleep(3600)
 
+class PausesInUpdate(HangsInUpdate):
+    # In the same place, until it may go on.
+    def on_before_optimizer_step(self, trainer, module, optimizer):
+        if int(module.finished_steps) == 2:
+            self.calls += 1
+            if self.calls == 3:
+                ready = pathlib.Path(os.environ["READY"])
+                ready.touch()
+                while not ready.with_suffix(".go").exists():
+                    time.sleep(0.05)
+
 class SaysWhenItBegins(Callback):
     def on_train_batch_start(self, trainer, module, batch, index):
         pathlib.Path(os.environ["READY"]).touch()
@@ -140,6 +151,18 @@ def test_sigterm_between_two_optimizer_steps_keeps_the_finished_step(started, tm
     with pytest.warns(UserWarning, match="trainer.callbacks from"):
         resumed = train(config, resume=True)
     assert same_bits(weights_of(resumed.model), weights_of(whole.model))
+
+
+@pytest.mark.slow
+def test_without_a_backup_sigterm_waits_for_the_end_of_the_update(started, tmp_path):
+    changes = {"trainer.callbacks": [{"class_path": "hangs.PausesInUpdate"}], "training.step_backup": False}
+    process, folder, _ = started(changes)
+    wait_for(tmp_path / "ready", process)
+    process.send_signal(signal.SIGTERM)
+    (tmp_path / "ready.go").touch()
+    said = process.communicate(timeout=WAIT)[0]
+    assert process.returncode == 143, said
+    assert steps_of(folder) == (["step-000003.ckpt"], [1, 2, 3])
 
 
 @pytest.mark.slow
