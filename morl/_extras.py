@@ -11,6 +11,7 @@ TRAINER = frozenset(
     {
         "datasets",
         "docstring_parser",
+        "filelock",
         "jsonargparse",
         "lightning",
         "lightning_utilities",
