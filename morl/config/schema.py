@@ -1,364 +1,62 @@
-"""What a run is made of: the config as attrs classes, one per section of the YAML file.
-
-A section that names a part (`prompts`, `policy`, `rollout`, `rewards.<entry>`, `estimator`, `loss`) holds `name`, the
-fields below, and beside them the options of the named part, which are the parameters of its factory.  In Python the
-latter go into `options`.
-"""
+"""What a run is made of: the config as attrs classes, one per section of the YAML file."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, TypeAlias
 
 from attrs import field, frozen
-from jsonargparse.typing import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from jsonargparse.typing import NonNegativeInt
 
+from morl.config.schema_parts import (
+    EstimatorConfig as EstimatorConfig,
+)
+from morl.config.schema_parts import (
+    HeldOutPromptsConfig as HeldOutPromptsConfig,
+)
+from morl.config.schema_parts import (
+    ImportanceConfig as ImportanceConfig,
+)
+from morl.config.schema_parts import (
+    LossConfig as LossConfig,
+)
+from morl.config.schema_parts import (
+    OptimizerConfig as OptimizerConfig,
+)
+from morl.config.schema_parts import (
+    Options as Options,
+)
+from morl.config.schema_parts import (
+    PolicyConfig as PolicyConfig,
+)
+from morl.config.schema_parts import (
+    PromptsConfig as PromptsConfig,
+)
+from morl.config.schema_parts import (
+    RewardConfig as RewardConfig,
+)
+from morl.config.schema_parts import (
+    RolloutConfig as RolloutConfig,
+)
+from morl.config.schema_parts import (
+    ScheduleConfig as ScheduleConfig,
+)
+from morl.config.schema_parts import (
+    WeightingConfig as WeightingConfig,
+)
+from morl.config.schema_run import (
+    EvaluationConfig as EvaluationConfig,
+)
+from morl.config.schema_run import (
+    PluginsConfig as PluginsConfig,
+)
+from morl.config.schema_run import (
+    TrainerConfig as TrainerConfig,
+)
+from morl.config.schema_run import (
+    TrainingConfig as TrainingConfig,
+)
 from morl.policy.options import LoRA as LoRA
 from morl.types import Sampling as Sampling
-
-Options: TypeAlias = Mapping[str, Any]
-
-
-@frozen
-class HeldOutPromptsConfig:
-    """Where prompts come from, and how chats become text.
-
-    Held-out prompts take the options about the form of a prompt from `prompts` where they do not have their own.
-
-    Args:
-        name: prompt source; see `morl plugins`.
-        options: of the named source.
-        max_tokens: longest prompt, in tokens, that is accepted; null accepts what fits into the model's context.
-        on_long: `error` refuses a longer prompt before training, `skip` leaves its row out.
-        chat_template: file with the Jinja template that chats are rendered with; null takes that of the tokenizer.
-        chat_template_kwargs: variables of the chat template, such as `enable_thinking: false`.
-        chat_template_kwargs_column: column with further variables of each row, which override those for all.
-        tools_column: column with the tools of each row, JSON schemas that the chat template writes into the prompt.
-    """
-
-    name: str = "jsonl"
-    options: Options = field(factory=dict)
-    max_tokens: PositiveInt | None = None
-    on_long: Literal["error", "skip"] = "error"
-    chat_template: str | None = None
-    chat_template_kwargs: dict[str, Any] = field(factory=dict)
-    chat_template_kwargs_column: str | None = None
-    tools_column: str | None = None
-
-
-@frozen
-class PromptsConfig(HeldOutPromptsConfig):
-    """Where prompts come from, and in which order.
-
-    Args:
-        name: prompt source; see `morl plugins`.
-        options: of the named source.
-        max_tokens: longest prompt, in tokens, that is accepted; null accepts what fits into the model's context.
-        on_long: `error` refuses a longer prompt before training, `skip` leaves its row out.
-        chat_template: file with the Jinja template that chats are rendered with; null takes that of the tokenizer.
-        chat_template_kwargs: variables of the chat template, such as `enable_thinking: false`.
-        chat_template_kwargs_column: column with further variables of each row, which override those for all.
-        tools_column: column with the tools of each row, JSON schemas that the chat template writes into the prompt.
-        shuffle: visit the rows in another order every epoch; false keeps the order of the source.
-    """
-
-    shuffle: bool = True
-
-
-@frozen
-class PolicyConfig:
-    """The model that is trained.
-
-    Args:
-        name: policy source; `pretrained` takes `path`, a Hugging Face folder or hub name.
-        options: of the named source.
-        dtype: of the weights: `float32` or `bfloat16`.
-        attention: `packed` computes prompts once and no padding, `padded` is the model's standard forward; `auto`
-            takes `packed` where it agrees with `padded`.
-        gradient_checkpointing: recompute activations in the backward pass to save memory.
-        lora: train low-rank adapters only; null trains all weights.
-        router_loss_coef: of a mixture of experts, coefficient of the model's own loss that balances its routers, over
-            all tokens of a pass; needs `packed` attention.  0 leaves it out.
-    """
-
-    name: str = "pretrained"
-    options: Options = field(factory=dict)
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    attention: Literal["auto", "packed", "padded"] = "auto"
-    gradient_checkpointing: bool = False
-    lora: LoRA | None = None
-    router_loss_coef: NonNegativeFloat = 0.0
-
-
-@frozen
-class RewardConfig:
-    """One entry of `rewards`.
-
-    Args:
-        name: reward provider; see `morl plugins`.
-        options: of the named provider.
-        weight: of the reward; for a provider of several a number for all, or a mapping by reward name.
-        timeout: seconds that one call may take; null waits for ever.  A call scores all completions of a step, of a
-            function in verl's form one of them.
-        on_failure: what an exception or time-out does: `abstain` (the reward is missing), `zero`, `drop` (the
-            completion leaves the update) or `raise` (the run ends).
-        bounds: `[low, high]`, the lowest and the highest score; for a provider of several one pair for all, or a
-            mapping by reward name; null takes those that the provider declares.  A score outside counts as a failure.
-        max_failed_steps: the run ends after so many steps in a row in which the reward fails on every completion, and
-            after its first step if it never gave a score; null trains on without it.
-        when: `{column: task, is: math}`, a value or a list of them: the rows that the reward applies to; elsewhere it
-            is missing.  null applies it to all.
-    """
-
-    name: str
-    options: Options = field(factory=dict)
-    weight: float | dict[str, float] = 1.0
-    timeout: float | None = 60.0
-    on_failure: Literal["abstain", "zero", "drop", "raise"] = "abstain"
-    bounds: list[float] | dict[str, list[float]] | None = None
-    max_failed_steps: PositiveInt | None = 3
-    when: dict[str, Any] | None = None
-
-
-@frozen
-class RolloutConfig:
-    """How completions are generated.
-
-    Args:
-        name: rollout backend; see `morl plugins`.
-        options: of the named backend.
-        lag: 0 samples, then learns (on policy); k >= 1 makes rollouts asynchronous: the batch of step t is sampled with
-            the weights of step t - k, in the background of the updates in between.  The backend then works on a copy
-            of the policy.
-        max_logprob_difference: limit of `rollout/logprob_difference`; a step above it warns, a second one in a row ends
-            the run.  null takes 0.001, with weights or precision of bfloat16 0.1, for backends that sample with the
-            policy itself, and no limit for others; 0 is no limit.
-        keep_special_tokens: which special tokens stay in the text that rewards see: `auto` keeps pairs of tags
-            (`<think>` and `</think>`) and those that the chat template spells out for the assistant, never the ends of
-            completions or the markers of turns; `none`; or a list of them.
-    """
-
-    name: str = "transformers"
-    options: Options = field(factory=dict)
-    lag: NonNegativeInt = 0
-    max_logprob_difference: NonNegativeFloat | None = None
-    keep_special_tokens: Literal["auto", "none"] | list[str] = "auto"
-
-
-@frozen
-class EstimatorConfig:
-    """How rewards become advantages.
-
-    Args:
-        name: `gdpo`, `grpo`, `grpo-no-std`, one from a plugin, or `conditioned-<name>` around any.
-        options: of the named estimator.
-    """
-
-    name: str = "gdpo"
-    options: Options = field(factory=dict)
-
-
-@frozen
-class LossConfig:
-    """How advantages become a loss.
-
-    Args:
-        name: policy loss; see `morl plugins`.
-        options: of the named loss.
-    """
-
-    name: str = "clipped"
-    options: Options = field(factory=dict)
-
-
-@frozen
-class ImportanceConfig:
-    """Importance sampling, where the policy that sampled is not the one that the update starts from.
-
-    Args:
-        correction: `truncated` bounds the ratio of the two, `masked` leaves out what is out of bounds, `none` takes the
-            clipped ratio to the sampling policy as it is; `auto` is `truncated` where completions may come from older
-            weights (`rollout.lag`, or a backend's `max_staleness`), else `none`.  Also for engines of other numerics.
-        level: bounds the ratio of each `token`, or of the whole `sequence`; no matter of the loss, so not GSPO.
-        low: lower bound of `masked`.
-        high: upper bound.
-    """
-
-    correction: Literal["auto", "none", "truncated", "masked"] = "auto"
-    level: Literal["token", "sequence"] = "token"
-    low: NonNegativeFloat = 0.0
-    high: PositiveFloat = 2.0
-
-    def in_force(self, staleness: int) -> Literal["truncated", "masked"] | None:
-        """The correction that a run makes whose completions may come from weights so many steps old."""
-        if self.correction == "auto":
-            return "truncated" if staleness else None
-        return None if self.correction == "none" else self.correction
-
-
-@frozen
-class ScheduleConfig:
-    """The learning rate over the steps of a run: the name of a schedule, or a mapping of its name and options.
-
-    Args:
-        name: schedule; see `morl plugins`.
-        options: of the named schedule.
-    """
-
-    name: str = "constant"
-    options: Options = field(factory=dict)
-
-
-@frozen
-class WeightingConfig:
-    """Where the weights of the rewards come from: the name of a weighting, or a mapping of its name and options.
-
-    Args:
-        name: weighting; `constant` takes those of the config.
-        options: of the named weighting.
-    """
-
-    name: str = "constant"
-    options: Options = field(factory=dict)
-
-
-@frozen(init=False)
-class OptimizerConfig:
-    """The optimizer and its learning rate.
-
-    Args:
-        name: optimizer; see `morl plugins`.
-        options: of the named optimizer.
-        lr: learning rate after warm-up.
-        max_grad_norm: gradients are scaled down to this norm; 0 leaves them alone.
-        schedule: of the learning rate after warm-up, over the steps of the run: a name, or `{name: .., ..}`.
-        warmup_steps: steps over which the learning rate rises from 0.
-    """
-
-    name: str = "adamw"
-    options: Options = field(factory=dict)
-    lr: NonNegativeFloat = 1e-6
-    max_grad_norm: NonNegativeFloat = 1.0
-    schedule: str | Options = "constant"
-    warmup_steps: NonNegativeInt = 0
-
-    def __init__(
-        self,
-        lr: NonNegativeFloat = 1e-6,
-        betas: tuple[float, float] | None = None,
-        eps: NonNegativeFloat | None = None,
-        weight_decay: NonNegativeFloat | None = None,
-        max_grad_norm: NonNegativeFloat = 1.0,
-        schedule: str | Options = "constant",
-        warmup_steps: NonNegativeInt = 0,
-        name: str = "adamw",
-        options: Options | None = None,
-    ) -> None:
-        # `betas`, `eps` and `weight_decay` are options of `adamw`, and may be given as the fields that they once were.
-        once = {"betas": betas, "eps": eps, "weight_decay": weight_decay}
-        given = {key: value for key, value in once.items() if value is not None}
-        self.__attrs_init__(name, {**given, **(options or {})}, lr, max_grad_norm, schedule, warmup_steps)
-
-
-@frozen
-class TrainingConfig:
-    """The loop: one step is one rollout batch and all optimizer steps on it.
-
-    Args:
-        steps: rollout batches of the run.
-        prompts_per_step: prompts of a rollout batch, over all ranks (P).
-        group_size: completions of each prompt (G).
-        inner_epochs: passes over each rollout batch.
-        mini_batches: optimizer steps per pass; the prompts of a batch are dealt out evenly.
-        micro_batch_tokens: tokens that one forward and backward pass takes at most (one completion at least); smaller
-            saves memory and changes nothing else.  null takes 2048 on a CPU, which larger passes do not keep busier,
-            and 16384 elsewhere.
-        recompute_logprobs: compute the importance ratio's denominator with a forward pass in place of the
-            log-probabilities captured while sampling; for backends of other numerics.
-        dynamic_sampling_rounds: 0 keeps every group; n >= 1 drops the groups in which no weighted, normalised reward
-            has signal and samples up to n - 1 times more to replace them.
-        checkpoint_every: steps between checkpoints; 0 writes one at the end only.
-        checkpoint_minutes: also one after the step in which so many minutes have passed since the last; 0 is off.
-        keep_checkpoints: the newest ones that are kept.
-        keep: what a checkpoint holds: `all`, or `weights`, without the state of the optimizer, which with `adamw` is
-            two thirds of it; a run goes on from there with a new optimizer, not bit for bit.
-        step_backup: whether a step of several optimizer steps keeps a copy of what it changes in the host's memory (12
-            bytes a weight in float32 with `adamw`), to return to when it is stopped in the middle; without, signals
-            wait for the end of the update, and an error within it leaves the last regular checkpoint.
-        samples_every: steps between files of sampled completions; 0 writes none.
-    """
-
-    steps: PositiveInt = 100
-    prompts_per_step: PositiveInt = 32
-    group_size: PositiveInt = 8
-    inner_epochs: PositiveInt = 1
-    mini_batches: PositiveInt = 1
-    micro_batch_tokens: PositiveInt | None = None
-    recompute_logprobs: bool = False
-    dynamic_sampling_rounds: NonNegativeInt = 0
-    checkpoint_every: NonNegativeInt = 50
-    checkpoint_minutes: NonNegativeFloat = 0.0
-    keep_checkpoints: PositiveInt = 2
-    keep: Literal["all", "weights"] = "all"
-    step_backup: bool = True
-    samples_every: NonNegativeInt = 10
-
-
-@frozen
-class EvaluationConfig:
-    """Held-out prompts, scored before and after training.
-
-    Args:
-        prompts: their source.
-        every: also every this many steps; 0 only before and after.
-        samples: completions of each prompt.
-        temperature: of sampling; null takes that of training, 0 is greedy decoding.
-    """
-
-    prompts: HeldOutPromptsConfig
-    every: NonNegativeInt = 0
-    samples: PositiveInt = 1
-    temperature: NonNegativeFloat | None = None
-
-
-@frozen
-class TrainerConfig:
-    """Devices, strategy, precision, callbacks and loggers of `lightning.pytorch.Trainer`.
-
-    Args:
-        accelerator: `auto`, `cpu`, `gpu`, ...
-        devices: how many, which, or `auto`.
-        num_nodes: machines.
-        strategy: `auto`, `ddp`, `ddp_find_unused_parameters_true`, or `fsdp2`, which shards the model over all ranks.
-        precision: `32-true` or `bf16-mixed`; for weights in bfloat16 see `policy.dtype`.
-        deterministic: ask torch for deterministic algorithms.
-        callbacks: Lightning callbacks as `{class_path: module.Class, init_args: {...}}`.
-        loggers: further Lightning loggers in the same form; CSV and TensorBoard are always written.
-        progress: show the live display.
-        threads: CPU threads of torch in each process; null leaves torch's own choice.
-    """
-
-    accelerator: str = "auto"
-    devices: int | str | list[int] = "auto"
-    num_nodes: PositiveInt = 1
-    strategy: str = "auto"
-    precision: str = "32-true"
-    deterministic: bool = False
-    callbacks: list[dict[str, Any]] = field(factory=list)
-    loggers: list[dict[str, Any]] = field(factory=list)
-    progress: bool = True
-    threads: PositiveInt | None = None
-
-
-@frozen
-class PluginsConfig:
-    """Installed plugins.
-
-    Args:
-        disable: names or distributions of plugins that are switched off, with their observers.
-    """
-
-    disable: list[str] = field(factory=list)
 
 
 @frozen
