@@ -1,0 +1,111 @@
+"""The sections of a config that name no part: the loop, its evaluations, devices and plugins."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from attrs import field, frozen
+from jsonargparse.typing import NonNegativeFloat, NonNegativeInt, PositiveInt
+
+from morl.config.schema_parts import HeldOutPromptsConfig
+
+
+@frozen
+class TrainingConfig:
+    """The loop: one step is one rollout batch and all optimizer steps on it.
+
+    Args:
+        steps: rollout batches of the run.
+        prompts_per_step: prompts of a rollout batch, over all ranks (P).
+        group_size: completions of each prompt (G).
+        inner_epochs: passes over each rollout batch.
+        mini_batches: optimizer steps per pass; the prompts of a batch are dealt out evenly.
+        micro_batch_tokens: tokens that one forward and backward pass takes at most (one completion at least); smaller
+            saves memory and changes nothing else.  null takes 2048 on a CPU, which larger passes do not keep busier,
+            and 16384 elsewhere.
+        recompute_logprobs: compute the importance ratio's denominator with a forward pass in place of the
+            log-probabilities captured while sampling; for backends of other numerics.
+        dynamic_sampling_rounds: 0 keeps every group; n >= 1 drops the groups in which no weighted, normalised reward
+            has signal and samples up to n - 1 times more to replace them.
+        checkpoint_every: steps between checkpoints; 0 writes one at the end only.
+        checkpoint_minutes: also one after the step in which so many minutes have passed since the last; 0 is off.
+        keep_checkpoints: the newest ones that are kept.
+        keep: what a checkpoint holds: `all`, or `weights`, without the state of the optimizer, which with `adamw` is
+            two thirds of it; a run goes on from there with a new optimizer, not bit for bit.
+        step_backup: whether a step of several optimizer steps keeps a copy of what it changes in the host's memory (12
+            bytes a weight in float32 with `adamw`), to return to when it is stopped in the middle; without, signals
+            wait for the end of the update, and an error within it leaves the last regular checkpoint.
+        samples_every: steps between files of sampled completions; 0 writes none.
+    """
+
+    steps: PositiveInt = 100
+    prompts_per_step: PositiveInt = 32
+    group_size: PositiveInt = 8
+    inner_epochs: PositiveInt = 1
+    mini_batches: PositiveInt = 1
+    micro_batch_tokens: PositiveInt | None = None
+    recompute_logprobs: bool = False
+    dynamic_sampling_rounds: NonNegativeInt = 0
+    checkpoint_every: NonNegativeInt = 50
+    checkpoint_minutes: NonNegativeFloat = 0.0
+    keep_checkpoints: PositiveInt = 2
+    keep: Literal["all", "weights"] = "all"
+    step_backup: bool = True
+    samples_every: NonNegativeInt = 10
+
+
+@frozen
+class EvaluationConfig:
+    """Held-out prompts, scored before and after training.
+
+    Args:
+        prompts: their source.
+        every: also every this many steps; 0 only before and after.
+        samples: completions of each prompt.
+        temperature: of sampling; null takes that of training, 0 is greedy decoding.
+    """
+
+    prompts: HeldOutPromptsConfig
+    every: NonNegativeInt = 0
+    samples: PositiveInt = 1
+    temperature: NonNegativeFloat | None = None
+
+
+@frozen
+class TrainerConfig:
+    """Devices, strategy, precision, callbacks and loggers of `lightning.pytorch.Trainer`.
+
+    Args:
+        accelerator: `auto`, `cpu`, `gpu`, ...
+        devices: how many, which, or `auto`.
+        num_nodes: machines.
+        strategy: `auto`, `ddp`, `ddp_find_unused_parameters_true`, or `fsdp2`, which shards the model over all ranks.
+        precision: `32-true` or `bf16-mixed`; for weights in bfloat16 see `policy.dtype`.
+        deterministic: ask torch for deterministic algorithms.
+        callbacks: Lightning callbacks as `{class_path: module.Class, init_args: {...}}`.
+        loggers: further Lightning loggers in the same form; CSV and TensorBoard are always written.
+        progress: show the live display.
+        threads: CPU threads of torch in each process; null leaves torch's own choice.
+    """
+
+    accelerator: str = "auto"
+    devices: int | str | list[int] = "auto"
+    num_nodes: PositiveInt = 1
+    strategy: str = "auto"
+    precision: str = "32-true"
+    deterministic: bool = False
+    callbacks: list[dict[str, Any]] = field(factory=list)
+    loggers: list[dict[str, Any]] = field(factory=list)
+    progress: bool = True
+    threads: PositiveInt | None = None
+
+
+@frozen
+class PluginsConfig:
+    """Installed plugins.
+
+    Args:
+        disable: names or distributions of plugins that are switched off, with their observers.
+    """
+
+    disable: list[str] = field(factory=list)
