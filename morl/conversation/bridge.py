@@ -1,0 +1,175 @@
+"""The tokens that a chat template puts between a reply and the next one.
+
+A conversation goes on from the tokens that were sampled, which are never decoded and encoded again.  What follows them
+is found with a marker: a short conversation is rendered whose reply holds the marker, and what stands after the marker,
+from the end of the reply on, is what the template writes after any reply.  Nothing is said about what stands before;
+templates that write old replies in another way than new ones do no harm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from attrs import field, frozen
+
+from morl.conversation.errors import TemplateFailed
+from morl.prompts.template import ChatTemplate
+from morl.types import Message
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+MARK = "Zq7VxMARK"
+"""Letters and digits alone, so that no template quotes, trims or escapes a part of it."""
+
+_ENDS = ("<|eom_id|>", "<|call|>", "<|return|>", "<|observation|>", "<|tool_response>")
+"""Tokens that end replies of one kind only, besides the one that ends a plain reply: Llama 3.1 and 3.2, GPT-OSS, GLM,
+Gemma 4."""
+
+_OPENERS = (
+    "<|user|>",
+    "<|observation|>",
+    "<|tool_response>",
+    "<|assistant|>",
+    "<|system|>",
+    "<|im_start|>",
+    "<|start|>",
+)
+"""Tokens that open a message.  GLM and Gemma 4 end a reply with the one of the message that is to follow."""
+
+
+@frozen(eq=False)
+class Bridge:
+    """Continues conversations of one tokenizer, template and set of tools.
+
+    Attributes:
+        tokenizer: of the policy.
+        template: what the chat template is given besides the messages.
+        tools: JSON schemas, as the template wants them.
+        end_ids: tokens that end a completion for the tokenizer and the model.
+        ends: tokens that end a reply, the template's own included.
+    """
+
+    tokenizer: PreTrainedTokenizerBase
+    template: ChatTemplate
+    tools: tuple[Mapping[str, Any], ...] = ()
+    end_ids: frozenset[int] = frozenset()
+    _plain: tuple[int, ...] = field(init=False)
+    _named: frozenset[int] = field(init=False)
+    _openers: frozenset[int] = field(init=False)
+    ends: frozenset[int] = field(init=False)
+
+    @_named.default
+    def _that_end_replies_of_a_kind(self) -> frozenset[int]:
+        return frozenset(index for name in _ENDS if (index := self._token(name)) is not None)
+
+    @ends.default
+    def _of_sampled_replies(self) -> frozenset[int]:
+        # Not every token that closes a reply ends it: replies of GPT-OSS consist of messages, each with its <|end|>,
+        # and those of Cohere close with two tokens, of which the first may be anywhere.
+        inner = self._token("<|end|>") if self._token("<|call|>") is not None else None
+        plain = () if self.end_ids.intersection(self._plain) or inner in self._plain else self._plain[:1]
+        return self.end_ids | self._named | {*plain}
+
+    @_openers.default
+    def _that_open_messages(self) -> frozenset[int]:
+        return frozenset(index for name in _OPENERS if (index := self._token(name)) is not None)
+
+    def continuation(self, reply_ids: Sequence[int], messages: Sequence[Message]) -> tuple[int, ...]:
+        """The tokens to put after a sampled reply, up to and with the opening of the next one.
+
+        Args:
+            reply_ids: as they were sampled.  Of a reply that was cut, the end token is among the answer.
+            messages: of the environment, at least one.
+
+        Raises:
+            TemplateFailed: the template refuses the messages, or the reply ended with the opening of another message.
+        """
+        more = self._after(messages)
+        last = reply_ids[-1] if reply_ids and reply_ids[-1] in self.ends else None
+        if last is None:
+            return tuple(more)
+        if last in more[: self._closing(more)]:
+            return tuple(more[more.index(last) + 1 :])
+        if self._openers & {last, more[0]}:
+            was, needed = (self.tokenizer.convert_ids_to_tokens(token) for token in (last, more[0]))
+            raise TemplateFailed(
+                f"the reply ended with {was}, but a message of the role {messages[0]['role']!r} begins with {needed}"
+            )
+        return tuple(more[1:])
+
+    def _closing(self, ids: Sequence[int]) -> int:
+        """Number of end tokens that `ids` begin with."""
+        return next((count for count, token in enumerate(ids) if token not in self._cuts), len(ids))
+
+    @property
+    def _cuts(self) -> frozenset[int]:
+        return self.ends.union(self._plain)
+
+    def _after(self, messages: Sequence[Message]) -> list[int]:
+        assert messages, "an environment that answers nothing ends the episode"
+        reason = "the end of a reply is not found"
+        for reply in _replies(messages):
+            try:
+                text = self.render([{"role": "user", "content": "u"}, reply, *messages], add_generation_prompt=True)
+            except Exception as error:  # noqa: BLE001 - templates raise what they like
+                reason = f"{type(error).__name__}: {error}"
+                continue
+            ids = self.encode(text.partition(MARK)[2])
+            start = next((index for index, token in enumerate(ids) if token in self._cuts), None)
+            if start is not None:
+                return ids[start:]
+        roles = ", ".join(str(message["role"]) for message in messages)
+        raise TemplateFailed(f"the chat template cannot continue a reply with messages of the roles {roles}: {reason}")
+
+    def render(self, messages: Sequence[Message], *, add_generation_prompt: bool) -> str:
+        """The text of messages."""
+        return str(
+            self.tokenizer.apply_chat_template(
+                [dict(message) for message in messages],
+                tools=[dict(tool) for tool in self.tools] or None,
+                chat_template=self.template.source,
+                tokenize=False,
+                add_generation_prompt=add_generation_prompt,
+                **self.template.arguments,
+            )
+        )
+
+    def encode(self, text: str) -> list[int]:
+        ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return ids
+
+    @_plain.default
+    def _that_close_plain_replies(self) -> tuple[int, ...]:
+        """The special tokens with which a template closes a reply, whatever follows."""
+        special = {index for index, token in self.tokenizer.added_tokens_decoder.items() if token.special}
+        messages: list[Message] = [{"role": "user", "content": "u"}, {"role": "assistant", "content": MARK}]
+        try:
+            text = self.render([*messages, {"role": "user", "content": "u"}], add_generation_prompt=False)
+        except Exception:  # noqa: BLE001
+            return ()
+        found = [token for token in self.encode(text.partition(MARK)[2]) if token in special | self.end_ids]
+        closes_with_two = len(found) > 1 and found[0] not in self.end_ids and found[1] in self.end_ids
+        return tuple(found[: 2 if closes_with_two else 1])
+
+    def _token(self, name: str) -> int | None:
+        found = self.tokenizer.added_tokens_encoder.get(name)
+        return None if found is None else int(found)
+
+
+def _replies(messages: Sequence[Message]) -> Iterator[dict[str, Any]]:
+    """Replies with the marker that the messages may answer, the likeliest first."""
+    if messages[0]["role"] == "tool":
+        called = [message for message in messages if message["role"] == "tool"]
+        for answered in (called, called[:1]) if len(called) > 1 else (called,):
+            # DeepSeek's templates want arguments as text.
+            for arguments in ({"x": MARK}, f'{{"x": "{MARK}"}}'):
+                calls = [_call(message, arguments if message is answered[-1] else {}) for message in answered]
+                yield {"role": "assistant", "content": "", "tool_calls": calls}
+    yield {"role": "assistant", "content": MARK}
+
+
+def _call(message: Message, arguments: Mapping[str, Any] | str) -> dict[str, Any]:
+    function = {"name": message.get("name", "f"), "arguments": arguments}  # some templates write the name once more
+    return {"type": "function", "id": message.get("tool_call_id", "call00000"), "function": function}
