@@ -1,30 +1,24 @@
 """Runs the calls of one step side by side, each under its own time limit.
 
 A plain call runs in a thread of its own; what it awaits runs on one event loop, which lives as long as the run, so that
-clients and connections survive from step to step and can be shared by rewards.
-
-Python cannot stop a thread.  A call that outlives its limit is left behind: its thread is a daemon, so it never keeps
-the interpreter from exiting, and its late answer is ignored.  Since such threads hold memory, and maybe locks, a reward
-may leave at most `MAX_ABANDONED` of them behind at a time.  What a call awaits is cancelled, and what it does in a
-worker process (`morl.isolation`) is ended with the process.
+clients and connections survive from step to step and can be shared by rewards.  Threads that outlive their limit hold
+memory, and maybe locks, so a reward may leave at most `MAX_ABANDONED` of them behind at a time; see `morl.calls`.
 """
 
 from __future__ import annotations
 
-import asyncio
 import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from concurrent.futures import Future
+from collections.abc import Callable, Mapping, Sequence
 from queue import Empty, SimpleQueue
 from typing import Any
 
 from attrs import define, field, frozen
 
+from morl.calls import Call, Loops, Outcome
 from morl.errors import RewardError
-from morl.reward.calls import Call, EventLoop, Outcome
 
 MAX_ABANDONED = 4
 
@@ -61,10 +55,8 @@ class Workers:
     """Threads and the event loop of one scorer."""
 
     def __init__(self) -> None:
-        self._loop: EventLoop | None = None
-        self._blocked: list[EventLoop] = []
+        self._loops = Loops("morl-reward-loop")
         self._abandoned: dict[str, list[threading.Thread]] = {}
-        self._lock = threading.Lock()
 
     def run(self, work: Mapping[str, Work]) -> dict[str, Done]:
         """The work of all entries at once, by name.
@@ -80,7 +72,7 @@ class Workers:
                     " HTTP client), set `isolate: process` (of the reward `python`), or raise the reward's `timeout`"
                 )
         finished: SimpleQueue[tuple[_Lane, int]] = SimpleQueue()
-        lanes = [_Lane(name, each, self._submit, finished) for name, each in work.items()]
+        lanes = [_Lane(name, each, self._loops.submit, finished) for name, each in work.items()]
         try:
             self._drive(lanes, finished)
         except BaseException:  # Ctrl-C in the middle of a wait
@@ -88,14 +80,12 @@ class Workers:
                 for call in lane.running.values():
                     call.cancel()
             raise
-        self._leave_blocked_loops()
+        self._loops.leave_blocked()
         return {lane.name: lane.done() for lane in lanes}
 
     def close(self) -> None:
         """Stop the event loop; cancels what still runs on it."""
-        if self._loop is not None:
-            self._loop.close()
-            self._loop = None
+        self._loops.close()
 
     def _drive(self, lanes: Sequence[_Lane], finished: SimpleQueue[tuple[_Lane, int]]) -> None:
         for lane in lanes:
@@ -123,15 +113,6 @@ class Workers:
                     lane.refuse()
                 lane.start()
 
-    def _submit(self, coroutine: Coroutine[Any, Any, Any]) -> tuple[EventLoop, Future[Any]]:
-        with self._lock:
-            if self._loop is not None and self._loop.blocked:
-                self._blocked.append(self._loop)
-                self._loop = None
-            if self._loop is None:
-                self._loop = EventLoop()
-            return self._loop, asyncio.run_coroutine_threadsafe(coroutine, self._loop.loop)
-
     def _is_full(self, name: str) -> bool:
         alive = [thread for thread in self._abandoned.get(name, []) if thread.is_alive()]
         self._abandoned[name] = alive
@@ -150,14 +131,6 @@ class Workers:
         if call.loop is not None and stuck is not None:
             message += "; the event loop that all async rewards share was blocked, by this or another async reward"
         return Outcome(None, TimeoutError(message))
-
-    def _leave_blocked_loops(self) -> None:
-        """The next step gets a fresh one, and what was begun on these ends as soon as they turn again."""
-        if self._loop is not None and self._loop.blocked:
-            self._blocked.append(self._loop)
-            self._loop = None
-        while self._blocked:
-            self._blocked.pop().close()
 
 
 @define(eq=False)

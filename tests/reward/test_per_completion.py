@@ -9,9 +9,9 @@ from collections import Counter
 
 import pytest
 
+from morl.calls import EventLoop
 from morl.errors import ConfigError
 from morl.reward import FunctionReward, RewardEntry, RewardScorer
-from morl.reward.calls import EventLoop
 from morl.reward.workers import MAX_ABANDONED
 from morl.types import Completion, Prompt
 
@@ -165,7 +165,7 @@ def test_lists_of_a_trl_function_share_nothing_between_completions():
 def test_an_abandoned_loop_sends_nothing_more(monkeypatch):
     """It was blocked, so it could not be told at the time limit; as soon as it turns, it is."""
     release, sent, loops = threading.Event(), Counter(), []
-    monkeypatch.setattr("morl.reward.workers.EventLoop", lambda: loops.append(EventLoop()) or loops[-1])
+    monkeypatch.setattr("morl.calls.EventLoop", lambda name: loops.append(EventLoop(name)) or loops[-1])
 
     async def block(solution_str, ground_truth):
         sent[solution_str] += 1

@@ -1,4 +1,9 @@
-"""One call of a reward in a thread of its own, and the event loop for what it awaits."""
+"""Calls of foreign code, of rewards and environments: each in a thread of its own, what it awaits on an event loop.
+
+Python cannot stop a thread.  A call that outlives its limit is left behind: its thread is a daemon, so it never keeps
+the interpreter from exiting, and its late answer is ignored.  What a call awaits is cancelled, and what it does in a
+worker process (`morl.isolation`) is ended with the process.
+"""
 
 from __future__ import annotations
 
@@ -39,16 +44,20 @@ class Outcome:
 class EventLoop:
     """An event loop in a daemon thread.
 
+    Args:
+        name: of the thread.
+
     Attributes:
         blocked: a call outlived its limit without letting the loop turn; nothing new is given to it.
     """
 
+    name: str = "morl-reward-loop"
     loop: asyncio.AbstractEventLoop = field(factory=asyncio.new_event_loop, init=False)
     thread: threading.Thread = field(init=False)
     blocked: bool = field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.thread = threading.Thread(target=self.loop.run_forever, name="morl-reward-loop", daemon=True)
+        self.thread = threading.Thread(target=self.loop.run_forever, name=self.name, daemon=True)
         self.thread.start()
 
     def answers(self) -> bool:
@@ -75,8 +84,54 @@ class EventLoop:
 Submit: TypeAlias = Callable[[Coroutine[Any, Any, Any]], tuple[EventLoop, "Future[Any]"]]
 
 
+class Loops:
+    """The event loop that calls share, which lives as long as the run, so that clients and connections survive."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._current: EventLoop | None = None
+        self._blocked: list[EventLoop] = []
+        self._lock = threading.Lock()
+
+    def submit(self, coroutine: Coroutine[Any, Any, Any]) -> tuple[EventLoop, Future[Any]]:
+        """Runs it on the loop; on a new one where a call has blocked the last."""
+        with self._lock:
+            self._set_aside()
+            if self._current is None:
+                self._current = EventLoop(self._name)
+            return self._current, asyncio.run_coroutine_threadsafe(coroutine, self._current.loop)
+
+    def leave_blocked(self) -> None:
+        """The next call gets a fresh loop, and what was begun on blocked ones ends as soon as they turn again."""
+        with self._lock:
+            self._set_aside()
+            blocked, self._blocked = self._blocked, []
+        for loop in blocked:
+            loop.close()
+
+    def close(self) -> None:
+        """Cancels what still runs, and stops."""
+        self.leave_blocked()
+        with self._lock:
+            current, self._current = self._current, None
+        if current is not None:
+            current.close()
+
+    def _set_aside(self) -> None:
+        if self._current is not None and self._current.blocked:
+            self._blocked.append(self._current)
+            self._current = None
+
+
 class Call:
     """One running call.
+
+    Args:
+        function: without arguments; what it returns may be awaitable.
+        timeout: seconds; None waits for ever.
+        submit: gives a coroutine to an event loop.
+        finished: told when the call has ended, in the call's own thread.
+        name: of the thread.
 
     Attributes:
         outcome: None as long as it runs.
@@ -89,6 +144,7 @@ class Call:
         timeout: float | None,
         submit: Submit,
         finished: Callable[[Call], object],
+        name: str = "morl-reward",
     ) -> None:
         self.started = time.perf_counter()
         self.deadline = math.inf if timeout is None else self.started + timeout
@@ -99,7 +155,7 @@ class Call:
         self._cancelled = False
         self._submit = submit
         self._finished = finished
-        self.thread = threading.Thread(target=self._run, args=(function,), name="morl-reward", daemon=True)
+        self.thread = threading.Thread(target=self._run, args=(function,), name=name, daemon=True)
         self.thread.start()
 
     def cancel(self) -> None:
