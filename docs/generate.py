@@ -23,7 +23,7 @@ from docstring_parser import parse as parse_docstring
 from morl import hookspecs
 from morl.advantage import Condition
 from morl.analysis.results import Comparison, Results
-from morl.analysis.statistics import bootstrap_interval
+from morl.analysis.statistics import mean_interval
 from morl.analysis.tables import Table, number, scores_table
 from morl.artifacts.metrics import FAMILIES
 from morl.cli import USAGE
@@ -212,7 +212,7 @@ def study(name: str, *pairs: tuple[str, str]) -> Iterator[str]:
         if found.measure == "final" and (arms[found.first], arms[found.second]) in pairs:
             apart.setdefault((found.first, found.second), {})[found.reward] = _apart(found)
     rows = [[f"{second} − {first}", *(cells[r] for r in results.rewards)] for (first, second), cells in apart.items()]
-    caption = "The same, differences between runs of one seed: mean [95% interval]; bold where 0 is outside"
+    caption = "The same, differences between runs of one seed: mean [95% interval]; bold where there is a verdict"
     yield from _markdown(Table(caption, ["lines", *results.rewards], rows))
 
 
@@ -227,7 +227,7 @@ def study_of_backends() -> Iterator[str]:
     }
     rows = [[str(seed), *(number(values[seed]) for values in finals.values())] for seed in results.lines[0].steps]
     samples = [list(values.values()) for values in finals.values()]
-    means = [f"{number(fmean(s))} [{', '.join(map(number, bootstrap_interval(s)))}]" for s in samples]
+    means = [f"{number(fmean(s))} [{', '.join(map(number, mean_interval(s)))}]" for s in samples]
     caption = "Every run, and mean [95% interval] of each backend, whose runs are samples of their own"
     yield from _markdown(Table(caption, ["seed", *finals], [*rows, ["mean", *means]]))
 
@@ -235,7 +235,7 @@ def study_of_backends() -> Iterator[str]:
 def _apart(found: Comparison) -> str:
     difference = found.difference
     text = f"{number(difference.mean)} [{number(difference.low)}, {number(difference.high)}]"
-    return f"**{text}**" if difference.seen else text
+    return f"**{text}**" if found.seen else text
 
 
 def _markdown(table: Table) -> Iterator[str]:

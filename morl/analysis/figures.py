@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from morl.analysis.collapse import diagnostics
 from morl.analysis.drawing import COLUMNS, Look, label_bottom, legend, make_panels, nth_look, side_by_side
+from morl.analysis.plan import PRIMARY
 from morl.analysis.results import Band, Line, Results
 from morl.analysis.svg import INK, file_svg, house_style
 
@@ -41,7 +42,7 @@ def study_plots(results: Results) -> list[Plot]:
         if any(line.curves[source] for line in results.lines):
             title = f"Mean rewards {where} over training: median and quartiles over seeds, for each line"
             plots.append(Plot(f"rewards-{source}", title, _curves(results, source)))
-    if len(results.rewards) > 1:
+    if len(_scored(results)) > 1:
         title = f"Final rewards ({results.sources['final']}) against each other: small marks runs, large ones medians"
         plots.append(Plot("pareto", title, _pareto(results)))
     for setting in varied_settings(results.lines):
@@ -140,10 +141,15 @@ def _collapse(results: Results) -> Figure:
     return figure
 
 
+def _scored(results: Results) -> list[str]:
+    """The rewards, without the primary metric, which is a mean of them."""
+    return [name for name in results.rewards if name != PRIMARY]
+
+
 def _pareto(results: Results) -> Figure:
     """A row of panels for each facet."""
     rows = facets(results.lines)
-    look, pairs = looks(rows), list(itertools.combinations(results.rewards, 2))
+    look, pairs = looks(rows), list(itertools.combinations(_scored(results), 2))
     columns = min(len(pairs), COLUMNS) if len(rows) == 1 else len(pairs)
     figure, panels = make_panels(len(rows) * len(pairs), width=3.2, height=3.0, columns=columns)
     for axes, (facet, (across, up)) in zip(panels, itertools.product(rows, pairs), strict=True):

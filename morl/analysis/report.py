@@ -8,20 +8,25 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from morl.analysis import tables
+from morl.analysis.differences import fewest_pairs
+from morl.analysis.plan import PRIMARY, Plan
 from morl.analysis.results import Results
 from morl.analysis.runs import FailedRun, LabelledRun, read_run
-from morl.analysis.statistics import FEWEST_PAIRS
 from morl.analysis.summary import summarise
 from morl.errors import ConfigError
 
 PAGE = "report.html"
 RESULTS = "results.json"
-_MOST_SENTENCES = 30
-"""Comparisons that are written as sentences; more than that only a table can hold."""
 
 
 def write_report(
-    folder: Path, runs: Sequence[LabelledRun], failed: Sequence[FailedRun] = (), *, title: str, command: str
+    folder: Path,
+    runs: Sequence[LabelledRun],
+    failed: Sequence[FailedRun] = (),
+    *,
+    title: str,
+    command: str,
+    plan: Plan | None = None,
 ) -> Path:
     """Writes `report.html` and `results.json` into a folder; returns the path of the page.
 
@@ -31,13 +36,14 @@ def write_report(
         failed: those that are to be reported as failed.
         title: heading of the page.
         command: what somebody types to make the study again.
+        plan: what was said beforehand about what the study is to find out.
 
     Raises:
         ConfigError: matplotlib is not installed, there is nothing to report, or runs of a line differ in settings.
         DataError: a run folder lacks a file that finished runs have.
     """
     require_matplotlib()
-    results = summarise([read_run(run) for run in runs], failed, title, command)
+    results = summarise([read_run(run) for run in runs], failed, title, command, plan)
     page = render(results)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / RESULTS).write_text(results.to_json(), encoding="utf-8")
@@ -65,7 +71,6 @@ def render(results: Results) -> str:
 
     with house_style():
         figures = {plot.name: (Markup(page_svg(plot.figure, plot.title)), plot.title) for plot in study_plots(results)}
-    seen = [found for found in results.comparisons if found.difference.seen]
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(files("morl.analysis").joinpath("report.html.jinja").read_text("utf-8"))
     return template.render(
@@ -73,9 +78,8 @@ def render(results: Results) -> str:
         figures=figures,
         tables=tables,
         measures=[measure for measure in tables.MEASURES if results.lines],
-        tell=len(results.comparisons) <= _MOST_SENTENCES,
-        seen=seen,
-        unsure=sum(found.difference.n < FEWEST_PAIRS for found in seen),
-        enough=FEWEST_PAIRS,
-        fewest=min((found.difference.n for found in results.comparisons), default=0),
+        primary=PRIMARY,
+        declared=any(found.declared for found in results.comparisons),
+        family=tables.family(results),
+        needed=fewest_pairs(max(1, tables.family(results))),
     )

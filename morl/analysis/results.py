@@ -11,11 +11,14 @@ import attrs
 from attrs import field, frozen
 
 from morl.analysis.compact import compact_json
-from morl.analysis.statistics import Difference, Spread
+from morl.analysis.differences import ALPHA, FEWEST_PAIRS, Difference
+from morl.analysis.statistics import Spread
 from morl.errors import DataError
 
-FORMAT = 1
+FORMAT = 2
 """Raised when a field changes its meaning, so that an older file is refused rather than misread."""
+
+_EXACT = ("scores", "comparisons")
 
 Source = str
 """`"held-out"` or `"training"`: which completions a number was measured on."""
@@ -99,14 +102,29 @@ class Line:
 
 @frozen
 class Comparison:
-    """Two lines, one reward, one measure: `second` minus `first`, and what that allows to say."""
+    """Two lines, one reward, one measure: `second` minus `first`, and what that allows to say.
+
+    Args:
+        declared: whether it is one of the contrasts that were declared before the runs.
+        p_adjusted: p by Holm's method over the family of comparisons; None outside of the family.
+        detectable: the smallest difference that would have had a verdict with a chance of 80%; None where none would.
+        verdict: in words.
+    """
 
     measure: str
     reward: str
     first: str
     second: str
     difference: Difference
+    declared: bool
+    p_adjusted: float | None
+    detectable: float | None
     verdict: str
+
+    @property
+    def seen(self) -> bool:
+        """Whether one line is higher than the other, as a verdict."""
+        return self.p_adjusted is not None and self.p_adjusted <= ALPHA and self.difference.n >= FEWEST_PAIRS
 
     @classmethod
     def from_json(cls, tree: Mapping[str, Any]) -> Comparison:
@@ -129,7 +147,9 @@ class Results:
 
     Args:
         command: what makes it again.
-        rewards: in the order of the config.
+        rewards: in the order of the config, after the primary metric where there is one.
+        primary: reward -> the ends of its range, of the primary metric; empty where there is none.
+        equivalence: differences within this margin count as none; None where no margin was named.
         sources: measure -> source of its numbers.
         smoothing: training curves are means over so many steps.
         lines: in the order in which they were given.
@@ -142,6 +162,8 @@ class Results:
     title: str
     command: str
     rewards: tuple[str, ...]
+    primary: Mapping[str, Sequence[float]]
+    equivalence: float | None
     sources: Mapping[str, Source]
     smoothing: Mapping[str, int]
     lines: tuple[Line, ...]
@@ -155,7 +177,7 @@ class Results:
     versions: Mapping[str, Sequence[str]]
 
     def to_json(self) -> str:
-        """Six significant digits."""
+        """Six significant digits; scores and comparisons have all of theirs, so that others get the same p-values."""
         return compact_json(_plain({"format": FORMAT, **attrs.asdict(self)}))
 
     @classmethod
@@ -190,15 +212,17 @@ def _each(kind: Any, trees: Mapping[str, Any]) -> dict[str, Any]:
     return {name: kind.from_json(tree) for name, tree in trees.items()}
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any, exact: bool = False) -> Any:
     """What JSON can hold: an infinite setting becomes its name."""
     match value:
+        case float() if abs(value) == float("inf"):
+            return str(value)
         case float():
-            return float(f"{value:.6g}") if abs(value) < float("inf") else str(value)
+            return value if exact else float(f"{value:.6g}")
         case Mapping():
-            return {str(key): _plain(item) for key, item in value.items()}
+            return {str(key): _plain(item, exact or key in _EXACT) for key, item in value.items()}
         case list() | tuple():
-            return [_plain(item) for item in value]
+            return [_plain(item, exact) for item in value]
         case bool() | int() | str() | None:
             return value
     return str(value)

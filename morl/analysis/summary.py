@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 
 from morl.analysis.collapse import diagnostics, of_run
+from morl.analysis.comparisons import compare_lines, other_completions
 from morl.analysis.configs import compare_configs, unpaired_settings
-from morl.analysis.coverage import OTHER_COMPLETIONS, Steps, comparable, coverage
-from morl.analysis.results import Band, Comparison, Failure, Line, Results, Score
+from morl.analysis.coverage import Steps, coverage
+from morl.analysis.plan import PRIMARY, Plan
+from morl.analysis.primary import with_primary
+from morl.analysis.results import Band, Failure, Line, Results, Score
 from morl.analysis.runs import Curve, FailedRun, Run
-from morl.analysis.statistics import (
-    FEWEST_PAIRS,
-    Difference,
-    area_under_curve,
-    non_dominated,
-    paired_difference,
-    spread,
-)
+from morl.analysis.statistics import area_under_curve, non_dominated, spread
 from morl.artifacts.metrics import REWARD_MEAN
 from morl.errors import ConfigError
 
@@ -35,13 +32,23 @@ _FEWEST_FOR_AREA = 3
 """Evaluations on held-out prompts; the area between two points says nothing about the way from one to the other."""
 
 
-def summarise(runs: Sequence[Run], failed: Sequence[FailedRun], title: str, command: str) -> Results:
+def summarise(
+    runs: Sequence[Run], failed: Sequence[FailedRun], title: str, command: str, plan: Plan | None = None
+) -> Results:
     """The numbers of a study.
+
+    Args:
+        runs: that are finished.
+        failed: that are not.
+        title, command: of the study.
+        plan: what was said beforehand; nothing if None.
 
     Raises:
         ConfigError: no run at all, two runs of one line and seed, or runs of a line whose settings differ.
     """
+    plan = plan or Plan()
     _check_cells(runs, failed)
+    runs = [with_primary(run, plan.primary) for run in runs]
     by_line: dict[str, list[Run]] = {}
     for run in runs:
         by_line.setdefault(run.line, []).append(run)
@@ -49,18 +56,21 @@ def summarise(runs: Sequence[Run], failed: Sequence[FailedRun], title: str, comm
     rewards = tuple(dict.fromkeys(name for run in runs for name in run.rewards))
     sources = {measure: _source(measure, runs) for measure in MEASURES}
     smoothing = _smoothing(by_line)
+    part = partial(_part_of, sources)
     lines = tuple(_line(members, rewards, sources, smoothing) for members in by_line.values())
     return Results(
         title=title,
         command=command,
         rewards=rewards,
+        primary=plan.primary,
+        equivalence=plan.equivalence,
         sources=sources,
         smoothing=smoothing,
         lines=lines,
         failures=tuple(Failure(f.line, f.seed, f.error, str(f.log) if f.log else None) for f in failed),
-        comparisons=tuple(_comparisons(lines, rewards, by_line, sources)),
-        best=_best(lines, rewards),
-        warnings=tuple(_warnings(by_line, rewards, sources)),
+        comparisons=compare_lines(lines, rewards, MEASURES, plan, other_completions(by_line, sources, part)),
+        best=_best(lines, [name for name in rewards if name != PRIMARY]),
+        warnings=tuple(_warnings(by_line, rewards, sources)) + _late(plan),
         common=configs.common,
         different=configs.different,
         of_run=configs.of_run,
@@ -74,6 +84,10 @@ def final_value(run: Run, reward: str, source: str) -> float | None:
     return float(last.mean()) if len(last) else None
 
 
+def _part_of(sources: Mapping[str, str], measure: str) -> Steps:
+    return _part(measure, sources[measure])
+
+
 def _part(measure: str, source: str) -> Steps:
     """The steps that a measure looks at."""
 
@@ -84,18 +98,6 @@ def _part(measure: str, source: str) -> Steps:
         return Curve(curve.steps[last], curve.values[last])
 
     return part
-
-
-def verdict(difference: Difference, first: str, second: str) -> str:
-    """What a paired difference allows to say."""
-    if difference.mean is None:
-        return "no seed in common"
-    if difference.low is None:
-        return "one pair, no interval"
-    if not difference.seen:
-        return "no difference seen"
-    higher = f"{second if difference.mean > 0 else first} higher"
-    return higher if difference.n >= FEWEST_PAIRS else f"{higher}, but {difference.n} pairs are too few to be sure"
 
 
 def reward_curve(run: Run, reward: str, source: str) -> Curve:
@@ -192,41 +194,6 @@ def _source(measure: str, runs: Sequence[Run]) -> str:
     return "held-out" if counts and min(counts) >= enough else "training"
 
 
-def _comparisons(
-    lines: Sequence[Line], rewards: Sequence[str], runs: Mapping[str, Sequence[Run]], sources: Mapping[str, str]
-) -> Iterator[Comparison]:
-    for measure in MEASURES:
-        for reward in rewards:
-            for first, second in itertools.combinations(lines, 2):
-                scores = [line.scores[measure].get(reward) for line in (first, second)]
-                if not _are_neighbours(first, second) or scores[0] is None or scores[1] is None:
-                    continue
-                part = _part(measure, sources[measure])
-                others = {
-                    one.seed
-                    for one, two in itertools.product(runs[first.name], runs[second.name])
-                    if one.seed == two.seed and not comparable(one, two, reward, sources[measure], part)
-                }
-                difference = paired_difference(_without(scores[0].by_seed, others), _without(scores[1].by_seed, others))
-                said = verdict(difference, first.name, second.name)
-                if others:
-                    said = f"{said}; seeds {_listed(others)} {OTHER_COMPLETIONS}" if difference.n else OTHER_COMPLETIONS
-                yield Comparison(measure, reward, first.name, second.name, difference, said)
-
-
-def _without(by_seed: Mapping[int, float], seeds: set[int]) -> dict[int, float]:
-    return {seed: value for seed, value in by_seed.items() if seed not in seeds}
-
-
-def _listed(seeds: set[int]) -> str:
-    return ", ".join(map(str, sorted(seeds)))
-
-
-def _are_neighbours(first: Line, second: Line) -> bool:
-    """Lines that differ by their arm or by their settings; where both differ, nothing would follow."""
-    return first.arm == second.arm or dict(first.settings) == dict(second.settings)
-
-
 def _best(lines: Sequence[Line], rewards: Sequence[str]) -> tuple[str, ...]:
     """The non-dominated lines among those that have every reward."""
     finals = {line.name: line.scores["final"] for line in lines}
@@ -260,6 +227,14 @@ def _warnings(lines: Mapping[str, Sequence[Run]], rewards: Sequence[str], source
     for name, found in _versions(runs).items():
         if len(found) > 1:
             yield f"Runs were made with different versions of {name}: {', '.join(found)}."
+
+
+def _late(plan: Plan) -> tuple[str, ...]:
+    """Contrasts that were not declared before the runs."""
+    return tuple(
+        f"The contrast {contrast!r} was declared when {count} runs had finished: it has no verdict."
+        for contrast, count in plan.late.items()
+    )
 
 
 def _versions(runs: Sequence[Run]) -> dict[str, list[str]]:

@@ -90,24 +90,25 @@ def differences_table(results: Results, measure: str) -> Table:
     """Every comparison of a measure."""
     return Table(
         f"{measured(results, measure)}: paired differences",
-        ["reward", "difference", "pairs", "mean", "95% interval", "p", "what it says"],
+        ["reward", "difference", "pairs", "mean", "95% interval", "p", "p (Holm)", "detectable", "what it says"],
         [_difference(found) for found in results.comparisons if found.measure == measure],
     )
 
 
-def sentences(results: Results, measure: str, reward: str) -> Iterator[str]:
-    """What is to be said about a reward: differences first, then the pairs of lines that go by the same verdict."""
-    others: dict[str, list[str]] = {}
-    for found in results.comparisons:
-        if (found.measure, found.reward) != (measure, reward):
-            continue
-        if found.difference.seen:
-            size = f"{number(found.difference.mean)} {_interval(found)}"
-            yield f"{found.second} − {found.first} is {size}: {found.verdict}"
-        else:
-            others.setdefault(found.verdict, []).append(f"{found.first} and {found.second}")
-    for verdict, pairs in others.items():
-        yield f"{verdict}: {'; '.join(pairs)}"
+def sentences(results: Results) -> Iterator[str]:
+    """What the comparisons of a family say: one by one those that were declared, otherwise those with a verdict."""
+    declared = [found for found in results.comparisons if found.declared]
+    for found in declared or [found for found in results.comparisons if found.seen]:
+        where = found.reward if found.measure == "final" else f"{found.reward}, {MEASURES[found.measure].lower()}"
+        size = f"{number(found.difference.mean)} {_interval(found)}"
+        least = number(found.detectable)
+        could = "" if found.seen or found.detectable is None else f" ({least} would have been seen four times of five)"
+        yield f"{found.second} − {found.first}, {where}, is {size}: {found.verdict}{could}"
+
+
+def family(results: Results) -> int:
+    """Comparisons that share the correction for their number."""
+    return sum(found.p_adjusted is not None or found.declared for found in results.comparisons)
 
 
 def settings_table(results: Results) -> Table:
@@ -169,5 +170,7 @@ def _difference(found: Comparison) -> list[str]:
         number(difference.mean),
         _interval(found),
         number(difference.p),
+        number(found.p_adjusted),
+        number(found.detectable),
         found.verdict,
     ]

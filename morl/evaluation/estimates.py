@@ -14,11 +14,12 @@ from attrs import frozen
 from scipy import stats
 from torch import Tensor
 
-from morl.analysis.statistics import LEVEL, RESAMPLES, bootstrap_interval
+from morl.analysis.statistics import FEWEST_FOR_BOOTSTRAP, LEVEL, RESAMPLES, mean_interval
 
 METHOD = (
-    f"percentile bootstrap over prompts, {RESAMPLES} resamples, nominal coverage {LEVEL:.0%}, tails widened for small"
-    " samples (Hesterberg 2015); where all prompts agree: Clopper-Pearson for shares of 0 and 1, none for other figures"
+    f"of the mean over prompts, nominal coverage {LEVEL:.0%}: percentile bootstrap, {RESAMPLES} resamples, tails"
+    f" widened for small samples (Hesterberg 2015); Student's t below {FEWEST_FOR_BOOTSTRAP} prompts; where all"
+    " prompts agree: Clopper-Pearson for shares of 0 and 1, none for other figures"
 )
 
 
@@ -59,15 +60,19 @@ def estimate(values: Sequence[float], *, share: bool = False) -> Estimate:
         values: one per prompt.
         share: whether they are shares, from 0 to 1.
 
-    >>> print(estimate([0.0, 1.0, 1.0, 0.0]), estimate([0.0] * 100, share=True), estimate([7.0, 7.0]), estimate([]))
-    0.500 [0.000, 1.000] 0.000 [0.000, 0.036] 7.000 -
+    >>> print(estimate([0.0, 1.0, 1.0, 0.0], share=True), estimate([0.0] * 100, share=True))
+    0.500 [0.000, 1.000] 0.000 [0.000, 0.036]
+    >>> print(estimate([7.0, 7.0]), estimate([]))
+    7.000 -
     """
     count = len(values)
     mean = sum(sorted(values)) / count if count else None
     if mean is None or count == 1:
         return Estimate(mean, None, None, count)
     if min(values) < max(values):
-        return Estimate(mean, *bootstrap_interval(values), count)
+        low, high = mean_interval(values)
+        # Student's interval knows nothing of the ends of a share.
+        return Estimate(mean, max(0.0, low), min(1.0, high), count) if share else Estimate(mean, low, high, count)
     if share and mean in (0, 1):
         exact = stats.binomtest(int(mean) * count, count).proportion_ci(LEVEL, method="exact")
         return Estimate(mean, float(exact.low), float(exact.high), count)

@@ -14,6 +14,7 @@ from xml.etree import ElementTree
 import pytest
 
 from morl.analysis import FailedRun, require_matplotlib, write_report
+from morl.analysis.plan import Contrast, Plan
 from morl.analysis.report import RESULTS
 from morl.analysis.results import Results
 from morl.errors import ConfigError
@@ -120,9 +121,12 @@ def test_a_report_of_a_grid(grid_page, grid_file):
     assert "1 of 9 runs failed" in text
     assert "RewardError: gave up" in text
     assert "More in cell.log" in text
-    assert "no difference seen: " in text
-    assert "6 of 16 comparisons show a difference, 6 of them with fewer than five pairs" in text
-    assert "these are 16 comparisons" in text
+    assert (
+        "No contrast was declared before the runs. All 16 comparisons are one family, in which a verdict needs 10"
+        in text
+    )
+    assert "No comparison has the verdict of a difference" in text
+    assert "comparisons show" not in text, "no count of differences"
     assert "estimator.name" in page.texts["th"]
     assert "optimizer.lr" in page.texts["th"]
     assert "torch" in page.texts["th"]
@@ -207,15 +211,25 @@ def test_only_failures(report):
 def test_lines_that_are_all_equal(report, make_run):
     page = report([make_run(line, seed, {"good": [1.0] * 3}) for line in ("a", "b") for seed in range(5)])
     said = page.texts["td"]
-    assert said.count("no difference seen") == 2
+    assert said.count("no verdict: 5 pairs, 2 comparisons need 7") == 2
     assert "[0, 0]" in said
 
 
-def test_more_comparisons_than_sentences(report, make_run):
-    page = report([make_run(f"line {k}", 0, {"good": [0.5], "brief": [0.5]}) for k in range(6)])
-    text = page.texts["main"][0]
-    assert "0 of 60 comparisons show a difference" in text
-    assert "and line" not in text.split("Runs")[0], "not in sentences"
+def test_declared_contrasts_are_told_first(make_run, tmp_path):
+    runs = [
+        make_run(arm, seed, {"good": [0.5], "brief": [0.25]}, {1: {"good": value + seed / 100, "brief": 0.5}})
+        for arm, value in (("grpo", 0.25), ("gdpo", 0.5))
+        for seed in range(8)
+    ]
+    contrasts = (Contrast("grpo", "gdpo", "primary"), Contrast("grpo", "gdpo", "brief"))
+    plan = Plan(contrasts, 0.02, {"good": (0, 1), "brief": (-1, 1)})
+    page = write_report(tmp_path, runs, title="t", command="c", plan=plan)
+    text = " ".join(Page(page.read_text(encoding="utf-8")).texts["main"][0].split())
+    before = text.split("Not dominated")[0]
+    assert "Declared before the runs: gdpo − grpo, primary, is 0.125 [0.125, 0.125]: gdpo higher" in before
+    assert "gdpo − grpo, brief, is 0 [0, 0]: no difference larger than 0.02 (0 would have been seen" in before
+    assert "primary is the mean of rewards that were rescaled to [0, 1]: good from 0 to 1, brief from -1 to 1." in text
+    assert "no verdict: not declared" in text
 
 
 def test_the_same_runs_make_the_same_files(make_run, tmp_path):

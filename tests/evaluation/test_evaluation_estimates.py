@@ -41,8 +41,8 @@ def test_prompts_are_what_is_resampled() -> None:
     """Copies of a completion tell nothing new, so they must not narrow the interval."""
     values = [0.0, 1.0, 0.0, 1.0, 1.0, 0.0, 1.0, 1.0]
     groups = torch.arange(8)
-    once = estimate(prompt_means(torch.tensor(values), groups))
-    often = estimate(prompt_means(torch.tensor(values).repeat_interleave(50), groups.repeat_interleave(50)))
+    once = estimate(prompt_means(torch.tensor(values), groups), share=True)
+    often = estimate(prompt_means(torch.tensor(values).repeat_interleave(50), groups.repeat_interleave(50)), share=True)
     assert once == often
     assert once.low is not None
     assert once.high is not None

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from attrs import evolve
 
+from morl.analysis.differences import holm, paired_difference
 from morl.analysis.results import Results
 from morl.compare.arguments import read_arguments
 from morl.compare.grid import Grid, read_arms, read_vary
@@ -66,6 +67,25 @@ def test_results_are_those_of_the_command_and_whole(name, monkeypatch):
     assert results.sources["final"] == "held-out"
     arms = read_arms(asked.arms, asked.estimators)
     assert {line.arm for line in results.lines} == set(arms)
+
+
+@pytest.mark.parametrize("name", studies.GRIDS)
+def test_intervals_and_p_values_can_be_had_again_from_the_file(name):
+    results = Results.load(ROOT / "studies" / name / "results.json")
+    scores = {line.name: line.scores["final"] for line in results.lines}
+    for found in results.comparisons:
+        first, second = (scores[line][found.reward].by_seed for line in (found.first, found.second))
+        assert paired_difference(first, second) == found.difference
+    family = [found for found in results.comparisons if found.p_adjusted is not None]
+    assert holm([found.difference.p for found in family]) == [found.p_adjusted for found in family]
+
+
+@pytest.mark.parametrize("name", studies.GRIDS)
+def test_every_prompt_is_evaluated_often_enough(name, monkeypatch):
+    """One completion per prompt makes differences between evaluations of one and the same model."""
+    monkeypatch.chdir(ROOT)
+    _, tree, _ = read_configs(studies.arguments(name)[1:])
+    assert tree["evaluation"]["samples"] >= 8
 
 
 @pytest.mark.parametrize("name", studies.GRIDS)
