@@ -1,0 +1,1 @@
+"""Servers of OpenEnv as environments, over their WebSocket protocol."""
