@@ -7,7 +7,7 @@ PYTHON    ?= python3
 PIP_FLAGS ?=
 BIN       := .venv/bin
 PLUGINS   := morl-toolcall morl-math morl-code morl-vllm morl-playground morl-example morl-judge morl-estimators \
-             morl-smollm morl-reasoning-gym
+             morl-smollm morl-reasoning-gym morl-openenv
 PARALLEL  := -n auto --dist worksteal
 REAL_RUN  ?= runs/real-$(shell date +%Y%m%d-%H%M%S)
 REAL_FLAGS ?=
@@ -28,8 +28,8 @@ define environment
 	@$(1)/bin/python -m pip uninstall --quiet --quiet --yes morl
 endef
 
-.PHONY: demo demo-real test test-light test-verl test-smollm test-load test-mutations test-vllm quick lint studies \
-        studies-vllm setup clean
+.PHONY: demo demo-real test test-light test-verl test-smollm test-openenv test-load test-mutations test-vllm quick lint \
+        studies studies-vllm setup clean
 
 demo: setup
 	$(BIN)/morl train examples/demo.yaml --output=$(DEMO_RUN)
@@ -64,6 +64,10 @@ test-mutations: setup
 # packages in a build of torch that breaks `import transformers`.
 test-vllm: .venv-vllm/installed
 	.venv-vllm/bin/python -m pytest plugins/morl-vllm
+
+# Episodes on a server of openenv, in a process of its own with an environment of its own: openenv brings 75 packages.
+test-openenv: .venv-openenv/installed setup
+	MORL_OPENENV_PYTHON=.venv-openenv/bin/python $(BIN)/python -m pytest plugins/morl-openenv
 
 # Tests of the real model; skipped with the reason where its weights cannot be installed.
 test-smollm: setup
@@ -106,6 +110,13 @@ setup: .venv/installed
 	@touch $@
 	$(call say,.venv-vllm is ready)
 
+.venv-openenv/installed:
+	$(call environment,.venv-openenv)
+	$(call say,installing openenv)
+	@.venv-openenv/bin/python -m pip install --quiet $(PIP_FLAGS) "openenv==0.10.*"
+	@touch $@
+	$(call say,.venv-openenv is ready)
+
 # A folder in front of .venv, not an environment: torch and transformers are those of .venv.
 .venv-verl/installed: .ci/verl.txt .venv/installed
 	$(call say,installing verl beside .venv)
@@ -132,4 +143,4 @@ setup: .venv/installed
 	@touch $@
 
 clean:
-	rm -rf .venv .venv-light .venv-verl .venv-vllm build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-light .venv-verl .venv-vllm .venv-openenv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

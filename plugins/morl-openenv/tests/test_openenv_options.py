@@ -38,7 +38,7 @@ def schema(action: Any, observation: Any = OBSERVATION) -> str:
 
 
 def test_the_environment_is_found_by_its_name(local: Any) -> None:
-    registered = Registry.load().find("environment", "openenv")
+    registered = Registry().find("environment", "openenv")
     assert registered.plugin.label.startswith("morl-openenv")
     assert isinstance(registered.load()([local().url]), OpenEnv)
 
