@@ -24,6 +24,7 @@ COMMANDS = {
     "compare": "morl.compare.command:compare",
     "evaluate": "morl.evaluation.command:evaluate",
     "estimators": "morl.integrations.command:estimators",
+    "export": "morl.export.command:export",
     "plugins": "morl.plugins.command:plugins",
 }
 """Name -> the function behind it, as plugins name theirs."""
@@ -39,6 +40,7 @@ commands:
   train CONFIG --help                       every setting, with the options of the parts that CONFIG names
   resume FOLDER [--section.key=value ...]   resume the run in FOLDER from its newest checkpoint
   compare CONFIG [options] [--section...]   train a grid of arms, settings and seeds, and report what differs
+  export RUN [options]                      write a checkpoint of a run as a model folder that transformers loads
   evaluate CONFIG MODEL [options]           score a model on the held-out prompts of CONFIG, with confidence intervals
   estimators compare [RUN] [options]        advantages beside those of other trainers, on logged or random rewards
   plugins                                   what is installed, what it offers, what failed to load and why

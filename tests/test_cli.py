@@ -370,6 +370,7 @@ def test_an_interrupt_ends_a_run_with_a_way_to_go_on(config, tiny_model, sent, c
         ("resume", "usage: morl resume FOLDER"),
         ("compare", "usage: morl compare CONFIG"),
         ("evaluate", "usage: morl evaluate CONFIG"),
+        ("export", "usage: morl export RUN"),
         ("plugins", "usage: morl plugins"),
     ],
 )

@@ -6,6 +6,7 @@ import hashlib
 import os
 import shutil
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 CHECKSUM = ".sha256"
@@ -22,6 +23,16 @@ def write_text(path: Path, text: str) -> None:
     draft = draft_of(path)
     with draft.open("w", encoding="utf-8") as file:
         file.write(text)
+    move_into_place(draft, path)
+
+
+def write_folder(path: Path, write: Callable[[Path], None]) -> None:
+    """Calls `write` with a draft and gives it its name when it is on the disk; a folder that is there is whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = draft_of(path)
+    remove(draft)
+    write(draft)
+    remove(path)
     move_into_place(draft, path)
 
 

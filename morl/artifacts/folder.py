@@ -8,6 +8,8 @@ tensorboard/         the same for TensorBoard
 samples/             completions with rewards, contributions and advantages, JSON Lines by step
 evaluation.json      rewards on the held-out prompts, by step
 checkpoints/         Lightning checkpoints, the newest last
+exports/             the policy after some of the steps, in the same form as model/
+best/                the policy with the best evaluation, likewise
 model/               the final policy and its tokenizer, in Hugging Face form
 """
 
@@ -88,10 +90,24 @@ class RunFolder:
         return self.path / "model"
 
     @property
+    def exports(self) -> Path:
+        return self.path / "exports"
+
+    def export(self, step: int) -> Path:
+        """The policy after `step` finished steps in Hugging Face form; complete where it exists."""
+        return self.exports / f"step-{step:06d}"
+
+    @property
+    def best(self) -> Path:
+        """The policy with the best evaluation so far; complete where it exists."""
+        return self.path / "best"
+
+    @property
     def entries(self) -> tuple[Path, ...]:
         """Everything that a run writes directly into its folder."""
         files = (self.config, self.history, self.environment, self.evaluation)
-        return (*files, self.logs, self.tensorboard, self.samples, self.checkpoints, self.model)
+        models = (self.exports, self.best, self.model)
+        return (*files, self.logs, self.tensorboard, self.samples, self.checkpoints, *models)
 
     def strangers(self) -> list[str]:
         """Names in the folder that no run writes; what a killed process was writing counts as the run's."""

@@ -36,6 +36,12 @@ class TrainingConfig:
             bytes a weight in float32 with `adamw`), to return to when it is stopped in the middle; without, signals
             wait for the end of the update, and an error within it leaves the last regular checkpoint.
         samples_every: steps between files of sampled completions; 0 writes none.
+        export_every: steps between models in Hugging Face form in the run folder's `exports/`, all of which are kept; 0
+            writes none before the end.
+        keep_best: reward of the held-out prompts; the model with its highest mean of all evaluations is kept in the run
+            folder's `best/`, in Hugging Face form.  null keeps none.
+        push_to_hub: repository `owner/name` of the Hugging Face hub that the final model is uploaded to, with a model
+            card; private if it has to be made.  null uploads nothing.
     """
 
     steps: PositiveInt = 100
@@ -52,6 +58,9 @@ class TrainingConfig:
     keep: Literal["all", "weights"] = "all"
     step_backup: bool = True
     samples_every: NonNegativeInt = 10
+    export_every: NonNegativeInt = 0
+    keep_best: str | None = None
+    push_to_hub: str | None = None
 
 
 @frozen

@@ -14,7 +14,8 @@ from morl.errors import ConfigError
 _DESCRIPTION = """\
 Samples completions of the held-out prompts of CONFIG (its section `evaluation`) from MODEL, scores them with CONFIG's
 rewards, and reports means, pass@k and lengths with confidence intervals. MODEL takes the place of CONFIG's policy: a
-model folder, a run folder, or the name of a model on the Hugging Face hub.
+model folder, a run folder, or the name of a model on the Hugging Face hub. Of a run that has not ended the newest
+checkpoint is taken. A run folder alone is evaluated with the config of the run.
 """
 _EPILOG = """\
 Other arguments of the form --section.key=value override CONFIG, for example --evaluation.samples=8
@@ -79,7 +80,7 @@ def read_arguments(arguments: Sequence[str]) -> Arguments:
 
 
 def _parser() -> CommandParser:
-    usage = "CONFIG [CONFIG ...] MODEL [options] [--section.key=value ...]"
+    usage = "CONFIG [CONFIG ...] MODEL | RUN [options] [--section.key=value ...]"
     parser = CommandParser("evaluate", usage=usage, description=_DESCRIPTION, epilog=_EPILOG)
     add = parser.add_argument
     add("--k", metavar="K1,K2", help="the k of pass@k, e.g. 1,4,8; default: 1 and the number of samples")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from rich.console import Console
 
+from morl.artifacts.folder import RunFolder
 from morl.config import merge, read_configs
 from morl.console import wants_help
 from morl.errors import ConfigError
@@ -17,11 +20,13 @@ def evaluate(arguments: list[str]) -> int:
     if wants_help(arguments):
         print(help_text(), end="")
         return 0
+    if arguments and RunFolder(Path(arguments[0])).config.is_file():
+        arguments = [str(RunFolder(Path(arguments[0])).config), *arguments]  # a run brings its own config
     paths, tree, rest = read_configs(arguments)
     if not paths or not rest or rest[0].startswith("-"):
         raise ConfigError(
             "morl evaluate needs a config and a model: morl evaluate CONFIG.yaml MODEL, where MODEL is a model folder,"
-            " a run folder or a hub name"
+            " a run folder or a hub name; or a run folder alone, whose config is then taken: morl evaluate RUN"
         )
     model, *rest = rest
     asked = read_arguments(rest)

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
-from morl.artifacts.folder import RunFolder
+from morl.artifacts.exported import read_note
+from morl.artifacts.folder import RunFolder, steps_in
 from morl.errors import DataError, suggest
+from morl.export.run import export_run
 from morl.policy.folder import check_model
 
 
 def find_model(name: str) -> str:
     """The model folder or hub name that somebody means by a model folder, a run folder or a hub name.
 
+    Of a run folder that is its final model; of a run that has not ended, where `morl export` writes its newest
+    checkpoint, which may still have to be done.
+
     Raises:
-        DataError: a folder that does not exist (with near names), holds no complete model, or is that of a run which
-            has not written its model yet.
+        DataError: a folder that does not exist (with near names), holds no complete model, or is that of a run without
+            a model or checkpoint.
     """
     path = Path(name).expanduser()
     if not path.exists():
@@ -25,14 +31,44 @@ def find_model(name: str) -> str:
         return name
     run = RunFolder(path)
     if run.config.is_file() and not (path / "config.json").exists():
-        if not run.model.is_dir():
-            raise DataError(
-                f"the run in {name} has not written its model yet, which it does at its end;"
-                f" resume it: morl resume {name}"
-            )
+        newest = newest_export(run)
+        if newest is not None:
+            return str(newest)
         path = run.model
+        if not path.is_dir():
+            raise DataError(f"the run in {name} has no model and no checkpoint yet; resume it: morl resume {name}")
     check_model(str(path))
     return str(path)
+
+
+def newest_export(run: RunFolder) -> Path | None:
+    """Where the newest checkpoint of a run is exported to; None where it has none, or its final model is newer."""
+    checkpoints = run.complete_checkpoints()
+    if not checkpoints:
+        return None
+    if run.model.is_dir():
+        note = read_note(run.model)
+        if note is None or note.step >= steps_in(checkpoints[-1]):
+            return None
+    return run.export(steps_in(checkpoints[-1]))
+
+
+def ready_model(name: str) -> str:
+    """`find_model`, with the newest checkpoint of a run that has not ended exported into its folder.
+
+    The first of several processes does that; the others wait for it.
+    """
+    run = RunFolder(Path(name).expanduser())
+    target = newest_export(run) if run.config.is_file() and not (run.path / "config.json").exists() else None
+    if target is None:
+        return find_model(name)
+    from morl.runtime.exchange import is_first_rank  # PyTorch, which errors need not wait for
+
+    if is_first_rank():
+        return str(export_run(run.path))
+    while not target.is_dir():
+        time.sleep(0.5)
+    return str(target)
 
 
 def near_folders(name: str) -> str:

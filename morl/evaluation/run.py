@@ -13,7 +13,7 @@ from morl.config.schema import Config, TrainerConfig
 from morl.errors import ConfigError, DataError, suggest
 from morl.evaluation.arguments import Measures
 from morl.evaluation.figures import Figures, figures
-from morl.evaluation.model import near_folders
+from morl.evaluation.model import near_folders, ready_model
 from morl.evaluation.module import EvaluationModule
 from morl.evaluation.resolve import resolve
 from morl.plugins import Registry
@@ -81,6 +81,7 @@ def evaluate_model(
     """
     measures = measures or Measures()
     registry = Registry.for_config(config, plugins)
+    model = ready_model(model)
     resolved = resolve(config, model, measures, registry)
     parts = build_parts(resolved, registry)
     check_settings(resolved, parts)

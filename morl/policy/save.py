@@ -30,13 +30,19 @@ def save_policy(
         state_dict: full weights, named as in `policy.state_dict()`, where the policy's own are sharded.
     """
     weights = policy.state_dict() if state_dict is None else state_dict
-    weights = {name.removeprefix("model."): tensor for name, tensor in weights.items()}
+    weights = {name.removeprefix("model."): tensor for name, tensor in _tied(policy, weights).items()}
     base = policy.base_model
     if policy.model is base:
         _save_model(base, Path(folder), weights)
     else:
         policy.model.save_pretrained(Path(folder) / "adapter", state_dict=weights)  # type: ignore[operator]
         _save_model(_merged(policy, weights), Path(folder), None)
+    tokenizer.save_pretrained(folder)
+
+
+def save_adapter(policy: PolicyModel, tokenizer: PreTrainedTokenizerBase, folder: str | Path) -> None:
+    """Write the LoRA adapter alone, as peft loads it, with the tokenizer."""
+    policy.model.save_pretrained(Path(folder))  # type: ignore[operator]
     tokenizer.save_pretrained(folder)
 
 
@@ -55,6 +61,18 @@ def _save_model(model: PreTrainedModel, folder: Path, weights: dict[str, Tensor]
         model.generation_config = own
     if own is not None:
         own.to_json_file(folder / "generation_config.json", keys_to_pop=["compile_config"])
+
+
+def _tied(policy: PolicyModel, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """The weights with those that are one parameter of the policy as one tensor, which is then written once.
+
+    Gathered shards are a tensor of each name.
+    """
+    first: dict[int, str] = {}
+    for name, parameter in policy.named_parameters(remove_duplicate=False):
+        first.setdefault(id(parameter), name)
+    names = {name: first[id(parameter)] for name, parameter in policy.named_parameters(remove_duplicate=False)}
+    return {name: weights[names.get(name, name)] for name in weights}
 
 
 def _merged(policy: PolicyModel, weights: Mapping[str, Tensor]) -> PreTrainedModel:

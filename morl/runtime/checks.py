@@ -53,6 +53,7 @@ def check_settings(config: Config, parts: Parts) -> None:
             f" training.prompts_per_step={training.prompts_per_step} of them per step"
         )
     _check_lag(config, max_staleness(parts.backend))
+    _check_best(config, parts)
     if config.optimizer.warmup_steps >= training.steps > 1:
         raise ConfigError(
             f"optimizer.warmup_steps={config.optimizer.warmup_steps} leaves no step at the full learning rate;"
@@ -105,6 +106,23 @@ def check_settings(config: Config, parts: Parts) -> None:
             "a batch of one prompt with two completions: the batch normalisation of gdpo rescales its only group, which"
             " gives the advantages of grpo; take more prompts per step",
             stacklevel=2,
+        )
+
+
+def _check_best(config: Config, parts: Parts) -> None:
+    """The reward that says which model is the best is one that is evaluated."""
+    best, names = config.training.keep_best, parts.scorer.names
+    if best is None:
+        return
+    if config.evaluation is None:
+        raise ConfigError(
+            f"training.keep_best={best} needs held-out prompts to tell which model is the best; add a section"
+            " `evaluation`, with `every` for the steps between"
+        )
+    if best not in names:
+        raise ConfigError(
+            f"training.keep_best={best}: there is no reward of this name{suggest(best, names)}; rewards:"
+            f" {', '.join(names)}"
         )
 
 

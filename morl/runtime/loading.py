@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -73,6 +74,16 @@ def load_generation_config(path: str, hf_config: PretrainedConfig) -> Generation
         return GenerationConfig.from_pretrained(path)
     except OSError:  # most small models have no file of them
         return GenerationConfig.from_model_config(hf_config)
+
+
+def exported_tokenizer(tokenizer: PreTrainedTokenizerBase, section: HeldOutPromptsConfig) -> PreTrainedTokenizerBase:
+    """The tokenizer that goes with the trained model: a copy with the config's chat template, if it has one."""
+    source = chat_template(section, "prompts").source
+    if source is None:
+        return tokenizer
+    exported = copy.deepcopy(tokenizer)
+    exported.chat_template = source
+    return exported
 
 
 def chat_template(section: HeldOutPromptsConfig, path: str) -> ChatTemplate:

@@ -9,7 +9,7 @@ from typing import Any
 
 import lightning.pytorch as L
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from morl.errors import ConfigError
@@ -36,14 +36,7 @@ def put_back(checkpoint: dict[str, Any], module: L.LightningModule) -> None:
     Raises:
         ConfigError: the frozen weights are not those that the adapters were trained on.
     """
-    frozen = _frozen(module)
-    if (expected := checkpoint.get(_FROZEN)) is not None:
-        if _fingerprint(frozen.values()) != expected:
-            raise ConfigError(
-                "the model that policy.path names is not the one that the adapters of this checkpoint were trained on;"
-                " its weights have changed since, so give the path or revision of the model that the run began with"
-            )
-        checkpoint["state_dict"] = {**checkpoint["state_dict"], **frozen}
+    put_back_frozen(checkpoint, module)
     if checkpoint.get("optimizer_states") == []:
         warnings.warn(
             "the checkpoint holds no state of the optimizer (training.keep: weights), which begins anew: the run goes"
@@ -52,7 +45,23 @@ def put_back(checkpoint: dict[str, Any], module: L.LightningModule) -> None:
         )
 
 
-def _frozen(module: L.LightningModule) -> dict[str, Tensor]:
+def put_back_frozen(checkpoint: dict[str, Any], module: nn.Module) -> None:
+    """The part of `put_back` that is about weights.
+
+    Raises:
+        ConfigError: the frozen weights are not those that the adapters were trained on.
+    """
+    frozen = _frozen(module)
+    if (expected := checkpoint.get(_FROZEN)) is not None:
+        if _fingerprint(frozen.values()) != expected:
+            raise ConfigError(
+                "the model that policy.path names is not the one that the adapters of this checkpoint were trained on;"
+                " its weights have changed since, so give the path or revision of the model that the run began with"
+            )
+        checkpoint["state_dict"] = {**checkpoint["state_dict"], **frozen}
+
+
+def _frozen(module: nn.Module) -> dict[str, Tensor]:
     """Weights of the policy that are not trained, by name; none of a sharded policy."""
     weights: dict[str, Tensor] = {
         name: weight for name, weight in module.named_parameters(remove_duplicate=False) if not weight.requires_grad

@@ -28,9 +28,11 @@ from morl.policy.export import check_export
 from morl.policy.load import check_model, load_model, ready_tokenizer, wrap_policy
 from morl.prompts import check_columns, check_routes
 from morl.runtime.checks import check_settings
+from morl.runtime.exchange import is_first_rank
+from morl.runtime.hub import check_hub
 from morl.runtime.loading import (
-    chat_template,
     encode_section,
+    exported_tokenizer,
     load_description,
     load_generation_config,
     prompt_limit,
@@ -125,6 +127,8 @@ def train(
     config = parse(tree, registry, given.sections)
     parts = build_parts(config, registry, given)
     check_settings(config, parts)
+    if config.training.push_to_hub is not None and is_first_rank():
+        check_hub(config.training.push_to_hub, "training.push_to_hub")
     folder = RunFolder(Path(config.output))
     resolved = record(config, given, passed)
     providers = [entry.provider for entry in parts.scorer.entries.values()]
@@ -189,10 +193,7 @@ def _module(config: Config, parts: Parts) -> RLModule:
 
     model: PreTrainedModel | None = given.policy
     path, tokenizer, hf_config, generation_config = _description(parts)
-    exported, template = tokenizer, chat_template(config.prompts, "prompts").source
-    if template is not None:
-        exported = copy.deepcopy(tokenizer)
-        exported.chat_template = template  # goes with the model that learns it
+    exported = exported_tokenizer(tokenizer, config.prompts)
     shown = sampling_tokenizer(config, exported, hf_config, generation_config, [prompts, held_out])
     limit = prompt_limit(hf_config, config.sampling)
     encoded = encode_section(prompts, tokenizer, config.prompts, "prompts", limit)

@@ -83,7 +83,7 @@ def create(folder: RunFolder, config: Mapping[str, Any], surroundings: Callable[
     if not is_first_rank():
         return
     folder.path.mkdir(parents=True, exist_ok=True)
-    for inside in (folder.path, folder.checkpoints, folder.samples, folder.logs):
+    for inside in (folder.path, folder.checkpoints, folder.samples, folder.logs, folder.exports):
         sweep_drafts(inside)
     write_text(folder.config, yaml.safe_dump(dict(config), sort_keys=False))
     write_text(folder.environment, json.dumps(surroundings(), indent=2) + "\n")

@@ -58,8 +58,8 @@ def build_trainer(
         own.append(evaluations)
     # The last to be called, so that what a checkpoint counts as done has been written down.
     last = [
+        ExportModel(folder, training.export_every, training.keep_best, evaluations, training.push_to_hub),
         Checkpoints(folder, training.checkpoint_every, training.keep_checkpoints, training.checkpoint_minutes),
-        ExportModel(folder),
     ]
     return make_trainer(
         options,

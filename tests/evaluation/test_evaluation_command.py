@@ -197,7 +197,10 @@ def test_two_processes_agree_with_one(config, tiny_model, tmp_path, strategy):
         (["config.yaml", "runs/modle"], "no model at 'runs/modle': the folder does not exist; did you mean 'model'"),
         (["config.yaml", "not/at/all"], "no model at 'not/at/all': the folder does not exist; give a model folder or"),
         (["config.yaml", "runs"], "'runs' is not a complete model folder; missing: config.json"),
-        (["config.yaml", "unfinished"], "the run in unfinished has not written its model yet.*morl resume unfinished"),
+        (
+            ["config.yaml", "unfinished"],
+            "the run in unfinished has no model and no checkpoint yet.*morl resume unfinished",
+        ),
         (["config.yaml", "config.yaml"], "morl evaluate needs a config and a model"),
         (["config.yaml", "./config.json"], "no model at './config.json': it is a file|the folder does not exist"),
         (["config.yaml", "model", "--evaluation.prompts.limit=0"], "limit must be at least 1 row"),

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
@@ -82,6 +83,16 @@ def test_the_adapter_can_be_used_by_itself(
     adapted = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(tiny_model), tmp_path / "adapter")
     expected = policy(policy.make_plan(*batch)).logprobs_T
     torch.testing.assert_close(one_by_one(adapted.merge_and_unload(), *batch), expected, atol=LOGPROBS, rtol=0)
+
+
+def test_a_tied_weight_is_written_once(tiny_model: Path, tmp_path: Path) -> None:
+    """Weights that are gathered from shards are a tensor for each name."""
+    policy = load_policy(str(tiny_model))
+    gathered = {name: tensor.clone() for name, tensor in policy.state_dict().items()}
+    assert len(gathered) == 27
+    save_policy(policy, load_tokenizer(str(tiny_model)), tmp_path, gathered)
+    written = load_file(tmp_path / "model.safetensors")
+    assert sorted(gathered.keys() - {f"model.{name}" for name in written}) == ["model.lm_head.weight"]
 
 
 @pytest.mark.parametrize("lora", [None, LoRA(rank=4)], ids=["full", "lora"])
