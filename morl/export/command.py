@@ -14,7 +14,7 @@ from morl.export.run import export_run
 
 def export(arguments: list[str]) -> int:
     """Writes a checkpoint of a run as a model folder, prints where it is, and uploads it if that is asked for."""
-    parser = _parser()
+    parser = export_parser()
     if wants_help(arguments):
         print(parser.format_help(), end="")
         return 0
@@ -36,7 +36,8 @@ def export(arguments: list[str]) -> int:
     return 0
 
 
-def _parser() -> CommandParser:
+def export_parser() -> CommandParser:
+    """Its options."""
     parser = CommandParser(
         "export",
         usage="RUN [--step N] [--output DIR] [--adapter] [--push_to_hub OWNER/NAME] [--policy.key=value ...]",

@@ -32,6 +32,7 @@ from morl.config.load import merge, parse, read_configs, read_yaml
 from morl.errors import ConfigError, PluginError
 from morl.evaluation.arguments import read_arguments
 from morl.evaluation.resolve import resolve
+from morl.export.command import export_parser
 from morl.plugins import Registry
 from morl.runtime.checks import check_settings
 from morl.runtime.parts import build_parts
@@ -171,8 +172,14 @@ class Reader:
                     Path(path).write_text(CONFIG, encoding="utf-8")
                 # Checks every cell as far as can be done without running any.
                 return self._morl([*words[1:], "--report_only"], fails)
+            case ["morl", "evaluate", str(run), *options] if run.startswith("runs/") and "--help" not in options:
+                read_arguments(options)  # a run, which brings its config
             case ["morl", "evaluate", *arguments] if "--help" not in arguments:
                 self._evaluate(arguments)
+            case ["morl", "export", str(run), *options]:
+                assert "/" in run, "a run folder"
+                _, overrides = export_parser().read(options)
+                self._config(self._filled([*overrides]))
             case ["morl", "estimators", "compare", str(path)] if not path.startswith("--"):
                 assert "/" in path, "a run folder"
             case ["morl", "estimators", *_]:
