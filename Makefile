@@ -7,7 +7,7 @@ PYTHON    ?= python3
 PIP_FLAGS ?=
 BIN       := .venv/bin
 PLUGINS   := morl-toolcall morl-math morl-code morl-vllm morl-playground morl-example morl-judge morl-estimators \
-             morl-smollm morl-reasoning-gym morl-openenv
+             morl-smollm morl-reasoning-gym morl-openenv morl-bfcl
 PARALLEL  := -n auto --dist worksteal
 REAL_RUN  ?= runs/real-$(shell date +%Y%m%d-%H%M%S)
 REAL_FLAGS ?=
@@ -98,6 +98,7 @@ setup: .venv/installed
 	$(call environment,.venv)
 	$(call say,installing morl with its plugins and the tools for tests)
 	@$(BIN)/python -m pip install --quiet $(PIP_FLAGS) -e ".[dev]" $(foreach plugin,$(PLUGINS),-e plugins/$(plugin))
+	@$(BIN)/python -m pip install --quiet $(PIP_FLAGS) --no-deps bfcl-eval==2026.3.23
 	@touch $@
 	$(call say,.venv is ready)
 
