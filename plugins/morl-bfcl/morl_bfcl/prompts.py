@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
-from typing import Literal, TypeAlias
+from typing import ClassVar, Literal, TypeAlias
 
 from attrs import field, frozen, validators
 
@@ -44,6 +43,8 @@ class BFCLPrompts:
         PluginError: the package `bfcl-eval` is not installed, or in another version.
     """
 
+    form_options: ClassVar[tuple[str, ...]] = ("functions",)
+
     category: str | Sequence[str]
     functions: Functions = field(default="system", validator=validators.in_(("system", "tools")))
     skip: int = field(default=0, validator=validators.ge(0))
@@ -66,8 +67,8 @@ class BFCLPrompts:
         if entry.category in MULTI_TURN:
             return Prompt(messages, columns | {CONVERSATION: {"calls_in": self.functions}})
         own = {
-            "functions": copy.deepcopy(list(entry.functions)),
-            "answer": copy.deepcopy(entry.answer),
+            "functions": entry.functions,
+            "answer": entry.answer,
             "tools": [tool_schema(doc) for doc in entry.functions],
         }
         return Prompt(messages, columns | own)

@@ -79,7 +79,7 @@ def test_schemas_have_types_of_json_schema() -> None:
         own = {value["type"]} if isinstance(value.get("type"), str) else set()
         return own.union(*map(types, value.values()))
 
-    tools = [prompt.columns["tools"] for prompt in BFCLPrompts("python").load()]
+    tools = [prompt.columns["tools"] for prompt in BFCLPrompts("python", limit=100).load()]
     json.dumps(tools)
     assert types(tools) == {"function", "object", "string", "integer", "number", "boolean", "array"}
 
