@@ -230,10 +230,10 @@ def _warnings(lines: Mapping[str, Sequence[Run]], rewards: Sequence[str], source
 
 
 def _late(plan: Plan) -> tuple[str, ...]:
-    """Contrasts that were not declared before the runs."""
+    """What was not declared before the runs."""
     return tuple(
-        f"The contrast {contrast!r} was declared when {count} runs had finished: it has no verdict."
-        for contrast, count in plan.late.items()
+        f"{text!r} was declared when {count} runs had finished, and gives no verdict."
+        for text, count in plan.late.items()
     )
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import shlex
 from typing import Any
 
-from morl.compare.arguments import help_text, read_arguments
+from morl.compare.arguments import Arguments, help_text, read_arguments
 from morl.compare.grid import Grid, read_arms, read_vary
+from morl.compare.tuned import Tuned, read_tuned
 from morl.config import merge, read_configs
 from morl.console import wants_help
 from morl.errors import ConfigError
@@ -32,15 +33,29 @@ def compare(arguments: list[str]) -> int:
     if not output:
         raise ConfigError("morl compare needs a folder for the study: --output FOLDER")
     base["output"] = str(output)
-    arms = read_arms(asked.arms, asked.estimators) or {_estimator(base): {}}
-    grid = Grid(arms, read_vary(asked.vary), asked.seeds, asked.seed_also)
+    tuned = read_tuned(asked.tuned) if asked.tuned is not None else None
+    grid = _grid(asked, base, tuned)
     cells = grid.cells()
 
     # Lightning and transformers are imported from here on: a typo in the command is to be reported immediately.
     from morl.compare.study import Study
 
-    study = Study.of(base, grid, cells, command=shlex.join(["morl", "compare", *arguments]))
+    command = shlex.join(["morl", "compare", *arguments])
+    study = Study.of(base, grid, cells, asked, tuned, command=command)
     return study.report() if asked.report_only else study.run(asked.jobs, asked.keep)
+
+
+def _grid(asked: Arguments, base: dict[str, Any], tuned: Tuned | None) -> Grid:
+    arms = read_arms(asked.arms, asked.estimators)
+    if tuned is not None:
+        tuned.check_seeds(asked.seeds)
+        for label in arms.keys() & tuned.arms.keys():
+            raise ConfigError(f"arm {label!r} is named twice, in {asked.tuned} and on the command line; rename one")
+        arms = {**arms, **tuned.arms}
+    vary, tune = read_vary(asked.vary), read_vary(asked.tune, "--tune")
+    for key in vary.keys() & tune.keys():
+        raise ConfigError(f"{key} is given to --vary and to --tune; choose one of them")
+    return Grid(arms or {_estimator(base): {}}, {**vary, **tune}, asked.seeds, asked.seed_also, tuple(tune))
 
 
 def _estimator(base: dict[str, Any]) -> str:

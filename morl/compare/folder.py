@@ -6,6 +6,8 @@ configs/        the config of every cell; `morl train` takes each of them
 cells/          the run folders
 logs/           what the cells printed
 report.html     the report, and results.json with its numbers
+declared.json   what was declared, and how many runs had finished by then
+tuned.yaml      of a tuning grid: the arms with their best settings, and the seeds and prompts that these took
 """
 
 from __future__ import annotations
@@ -71,6 +73,14 @@ class StudyFolder:
     @property
     def cells(self) -> Path:
         return self.path / "cells"
+
+    @property
+    def declared(self) -> Path:
+        return self.path / "declared.json"
+
+    @property
+    def tuned(self) -> Path:
+        return self.path / "tuned.yaml"
 
     def config(self, slug: str) -> Path:
         return self.path / "configs" / f"{slug}.yaml"

@@ -62,12 +62,14 @@ class Grid:
         vary: dotted key -> values.
         seeds: of the cells.
         seed_also: keys besides `seed` that take the seed.
+        tune: those of the keys of `vary` whose best values are to be found.
     """
 
     arms: Mapping[str, Settings]
     vary: Mapping[str, Sequence[Any]]
     seeds: Sequence[int]
     seed_also: Sequence[str] = ()
+    tune: Sequence[str] = ()
 
     def cells(self) -> list[Cell]:
         """All cells; one seed after the other, so that what is done early can be compared already.
@@ -161,8 +163,8 @@ def read_arms(path: Path | None, estimators: Sequence[str]) -> dict[str, Setting
     return arms
 
 
-def read_vary(arguments: Sequence[str]) -> dict[str, list[Any]]:
-    """Dotted key -> values, from `key=value,value,...`.
+def read_vary(arguments: Sequence[str], option: str = "--vary") -> dict[str, list[Any]]:
+    """Dotted key -> values, from `key=value,value,...` of an option.
 
     Raises:
         ConfigError: an argument of another form, or a key that is given twice.
@@ -176,9 +178,9 @@ def read_vary(arguments: Sequence[str]) -> dict[str, list[Any]]:
         except yaml.YAMLError:
             values = []
         if not (key and equals and values):
-            raise ConfigError(f"--vary takes KEY=VALUE,VALUE,...; got {argument!r}")
+            raise ConfigError(f"{option} takes KEY=VALUE,VALUE,...; got {argument!r}")
         if key in vary:
-            raise ConfigError(f"--vary: {key} is given twice; list all its values at once")
+            raise ConfigError(f"{option}: {key} is given twice; list all its values at once")
         vary[key] = values
     return vary
 

@@ -20,10 +20,12 @@ class TaskPrompts:
     Args:
         split: `train`, or `test`, which shares no prompt with it.
         size: this many prompts; default: all of the split.
+        skip: leave out this many of the whole order first. Parts of a split that all say what they skip, be it 0, are
+            slices of one order, so they can be kept apart; without it `size` prompts are drawn by themselves.
         seed: of their order, and so of which ones they are if not all.
 
     Raises:
-        ConfigError: an unknown split, or a size that the split does not have.
+        ConfigError: an unknown split, or more prompts than the split has.
     """
 
     task: ClassVar[str]
@@ -31,6 +33,7 @@ class TaskPrompts:
     split: Split = "train"
     size: int | None = field(default=None, validator=validators.optional(validators.ge(1)))
     seed: int = 0
+    skip: int | None = field(default=None, validator=validators.optional(validators.ge(0)))
 
     def __attrs_post_init__(self) -> None:
         if self.split not in SPLITS:
@@ -38,10 +41,18 @@ class TaskPrompts:
         held = len(self._prompts())
         if self.size is not None and self.size > held:
             raise ConfigError(f"size must be at most {held}, the prompts that {self.split!r} holds; got {self.size}")
+        if self.skip is not None and self.skip + (self.size or 1) > held:
+            raise ConfigError(
+                f"skip={self.skip} leaves {max(0, held - self.skip)} of the {held} prompts of {self.split!r}, and"
+                f" {self.size or 1} of them are wanted; make skip or size smaller"
+            )
 
     def load(self) -> list[Prompt]:
         prompts = self._prompts()
-        return Random(self.seed).sample(prompts, self.size or len(prompts))
+        if self.skip is None:
+            return Random(self.seed).sample(prompts, self.size or len(prompts))
+        end = None if self.size is None else self.skip + self.size
+        return Random(self.seed).sample(prompts, len(prompts))[self.skip : end]
 
     def _prompts(self) -> Sequence[Prompt]:
         return find_task(self.task).prompts(self.split)

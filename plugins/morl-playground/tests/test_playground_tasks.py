@@ -40,6 +40,20 @@ def test_a_part_of_a_split() -> None:
     assert len(few) == len({prompt.content for prompt in few}) == 5
 
 
+def test_parts_of_a_split_can_be_kept_apart() -> None:
+    whole = [prompt.content for prompt in MathPrompts(skip=0).load()]
+    first, second, rest = (
+        [prompt.content for prompt in MathPrompts(skip=skip, size=size).load()]
+        for skip, size in ((0, 4), (4, 30), (34, None))
+    )
+    assert [*first, *second, *rest] == whole
+    assert len(set(whole)) == 96
+    with pytest.raises(ConfigError, match="skip=90 leaves 6 of the 96 prompts of 'train', and 7 of them are wanted"):
+        MathPrompts(skip=90, size=7)
+    with pytest.raises(ConfigError, match="skip=96 leaves 0 of the 96 prompts of 'train', and 1 of them are wanted"):
+        MathPrompts(skip=96)
+
+
 @pytest.mark.parametrize("split", SPLITS)
 def test_the_reference_answer_is_what_the_prompt_asks_for(split: Any) -> None:
     for prompt in ToolCalling().prompts(split):

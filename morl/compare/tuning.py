@@ -1,0 +1,74 @@
+"""The end of a tuning grid: `tuned.yaml`, each arm with the values that ended highest.
+
+The seeds and prompts of the grid stand in it, too; `morl.compare.tuned` keeps them out of a study of these arms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from morl.analysis.plan import PRIMARY
+from morl.analysis.results import Line, Results
+from morl.artifacts.files import write_text
+from morl.compare.check import CheckedCell
+from morl.compare.grid import Grid
+from morl.errors import ConfigError
+
+_HEAD = """\
+# Each arm with the settings that ended highest in a tuning grid.  `morl compare --tuned` takes it, and refuses the
+# seeds and prompts below.
+"""
+
+
+def choice_metric(rewards: Sequence[str], primary: bool) -> str:
+    """The metric that decides which settings are best.
+
+    Raises:
+        ConfigError: several rewards and no primary metric.
+    """
+    if primary:
+        return PRIMARY
+    if len(rewards) > 1:
+        raise ConfigError(
+            "--tune needs one metric to choose by, and there are several rewards; give --primary REWARD:LOW:HIGH,..."
+        )
+    return rewards[0]
+
+
+def write_tuned(path: Path, grid: Grid, cells: Sequence[CheckedCell], results: Results, metric: str) -> None:
+    """Writes each arm with its best settings: the highest mean of the final values over all seeds of the grid.
+
+    Args:
+        path: of the file.
+        grid: the tuning grid.
+        cells: all of its cells, finished.
+        results: of the study.
+        metric: to choose by.
+    """
+    lines = {line.name: line for line in results.lines}
+    arms: dict[str, dict[str, Any]] = {}
+    for cell in cells:
+        own = cell.cell
+        kept = {key: value for key, value in own.varied.items() if key not in grid.tune}
+        label = ", ".join([own.arm, *(f"{key}={value}" for key, value in kept.items())])
+        mean = _mean(lines[own.line], metric)
+        if label not in arms or mean > arms[label]["mean"]:
+            settings = {**grid.arms[own.arm], **own.varied}
+            arms[label] = {"settings": settings, "mean": mean, "of": own.line}
+    content = {
+        "command": results.command,
+        "metric": f"{metric}, mean over seeds of the final value",
+        "arms": arms,
+        "seeds": list(grid.seeds),
+        "prompts": sorted(frozenset[str]().union(*(cell.prompts for cell in cells))),
+    }
+    write_text(path, _HEAD + yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+
+
+def _mean(line: Line, metric: str) -> float:
+    values = line.scores["final"][metric].by_seed.values()
+    return sum(values) / len(values)
