@@ -58,7 +58,13 @@ def morl_register_weightings() -> Mapping[str, Factory]:
 
 @hookimpl
 def morl_register_optimizers() -> Mapping[str, Factory]:
-    return {"adamw": "morl.optim.optimizer:AdamW"}
+    return {
+        "adamw": "morl.optim.optimizer:AdamW",
+        "adafactor": "morl.optim.low_memory:Adafactor",
+        "adamw-8bit": "morl.optim.low_memory:QuantisedAdamW",
+        "muon": "morl.optim.muon:MuonAdamW",
+        "torch": "morl.optim.classes:TorchOptimizer",
+    }
 
 
 @hookimpl
@@ -67,4 +73,9 @@ def morl_register_schedules() -> Mapping[str, Factory]:
         "constant": "morl.optim.schedule:Constant",
         "linear": "morl.optim.schedule:Linear",
         "cosine": "morl.optim.schedule:Cosine",
+        "cosine-with-restarts": "morl.optim.schedule:CosineWithRestarts",
+        "polynomial": "morl.optim.schedule:Polynomial",
+        "inverse-sqrt": "morl.optim.schedule:InverseSqrt",
+        "wsd": "morl.optim.schedule:WarmupStableDecay",
+        "transformers": "morl.optim.transformers_schedule:TransformersSchedule",
     }

@@ -302,7 +302,11 @@ class PolicyLoss(Protocol):
 
 @runtime_checkable
 class OptimizerBuilder(Protocol):
-    """Makes the optimizer of a run, once the policy is loaded and, where it is sharded, has been."""
+    """Makes the optimizer of a run, once the policy is loaded and, where it is sharded, has been.
+
+    One whose optimizer cannot step on sharded weights (`torch.distributed.tensor.DTensor`) says so in an attribute
+    `sharded = False`; a run under FSDP2 is then refused.
+    """
 
     def __call__(self, parameters: Sequence[tuple[str, nn.Parameter]], lr: float) -> Optimizer:
         """An optimizer of all these parameters.
@@ -317,7 +321,12 @@ class OptimizerBuilder(Protocol):
 
 @runtime_checkable
 class Schedule(Protocol):
-    """The learning rate over the steps of a run, as a factor on `optimizer.lr`."""
+    """The learning rate over the steps of a run, as a factor on `optimizer.lr`.
+
+    What a schedule may define besides `__call__`:
+        for_run: `(lr: float, warmup: int) -> Schedule`, the schedule of a run with this `optimizer.lr` and so many
+            steps of warm-up, for one that depends on them; called once, before it is asked.
+    """
 
     def __call__(self, step: int, steps: int) -> float:
         """The factor, 0 or more.  Pure.
@@ -400,7 +409,8 @@ def morl_register_weightings() -> Mapping[str, Factory]:  # type: ignore[empty-b
 def morl_register_optimizers() -> Mapping[str, Factory]:  # type: ignore[empty-body]
     """Name -> factory of an `OptimizerBuilder`.  Used by `optimizer.name`.
 
-    The options `name`, `lr`, `max_grad_norm`, `schedule` and `warmup_steps` belong to morl.
+    The options `name`, `lr`, `max_grad_norm`, `schedule` and `warmup_steps` belong to morl; `min_lr` and `warmup_ratio`
+    do, too, unless the factory has a parameter of this name.
     """
 
 

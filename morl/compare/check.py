@@ -68,6 +68,10 @@ def check_cells(
     for cell in cells:
         try:
             config = parse({**cell.apply(base), "output": str(folder / cell.slug)}, registry)
+            if config.training.epochs is not None:
+                raise ConfigError(
+                    "training.epochs: runs are compared step by step; give their length in training.steps"
+                )
             parts = build_parts(config, registry)
             check_settings(config, parts)
             keys = _check_data(config, parts, rows)

@@ -143,7 +143,7 @@ class Runner:
         for one in self._running:
             one.steps = finished_steps(self.folder.run(one.cell.slug))
         at_work = [
-            AtWork(str(one.cell.cell), one.seconds, one.steps, one.cell.config.training.steps) for one in self._running
+            AtWork(str(one.cell.cell), one.seconds, one.steps, one.cell.config.training.length) for one in self._running
         ]
         self.display.update(self.records, at_work, waiting)
 

@@ -151,7 +151,7 @@ class Study:
             record = before or Record(cell.cell.line, cell.cell.seed)
             if self.folder.has_work(cell.slug, before):
                 self.folder.check_unchanged(cell, self.registry)
-            if self.folder.is_finished(cell.slug, cell.config.training.steps, before):
+            if self.folder.is_finished(cell.slug, cell.config.training.length, before):
                 record = evolve(record, state="finished", error=None)
             elif record.state == "finished":
                 record = Record(cell.cell.line, cell.cell.seed)  # its folder was removed

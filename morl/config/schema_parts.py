@@ -232,6 +232,8 @@ class OptimizerConfig:
         max_grad_norm: gradients are scaled down to this norm; 0 leaves them alone.
         schedule: of the learning rate after warm-up, over the steps of the run: a name, or `{name: .., ..}`.
         warmup_steps: steps over which the learning rate rises from 0.
+        warmup_ratio: the same as a share of the steps of the run, rounded up.
+        min_lr: what the learning rate falls to where its schedule would end at 0.
     """
 
     name: str = "adamw"
@@ -240,6 +242,8 @@ class OptimizerConfig:
     max_grad_norm: NonNegativeFloat = 1.0
     schedule: str | Options = "constant"
     warmup_steps: NonNegativeInt = 0
+    warmup_ratio: NonNegativeFloat = 0.0
+    min_lr: NonNegativeFloat = 0.0
 
     def __init__(
         self,
@@ -252,8 +256,11 @@ class OptimizerConfig:
         warmup_steps: NonNegativeInt = 0,
         name: str = "adamw",
         options: Options | None = None,
+        warmup_ratio: NonNegativeFloat = 0.0,
+        min_lr: NonNegativeFloat = 0.0,
     ) -> None:
         # `betas`, `eps` and `weight_decay` are options of `adamw`, and may be given as the fields that they once were.
         once = {"betas": betas, "eps": eps, "weight_decay": weight_decay}
         given = {key: value for key, value in once.items() if value is not None}
-        self.__attrs_init__(name, {**given, **(options or {})}, lr, max_grad_norm, schedule, warmup_steps)
+        every = {**given, **(options or {})}
+        self.__attrs_init__(name, every, lr, max_grad_norm, schedule, warmup_steps, warmup_ratio, min_lr)

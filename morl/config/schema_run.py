@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
-from attrs import field, frozen
-from jsonargparse.typing import NonNegativeFloat, NonNegativeInt, PositiveInt
+from attrs import evolve, field, frozen
+from jsonargparse.typing import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from morl.config.schema_parts import HeldOutPromptsConfig
+from morl.errors import ConfigError
 
 
 @frozen
@@ -15,7 +17,9 @@ class TrainingConfig:
     """The loop: one step is one rollout batch and all optimizer steps on it.
 
     Args:
-        steps: rollout batches of the run.
+        steps: rollout batches of the run; null takes 100, unless `epochs` is given.
+        epochs: the length of the run in passes over the prompts, in place of `steps`; prompts that replace dropped
+            groups (`dynamic_sampling_rounds`) come on top.
         prompts_per_step: prompts of a rollout batch, over all ranks (P).
         group_size: completions of each prompt (G).
         inner_epochs: passes over each rollout batch.
@@ -44,7 +48,8 @@ class TrainingConfig:
             card; private if it has to be made.  null uploads nothing.
     """
 
-    steps: PositiveInt = 100
+    steps: PositiveInt | None = None
+    epochs: PositiveFloat | None = None
     prompts_per_step: PositiveInt = 32
     group_size: PositiveInt = 8
     inner_epochs: PositiveInt = 1
@@ -61,6 +66,27 @@ class TrainingConfig:
     export_every: NonNegativeInt = 0
     keep_best: str | None = None
     push_to_hub: str | None = None
+
+    def __attrs_post_init__(self) -> None:
+        if self.steps is not None and self.epochs is not None:
+            raise ConfigError(
+                f"training.steps={self.steps} and training.epochs={self.epochs} both say how long the run is; leave one"
+                " out (null)"
+            )
+        if self.epochs is None and self.steps is None:
+            object.__setattr__(self, "steps", 100)
+
+    @property
+    def length(self) -> int:
+        """Steps of the run, where they are known: `epochs` become steps when the prompts have been read."""
+        assert self.steps is not None, "the run is given in epochs, and they are not counted yet"
+        return int(self.steps)
+
+    def in_steps(self, rows: int) -> TrainingConfig:
+        """With `epochs` of so many prompts turned into steps, the last of which may begin the next epoch."""
+        if self.epochs is None:
+            return self
+        return evolve(self, steps=math.ceil(self.epochs * rows / self.prompts_per_step), epochs=None)
 
 
 @frozen

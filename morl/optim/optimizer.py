@@ -1,10 +1,10 @@
-"""Optimizers, and what is asked of anybody's."""
+"""AdamW, the default optimizer, and what is asked of anybody's."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import torch
 from attrs import Attribute, field, frozen
@@ -16,15 +16,23 @@ from torch.optim import Optimizer
 from morl.errors import ConfigError, MorlError, PluginError
 from morl.hookspecs import OptimizerBuilder
 
+Decay: TypeAlias = Literal["all", "matrices"]
 
-def _check_betas(instance: object, attribute: Attribute[Any], value: Sequence[float]) -> None:
+
+def check_betas(instance: object, attribute: Attribute[Any], value: Sequence[float]) -> None:
     if len(value) != 2 or not all(0 <= beta < 1 for beta in value):
         raise ConfigError(f"betas must be two numbers of at least 0 and below 1; got {list(value)}")
 
 
-def _check_finite(instance: object, attribute: Attribute[Any], value: float) -> None:
+def check_finite(instance: object, attribute: Attribute[Any], value: float) -> None:
     if not math.isfinite(value):
         raise ConfigError(f"{attribute.name} must be finite; got {value}")
+
+
+def check_decay(decay: str, weight_decay: float) -> None:
+    """Refuses to tell norms and biases apart where nothing decays."""
+    if decay != "all" and weight_decay == 0:
+        raise ConfigError(f"decay: {decay} has no effect without weight_decay; set weight_decay, or leave decay out")
 
 
 @frozen
@@ -35,25 +43,46 @@ class AdamW:
         betas: decay of the two moments.
         eps: added to the denominator.
         weight_decay: decoupled weight decay.
+        decay: what the weight decay applies to: `all` weights, or `matrices`, which leaves out what has one dimension,
+            norms and biases.
+        fused: one kernel for the whole step; null takes it unless the weights are sharded.
 
     Raises:
-        ConfigError: an option out of its range.
+        ConfigError: an option out of its range, or without effect.
     """
 
-    betas: tuple[float, float] = field(default=(0.9, 0.999), converter=tuple, validator=_check_betas)
-    eps: NonNegativeFloat = field(default=1e-8, validator=_check_finite)
-    weight_decay: NonNegativeFloat = field(default=0.0, validator=_check_finite)
+    betas: tuple[float, float] = field(default=(0.9, 0.999), converter=tuple, validator=check_betas)
+    eps: NonNegativeFloat = field(default=1e-8, validator=check_finite)
+    weight_decay: NonNegativeFloat = field(default=0.0, validator=check_finite)
+    decay: Decay = "all"
+    fused: bool | None = None
+
+    def __attrs_post_init__(self) -> None:
+        check_decay(self.decay, self.weight_decay)
 
     def __call__(self, parameters: Sequence[tuple[str, nn.Parameter]], lr: float) -> Optimizer:
-        tensors = [parameter for _, parameter in parameters]
+        sharded = any(isinstance(tensor, DTensor) for _, tensor in parameters)
         return torch.optim.AdamW(
-            tensors,
+            decay_groups(parameters, self.decay),
             lr=lr,
             betas=self.betas,
             eps=self.eps,
             weight_decay=self.weight_decay,
-            fused=not any(isinstance(tensor, DTensor) for tensor in tensors),
+            fused=not sharded if self.fused is None else self.fused,
         )
+
+
+def decay_groups(parameters: Sequence[tuple[str, nn.Parameter]], decay: Decay) -> list[dict[str, Any]]:
+    """Groups of parameters for an optimizer: those that bear its weight decay, then those that do not.
+
+    Of one dimension are the scales of norms and the biases; transformers' Trainer tells them by their names.
+    """
+    without = [tensor for _, tensor in parameters if decay == "matrices" and tensor.ndim < 2]
+    left = {id(tensor) for tensor in without}
+    groups: list[dict[str, Any]] = [{"params": [tensor for _, tensor in parameters if id(tensor) not in left]}]
+    if without:
+        groups.append({"params": without, "weight_decay": 0.0})
+    return [group for group in groups if group["params"]]
 
 
 def build_optimizer(builder: OptimizerBuilder, policy: nn.Module, lr: float, label: str = "the optimizer") -> Optimizer:

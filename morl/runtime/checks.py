@@ -7,8 +7,10 @@ import warnings
 from typing import Any, get_args
 
 from morl.config.schema import Config, ImportanceConfig
+from morl.config.sections import named
 from morl.errors import ConfigError, PluginError, suggest
 from morl.runtime.hardware import check_bfloat16
+from morl.runtime.learning_rate import factor_of_run
 from morl.runtime.loading import chat_template
 from morl.runtime.parts import Parts, max_staleness, weighting_of
 from morl.types import Aggregation, Sampling
@@ -54,15 +56,7 @@ def check_settings(config: Config, parts: Parts) -> None:
         )
     _check_lag(config, max_staleness(parts.backend))
     _check_best(config, parts)
-    if config.optimizer.warmup_steps >= training.steps > 1:
-        raise ConfigError(
-            f"optimizer.warmup_steps={config.optimizer.warmup_steps} leaves no step at the full learning rate;"
-            f" training.steps is {training.steps}"
-        )
-    options = config.optimizer
-    for name in ("lr", "max_grad_norm"):
-        if not math.isfinite(getattr(options, name)):
-            raise ConfigError(f"optimizer.{name} must be finite; got {getattr(options, name)}")
+    _check_optimizer(config, parts)
     evaluation = config.evaluation
     if evaluation is not None and evaluation.samples > 1 and evaluation.temperature == 0:
         raise ConfigError(
@@ -124,6 +118,49 @@ def _check_best(config: Config, parts: Parts) -> None:
             f"training.keep_best={best}: there is no reward of this name{suggest(best, names)}; rewards:"
             f" {', '.join(names)}"
         )
+
+
+def _check_optimizer(config: Config, parts: Parts) -> None:
+    options = config.optimizer
+    for name in ("lr", "max_grad_norm", "min_lr", "warmup_ratio"):
+        if not math.isfinite(getattr(options, name)):
+            raise ConfigError(f"optimizer.{name} must be finite; got {getattr(options, name)}")
+    if options.warmup_steps and options.warmup_ratio:
+        raise ConfigError(
+            f"optimizer.warmup_steps={options.warmup_steps} and optimizer.warmup_ratio={options.warmup_ratio} both say"
+            " how long the warm-up is; leave one out"
+        )
+    if options.warmup_ratio >= 1:
+        raise ConfigError(f"optimizer.warmup_ratio is a share of the run, below 1; got {options.warmup_ratio}")
+    if config.trainer.strategy == "fsdp2" and not getattr(parts.optimizer, "sharded", True):
+        raise ConfigError(
+            f"optimizer.name={options.name} is not known to step on sharded weights; choose another trainer.strategy,"
+            " or the optimizer adamw or muon"
+        )
+    if options.min_lr:
+        if options.min_lr >= options.lr:
+            raise ConfigError(f"optimizer.min_lr={options.min_lr} must be below optimizer.lr={options.lr}")
+        if named(options.schedule)[0] == "constant":
+            raise ConfigError(
+                f"optimizer.min_lr={options.min_lr} has no effect: the schedule `constant` never falls; set"
+                " optimizer.schedule, or leave min_lr out"
+            )
+    if config.training.epochs is None:
+        check_length(config, parts)
+
+
+def check_length(config: Config, parts: Parts) -> None:
+    """Refuses a run that is over before its warm-up or does not suit its schedule; once its steps are known.
+
+    Raises:
+        ConfigError: says how long both are.
+    """
+    warmup, steps = config.optimizer.warmup_steps, config.training.length
+    if warmup >= steps > 1:
+        raise ConfigError(
+            f"optimizer.warmup_steps={warmup} leaves no step at the full learning rate; training.steps is {steps}"
+        )
+    factor_of_run(config, parts.schedule)
 
 
 def _check_sampling(config: Config, parts: Parts) -> None:

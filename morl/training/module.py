@@ -38,11 +38,11 @@ from morl.interrupts import deferred
 from morl.loss import importance_weights
 from morl.optim.optimizer import build_optimizer
 from morl.optim.rounding import StochasticRounding
-from morl.optim.schedule import learning_rate_factor
 from morl.policy.model import PolicyModel
 from morl.runtime import seeds
 from morl.runtime.exchange import Exchange
 from morl.runtime.held_out import HeldOut, evaluate
+from morl.runtime.learning_rate import factor_of_run
 from morl.runtime.parts import Parts, max_staleness, weighting_of
 from morl.runtime.sources import source_metrics
 from morl.training.batching import mini_batches
@@ -114,7 +114,7 @@ class RLModule(L.LightningModule):
         draw = Draw(parts.backend, prompts, config.sampling, training.group_size, config.prompts.shuffle, config.seed)
         self.rollouts: Rollouts = OnPolicy(draw)
         if lag:
-            self.rollouts = Ahead(draw, lag, training.steps, training.prompts_per_step)
+            self.rollouts = Ahead(draw, lag, training.length, training.prompts_per_step)
         self._drawn_ahead: list[list[Any]] = []
         self.collector = Collector(
             rollouts=self.rollouts,
@@ -240,7 +240,7 @@ class RLModule(L.LightningModule):
 
     def train_dataloader(self) -> DataLoader[int]:
         """One index per step.  Prompts are not loaded here: which ones a step takes follows from the counters."""
-        steps = range(self.config.training.steps)
+        steps = range(self.config.training.length)
         # A generator of its own, for a loader draws from torch's global one even where it does not shuffle.
         return DataLoader(steps, batch_size=None, generator=torch.Generator())  # type: ignore[arg-type]
 
@@ -258,12 +258,14 @@ class RLModule(L.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimizer of what is trainable, with the schedule stepped once per rollout batch."""
-        options, parts = self.config.optimizer, self.parts
-        optimizer = build_optimizer(parts.optimizer, self.policy, options.lr, parts.label("optimizer"))
+        parts = self.parts
+        optimizer = build_optimizer(parts.optimizer, self.policy, self.config.optimizer.lr, parts.label("optimizer"))
         if any(parameter.dtype == torch.bfloat16 for parameter in self.policy.parameters() if parameter.requires_grad):
             self.rounding = StochasticRounding(optimizer)
-        factor = learning_rate_factor(parts.schedule, int(options.warmup_steps), self.config.training.steps)
-        return {"optimizer": optimizer, "lr_scheduler": LambdaLR(optimizer, factor)}
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": LambdaLR(optimizer, factor_of_run(self.config, parts.schedule)),
+        }
 
     def on_fit_start(self) -> None:
         self.exchange = Exchange.current()
@@ -284,7 +286,7 @@ class RLModule(L.LightningModule):
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> int | None:
         """-1, which ends the epoch, where a resumed run has no step left but its model still to be written."""
-        return -1 if int(self.finished_steps) >= self.config.training.steps else None
+        return -1 if int(self.finished_steps) >= self.config.training.length else None
 
     def close(self) -> None:
         """Ends what runs beside the loop.  Not in `teardown`, which Lightning leaves out after an error."""

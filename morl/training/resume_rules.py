@@ -13,7 +13,7 @@ Changes: TypeAlias = dict[str, tuple[Any, Any]]
 
 RESTORED = {
     "policy": ("gradient_checkpointing", "attention"),
-    "optimizer": ("max_grad_norm", "schedule", "warmup_steps"),
+    "optimizer": ("max_grad_norm", "schedule", "warmup_steps", "warmup_ratio", "min_lr"),
 }
 """Sections that a checkpoint brings with it, so that other values would have no effect -> keys that have one."""
 

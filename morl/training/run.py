@@ -12,7 +12,7 @@ from typing import Any
 
 import lightning.pytorch as L
 import torch
-from attrs import frozen
+from attrs import evolve, frozen
 from lightning.pytorch.loggers import Logger
 from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase
 
@@ -27,7 +27,7 @@ from morl.plugins import Registry
 from morl.policy.export import check_export
 from morl.policy.load import check_model, load_model, ready_tokenizer, wrap_policy
 from morl.prompts import check_columns, check_routes
-from morl.runtime.checks import check_settings
+from morl.runtime.checks import check_length, check_settings
 from morl.runtime.exchange import is_first_rank
 from morl.runtime.hub import check_hub
 from morl.runtime.loading import (
@@ -160,6 +160,8 @@ def _fit(
     with run_settings(config):
         trainer = build_trainer(config, folder, evaluations, callbacks, loggers, done)
         module = _module(config, parts)
+        if resume:
+            run_folder.check_steps_left(folder, done, module.config.training.length)
         run_folder.record_changes(folder, resolved, done, differ)
         run_folder.create(folder, resolved, surroundings)
         try:
@@ -201,6 +203,9 @@ def _module(config: Config, parts: Parts) -> RLModule:
     if config.evaluation is not None:
         section = config.evaluation.prompts
         encoded_held_out = encode_section(held_out, tokenizer, section, "evaluation.prompts", limit)
+    if config.training.epochs is not None:
+        config = evolve(config, training=config.training.in_steps(len(encoded)))
+        check_length(config, parts)
     model = load_model(path, dtype=config.policy.dtype) if model is None else copy.deepcopy(model)
     check_export(model, exported, config.policy.lora)
     policy = wrap_policy(

@@ -78,6 +78,10 @@ def check_new(folder: RunFolder, config: Mapping[str, Any]) -> None:
     raise ConfigError(f"output: {folder.path} holds {holds}; choose a new folder with --output=FOLDER{way_out}")
 
 
+_LENGTH = ("training.steps", "training.epochs")
+"""Changed by who gives a run more to do, which needs no warning."""
+
+
 def create(folder: RunFolder, config: Mapping[str, Any], surroundings: Callable[[], Mapping[str, Any]]) -> None:
     """Makes the folder and writes down the config and what the run runs on, which the first rank alone finds out."""
     if not is_first_rank():
@@ -107,9 +111,26 @@ def check_resumable(folder: RunFolder, config: Mapping[str, Any]) -> tuple[Path,
     if checkpoint is None:
         again = f"; it was ended before its first, so begin it again: morl train {folder.config}"
         raise ConfigError(f"{folder.path} has no checkpoint to resume from{again if folder.config.is_file() else ''}")
-    done, steps = steps_in(checkpoint), config["training"]["steps"]
+    if (steps := config["training"]["steps"]) is not None:
+        check_steps_left(folder, steps_in(checkpoint), steps)
     before = _config(folder)
-    planned = (before.get("training") or {}).get("steps", steps)
+    differ = changes(before, config)
+    check_changes(differ, before, config, folder)
+    return checkpoint, differ
+
+
+def check_steps_left(folder: RunFolder, done: int, steps: int) -> None:
+    """Refuses to resume a run that has nothing left to do.
+
+    Args:
+        folder: of the run.
+        done: its finished steps.
+        steps: all that it is to have.
+
+    Raises:
+        ConfigError: says how many there are.
+    """
+    planned = (_config(folder).get("training") or {}).get("steps") or max(done, steps)
     if done > steps:
         raise ConfigError(
             f"training.steps={steps}: {folder.path} has done {done} of {planned} steps already; give it more of them,"
@@ -119,9 +140,6 @@ def check_resumable(folder: RunFolder, config: Mapping[str, Any]) -> tuple[Path,
         raise ConfigError(
             f"{folder.path} has finished its {done} steps; to continue, give it more: --training.steps={2 * done}"
         )
-    differ = changes(before, config)
-    check_changes(differ, before, config, folder)
-    return checkpoint, differ
 
 
 def record_changes(folder: RunFolder, config: Mapping[str, Any], step: int, differ: Changes) -> None:
@@ -134,7 +152,7 @@ def record_changes(folder: RunFolder, config: Mapping[str, Any], step: int, diff
     altered = [name for name in changed_files if name in before]
     if altered:
         warnings.warn(f"{', '.join(altered)} changed since the run began; noted in {folder.history}", stacklevel=2)
-    telling = {key: values for key, values in differ.items() if key != "training.steps"}
+    telling = {key: values for key, values in differ.items() if key not in _LENGTH}
     if telling:
         keys = ", ".join(f"{key} from {old!r} to {new!r}" for key, (old, new) in telling.items())
         warnings.warn(

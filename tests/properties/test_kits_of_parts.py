@@ -13,8 +13,20 @@ from attrs import define, field
 from morl.advantage import ConstantWeighting
 from morl.errors import ConfigError
 from morl.loss import ClippedLoss
+from morl.optim.classes import TorchOptimizer
+from morl.optim.low_memory import Adafactor
+from morl.optim.muon import MuonAdamW
 from morl.optim.optimizer import AdamW
-from morl.optim.schedule import Constant, Cosine, Linear
+from morl.optim.schedule import (
+    Constant,
+    Cosine,
+    CosineWithRestarts,
+    InverseSqrt,
+    Linear,
+    Polynomial,
+    WarmupStableDecay,
+)
+from morl.optim.transformers_schedule import TransformersSchedule
 from morl.reward import FunctionReward
 from morl.reward.text import ExactMatchReward, LengthReward, RegexReward, TagsReward
 from morl.testing import (
@@ -353,8 +365,16 @@ def sgd(parameters, lr):
 
 @pytest.mark.parametrize(
     "make",
-    [AdamW, lambda: AdamW(betas=(0.8, 0.9), weight_decay=0.1), lambda: sgd],
-    ids=["adamw", "options", "sgd"],
+    [
+        AdamW,
+        lambda: AdamW(betas=(0.8, 0.9), weight_decay=0.1),
+        lambda: AdamW(weight_decay=0.1, decay="matrices"),
+        Adafactor,
+        MuonAdamW,
+        lambda: TorchOptimizer("SGD", {"momentum": 0.9}),
+        lambda: sgd,
+    ],
+    ids=["adamw", "options", "matrices", "adafactor", "muon", "torch", "sgd"],
 )
 def test_right_optimizers_pass(make):
     check_optimizer(make)
@@ -439,7 +459,14 @@ def test_a_faulty_optimizer_is_caught(make, law):
     caught(check_optimizer, optimizers.LAWS, law, make)
 
 
-@pytest.mark.parametrize("make", [Constant, Linear, Cosine, lambda: lambda step, steps: 0.5])
+@pytest.mark.parametrize(
+    "make",
+    [
+        *(Constant, Linear, Cosine, CosineWithRestarts, Polynomial, InverseSqrt, WarmupStableDecay),
+        lambda: TransformersSchedule("cosine_with_min_lr", {"min_lr_rate": 0.1}),
+        lambda: lambda step, steps: 0.5,
+    ],
+)
 def test_right_schedules_pass(make):
     check_schedule(make)
 

@@ -25,7 +25,9 @@ def test_a_terminal_shows_steps_rewards_by_name_throughput_and_distinct_advantag
 
 
 def test_without_a_terminal_there_is_a_line_per_step(settings):
-    lines = shown(settings, terminal=False).splitlines()
+    plan, more, *lines = shown(settings, terminal=False).splitlines()
+    assert plan.startswith("a step: ")
+    assert more.startswith("a pass: ")
     assert len(lines) == 2
     for number, line in enumerate(lines, start=1):
         assert f"step {number}/2" in line

@@ -39,7 +39,7 @@ class Checkpoints(L.Callback):
         assert isinstance(pl_module, RLModule)
         step = int(pl_module.finished_steps)
         # A callback may have asked for the end: Lightning's Timer, or one of the user's, all of which come before.
-        last = step >= pl_module.config.training.steps or trainer.should_stop
+        last = step >= pl_module.config.training.length or trainer.should_stop
         if last or (self.every and step % self.every == 0) or self._is_time(pl_module):
             with deferred():
                 self._save(trainer, step)

@@ -17,6 +17,7 @@ from rich.text import Text
 
 from morl.artifacts import metrics as names
 from morl.artifacts.metrics import Metrics
+from morl.training.arithmetic import step_in_words
 from morl.training.module import RLModule
 
 PLAIN_LINES = 20
@@ -33,7 +34,12 @@ class LiveDisplay(L.Callback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, RLModule)
-        if not trainer.is_global_zero or not self.console.is_terminal:
+        if not trainer.is_global_zero:
+            return
+        config, rows = pl_module.config.training, len(pl_module.rollouts.draw.prompts)
+        words = step_in_words(config, rows, pl_module.exchange.size, pl_module.updater.budget)
+        self.console.print(words, soft_wrap=True, highlight=False)
+        if not self.console.is_terminal:
             return
         self._progress = Progress(
             TextColumn("[bold]step"),
@@ -45,7 +51,7 @@ class LiveDisplay(L.Callback):
             console=self.console,
         )
         done = int(pl_module.finished_steps)
-        self._progress.add_task("training", total=pl_module.config.training.steps, completed=done)
+        self._progress.add_task("training", total=pl_module.config.training.length, completed=done)
         self._live = Live(self._progress, console=self.console, refresh_per_second=4)
         self._live.start()
 
@@ -55,7 +61,7 @@ class LiveDisplay(L.Callback):
         assert isinstance(pl_module, RLModule)
         if not trainer.is_global_zero:
             return
-        step, steps = int(pl_module.finished_steps), pl_module.config.training.steps
+        step, steps = int(pl_module.finished_steps), pl_module.config.training.length
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
         if self._live is not None and self._progress is not None:
             self._progress.update(self._progress.task_ids[0], completed=step)

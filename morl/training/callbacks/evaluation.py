@@ -46,7 +46,7 @@ class Evaluations(L.Callback):
     ) -> None:
         assert isinstance(pl_module, RLModule)
         step = int(pl_module.finished_steps)
-        if step >= pl_module.config.training.steps or (self.every and step % self.every == 0):
+        if step >= pl_module.config.training.length or (self.every and step % self.every == 0):
             self._evaluate(pl_module)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
