@@ -153,6 +153,16 @@ class Bridge:
         closes_with_two = len(found) > 1 and found[0] not in self.end_ids and found[1] in self.end_ids
         return tuple(found[: 2 if closes_with_two else 1])
 
+    @property
+    def source(self) -> str:
+        """The text of the chat template; of a tokenizer that has several, of all of them."""
+        own = self.template.source or self.tokenizer.chat_template or ""
+        return "\n".join(map(str, own.values())) if isinstance(own, Mapping) else str(own)
+
+    def has(self, name: str) -> bool:
+        """Whether the tokenizer has an added token of this text."""
+        return self._token(name) is not None
+
     def _token(self, name: str) -> int | None:
         found = self.tokenizer.added_tokens_encoder.get(name)
         return None if found is None else int(found)

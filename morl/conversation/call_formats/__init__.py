@@ -2,35 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Mapping
 
-from morl.conversation.bridge import Bridge
+from morl.conversation.call_formats.deepseek import DeepSeek
+from morl.conversation.call_formats.function_xml import FunctionXml
+from morl.conversation.call_formats.gemma import Gemma4
+from morl.conversation.call_formats.glm import Glm
+from morl.conversation.call_formats.harmony import Harmony
 from morl.conversation.call_formats.hermes import Hermes
-from morl.conversation.calls import ParsedReply
-from morl.errors import ConfigError, suggest
+from morl.conversation.call_formats.llama import LlamaJson
+from morl.conversation.call_formats.pythonic import Pythonic
+from morl.conversation.call_formats.written import CallFormat
 
-
-class CallFormat(Protocol):
-    """Reads the calls of a reply."""
-
-    def parse(self, text: str, tools: Sequence[Mapping[str, Any]], turn: int) -> ParsedReply: ...
-
-
-CALL_FORMATS: Mapping[str, CallFormat] = {"hermes": Hermes()}
-"""Name of a format -> its parser."""
-
-
-def call_format_of(name: str, bridge: Bridge) -> CallFormat | None:
-    """The parser for replies; None where no tools are offered and none is named.
-
-    Raises:
-        ConfigError: an unknown name.
-    """
-    if name == "auto":
-        return CALL_FORMATS["hermes"] if bridge.tools else None
-    if name not in CALL_FORMATS:
-        raise ConfigError(
-            f"unknown call format {name!r}{suggest(name, CALL_FORMATS)}; known: auto, {', '.join(CALL_FORMATS)}"
-        )
-    return CALL_FORMATS[name]
+CALL_FORMATS: Mapping[str, CallFormat] = {
+    "hermes": Hermes(),
+    "function-xml": FunctionXml(),
+    "llama": LlamaJson(),
+    "harmony": Harmony(),
+    "deepseek": DeepSeek(),
+    "glm": Glm(),
+    "pythonic": Pythonic(),
+    "gemma4": Gemma4(),
+}
+"""Name of a call format -> its parser."""

@@ -1,57 +1,50 @@
-"""`<tool_call>{"name": "f", "arguments": {..}}</tool_call>`: Hermes, Qwen 2.5, Qwen 3."""
+"""`<tool_call>{"name": "f", "arguments": {"x": 1}}</tool_call>`: Hermes, Qwen 2.5, Qwen 3."""
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator
+from typing import ClassVar
 
-from attrs import frozen
+from morl.conversation.call_formats.written import CallFormat, Written, from_json, json_end
 
-from morl.conversation.calls import CallStatus, ParsedReply, ToolCall
-
-_BLOCK = re.compile(r"<tool_call>(.*?)(</tool_call>|(?=<tool_call>)|\Z)", re.DOTALL)
-
-
-@frozen
-class Hermes:
-    """JSON between tags."""
-
-    def parse(self, text: str, tools: Sequence[Mapping[str, Any]], turn: int) -> ParsedReply:
-        names = [tool.get("function", tool).get("name") for tool in tools]
-        calls = []
-        for number, match in enumerate(_BLOCK.finditer(text)):
-            body, closed = match[1], bool(match[2])
-            name, arguments, status = _read(body, closed)
-            if status is CallStatus.OK and names and name not in names:
-                status = CallStatus.UNKNOWN_TOOL
-            calls.append(
-                ToolCall(
-                    f"call{turn % 100:02}{number % 1000:03}",
-                    name,
-                    arguments,
-                    status,
-                    match[0],
-                    "" if status is CallStatus.OK else str(status),
-                )
-            )
-        message: dict[str, Any] = {"role": "assistant", "content": _BLOCK.sub("", text).strip()}
-        if written := [call.message for call in calls if call.name and call.arguments is not None]:
-            message["tool_calls"] = written
-        return ParsedReply(message, tuple(calls))
+_OPEN, _CLOSE = "<tool_call>", "</tool_call>"
+_NEXT = re.compile(f"{_CLOSE}|(?={_OPEN})")
+_SPACE = re.compile(r"\s*")
 
 
-def _read(body: str, closed: bool) -> tuple[str, dict[str, Any] | None, CallStatus]:
-    try:
-        found = json.loads(body)
-    except (ValueError, RecursionError):
-        return "", None, CallStatus.INVALID_JSON if closed else CallStatus.UNCLOSED_BLOCK
-    if not isinstance(found, dict):
-        return "", None, CallStatus.MALFORMED_STRUCTURE
-    name, arguments = found.get("name"), found.get("arguments")
-    if not isinstance(name, str) or not name:
-        return "", None, CallStatus.MISSING_NAME
-    if not isinstance(arguments, dict):
-        return name, None, CallStatus.MALFORMED_STRUCTURE
-    return name, arguments, CallStatus.OK
+class Hermes(CallFormat):
+    """JSON between tags.
+
+    A block ends at its closing tag, or, where there is none, at the next opening one; tags within the strings of the
+    JSON are text.
+    """
+
+    begins: ClassVar[tuple[str, ...]] = (_OPEN,)
+
+    def find(self, text: str) -> Iterator[Written]:
+        start = text.find(_OPEN)
+        while start >= 0:
+            inside = start + len(_OPEN)
+            body_end, end, closed = block_end(text, inside)
+            yield from_json(Written(start, end), text[inside:body_end], closed=closed)
+            start = text.find(_OPEN, end)
+
+
+def block_end(text: str, inside: int) -> tuple[int, int, bool]:
+    """End of the body of a block that begins at `inside`, end of the block, and whether it was closed or ended well."""
+    value_end = json_end(text, _after_space(text, inside))
+    if value_end is not None:
+        after = _after_space(text, value_end)
+        if text.startswith(_CLOSE, after):
+            return value_end, after + len(_CLOSE), True
+    match = _NEXT.search(text, inside)
+    if match is None:
+        return len(text), len(text), False
+    return match.start(), match.end(), bool(match[0])
+
+
+def _after_space(text: str, position: int) -> int:
+    match = _SPACE.match(text, position)
+    assert match is not None
+    return match.end()

@@ -1,0 +1,136 @@
+"""What a chat template does to a conversation, found out by rendering one, before anything is sampled.
+
+Two things are asked of a template.  Whether it can continue at all is a matter of running or not, and what cannot run is
+refused.  Whether it would, asked anew, write what stands there already as it stands is a matter of training and use
+being alike: morl never rewrites a token, whatever a template would do, but who renders the conversation of such a model
+anew shows it another text than it was trained on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from attrs import frozen
+
+from morl.conversation.bridge import MARK, Bridge
+from morl.conversation.schema import function_of
+from morl.errors import ConfigError
+
+_THOUGHT = "Zq7VxTHOUGHT"
+
+
+@frozen
+class History:
+    """What becomes of a conversation that goes on.
+
+    Attributes:
+        refused: why it cannot go on; empty where it can.
+        changed: what of it the template would write in another way, asked anew; empty where it keeps it.
+    """
+
+    refused: str = ""
+    changed: str = ""
+
+
+def history(bridge: Bridge, kinds: Sequence[str], thought: str = "") -> History:
+    """What a template does to a conversation.
+
+    Texts are compared, not tokens, for the same text may be encoded in another way before another one.
+
+    Args:
+        bridge: with the tools.
+        kinds: the role of what follows each reply, `tool` or `user`.
+        thought: thinking of each reply.
+    """
+    for written in (False, True):  # DeepSeek's templates want arguments as text
+        found = _history(bridge, kinds, thought, written)
+        if not found.refused:
+            return found
+    return found
+
+
+def _history(bridge: Bridge, kinds: Sequence[str], thought: str, written: bool) -> History:
+    name = str(function_of(bridge.tools[0]).get("name")) if bridge.tools else "f"
+    messages: list[dict[str, Any]] = [{"role": "user", "content": "u"}]
+    try:
+        before = bridge.render(messages, add_generation_prompt=True)
+        for turn, kind in enumerate(kinds):
+            index, text = f"call{turn:05}", f"{MARK}{turn}"
+            reply: dict[str, Any] = {"role": "assistant", "content": f"said {turn}"}
+            if kind == "tool":
+                arguments: Any = f'{{"x": {turn}}}' if written else {"x": turn}
+                call = {"type": "function", "id": index, "function": {"name": name, "arguments": arguments}}
+                reply |= {"content": "", "tool_calls": [call]}
+            if thought:
+                reply |= {"reasoning_content": thought, "thinking": thought}
+            messages += [reply, {"role": kind, "name": name, "tool_call_id": index, "content": text}]
+            now = bridge.render(messages, add_generation_prompt=True)
+            if text not in now:
+                return History(refused=f"leaves out a message of the role {kind!r}, without an error")
+            if thought not in now:
+                return History(changed=f"leaves out the thinking of replies that a message of the role {kind!r} follows")
+            if not now.startswith(before):
+                return History(changed=f"rewrites what stands before a message of the role {kind!r}")
+            before = now
+    except Exception as error:  # noqa: BLE001 - templates raise what they like
+        return History(refused=f"refuses a message of the role {kinds[0]!r} ({type(error).__name__}: {error})")
+    return History()
+
+
+def check_tools(bridge: Bridge) -> None:
+    """Refuses a template that does not tell the policy of its tools.
+
+    Raises:
+        ConfigError: names a tool that is left out, or what the template raises.
+    """
+    if not bridge.tools:
+        return
+    names = [str(function_of(tool).get("name")) for tool in bridge.tools]
+    where = f"the chat template of the tokenizer {bridge.tokenizer.name_or_path!r}"
+    try:
+        text = bridge.render([{"role": "user", "content": "u"}], add_generation_prompt=True)
+    except Exception as error:
+        raise ConfigError(f"{where} refuses the tools ({type(error).__name__}: {error})") from error
+    missing = [name for name in names if name not in text]
+    if missing:
+        raise ConfigError(
+            f"{where} leaves out the tools ({', '.join(missing[:3])}), without an error; give a template that writes"
+            " them as `chat_template`, or use an environment that describes its actions in its own messages"
+        )
+
+
+def refusal(bridge: Bridge, role: str) -> str:
+    """Why a template cannot go on after a message of a role; empty where it can."""
+    return history(bridge, (role, role)).refused
+
+
+def check_role(bridge: Bridge, role: str) -> None:
+    """Refuses a template that cannot go on after a message of a role.
+
+    Raises:
+        ConfigError: what the template does with it, and what else there is.
+    """
+    reason = refusal(bridge, role)
+    if reason:
+        others = {
+            "tool": "give a template that writes results of tools as `chat_template`, or use an environment that"
+            " answers with messages of the user",
+            "user": "give another template as `chat_template`",
+        }
+        raise ConfigError(f"the chat template of the tokenizer {bridge.tokenizer.name_or_path!r} {reason}; {others[role]}")
+
+
+def changes(bridge: Bridge, roles: Sequence[str]) -> tuple[str, ...]:
+    """What a template would write in another way if it were asked anew, in words, for a log."""
+    found: dict[str, None] = {}
+    for role in roles:
+        for thought in ("", _THOUGHT):
+            if changed := history(bridge, (role, role), thought).changed:
+                found[changed] = None
+                break
+    return tuple(
+        f"the chat template {what}; in training nothing is rewritten, the policy goes on reading what it sampled, so"
+        " keep it in use as well (arguments such as `enable_thinking: false`, or a template that keeps it)"
+        for what in found
+    )
