@@ -8,7 +8,7 @@ from typing import Any
 
 from morl.config.sections import Tree, node_at
 
-_TEMPLATE = ("chat_template", "chat_template_kwargs", "chat_template_kwargs_column", "tools_column")
+_TEMPLATE = ("chat_template", "chat_template_kwargs", "chat_template_kwargs_column", "tools_column", "special_tokens")
 """Fields of the section."""
 
 _TOGETHER = (("prompt", "template"), ("system", "chat"))

@@ -33,6 +33,8 @@ class HeldOutPromptsConfig:
         chat_template_kwargs: variables of the chat template, such as `enable_thinking: false`.
         chat_template_kwargs_column: column with further variables of each row, which override those for all.
         tools_column: column with the tools of each row, JSON schemas that the chat template writes into the prompt.
+        special_tokens: what the text of a special token, such as `<|im_end|>`, is in a row: `keep` makes that token of
+            it, `text` keeps it text, so that no row can forge a message, `refuse` ends the run before training.
     """
 
     name: str = "jsonl"
@@ -43,6 +45,7 @@ class HeldOutPromptsConfig:
     chat_template_kwargs: dict[str, Any] = field(factory=dict)
     chat_template_kwargs_column: str | None = None
     tools_column: str | None = None
+    special_tokens: Literal["keep", "text", "refuse"] = "keep"
 
 
 @frozen
@@ -58,6 +61,8 @@ class PromptsConfig(HeldOutPromptsConfig):
         chat_template_kwargs: variables of the chat template, such as `enable_thinking: false`.
         chat_template_kwargs_column: column with further variables of each row, which override those for all.
         tools_column: column with the tools of each row, JSON schemas that the chat template writes into the prompt.
+        special_tokens: what the text of a special token, such as `<|im_end|>`, is in a row: `keep` makes that token of
+            it, `text` keeps it text, so that no row can forge a message, `refuse` ends the run before training.
         shuffle: visit the rows in another order every epoch; false keeps the order of the source.
     """
 

@@ -11,9 +11,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from morl.conversation.errors import TemplateFailed
+from morl.errors import DataError
+from morl.prompts.special_tokens import SpecialTokens, changed, texts_of
 from morl.prompts.template import ChatTemplate
 from morl.types import Message
 
@@ -49,16 +51,22 @@ class Bridge:
         tools: JSON schemas, as the template wants them.
         end_ids: tokens that end a completion for the tokenizer and the model.
         ends: tokens that end a reply, the template's own included.
+        special: tokens that only the template may write.
     """
 
     tokenizer: PreTrainedTokenizerBase
     template: ChatTemplate
     tools: tuple[Mapping[str, Any], ...] = ()
     end_ids: frozenset[int] = frozenset()
+    special: SpecialTokens = field(init=False)
     _plain: tuple[int, ...] = field(init=False)
     _named: frozenset[int] = field(init=False)
     _openers: frozenset[int] = field(init=False)
     ends: frozenset[int] = field(init=False)
+
+    @special.default
+    def _of_the_template(self) -> SpecialTokens:
+        return SpecialTokens.of(self.tokenizer, self.source)
 
     @_named.default
     def _that_end_replies_of_a_kind(self) -> frozenset[int]:
@@ -109,14 +117,25 @@ class Bridge:
 
     def _after(self, messages: Sequence[Message]) -> list[int]:
         assert messages, "an environment that answers nothing ends the episode"
+        shown, hidden = self.special.hide([changed(message, _whole_characters) for message in messages])
+        mark = MARK
+        while any(mark in text for text in texts_of(shown)):
+            mark += "K"
         reason = "the end of a reply is not found"
-        for reply in _replies(messages):
+        for reply in _replies(shown, mark):
             try:
-                text = self.render([{"role": "user", "content": "u"}, reply, *messages], add_generation_prompt=True)
+                text = self.render([{"role": "user", "content": "u"}, reply, *shown], add_generation_prompt=True)
             except Exception as error:  # noqa: BLE001 - templates raise what they like
                 reason = f"{type(error).__name__}: {error}"
                 continue
-            ids = self.encode(text.partition(MARK)[2])
+            _, found, after = text.rpartition(mark)
+            if not found:
+                reason = "it leaves out the reply"
+                continue
+            try:
+                ids = self.special.encode(after, hidden)
+            except DataError as error:
+                raise TemplateFailed(str(error)) from error
             start = next((index for index, token in enumerate(ids) if token in self._cuts), None)
             if start is not None:
                 return ids[start:]
@@ -153,11 +172,14 @@ class Bridge:
         closes_with_two = len(found) > 1 and found[0] not in self.end_ids and found[1] in self.end_ids
         return tuple(found[: 2 if closes_with_two else 1])
 
+    def with_tools(self, tools: Sequence[Mapping[str, Any]]) -> Bridge:
+        """The same with other tools."""
+        return evolve(self, tools=tuple(tools))
+
     @property
     def source(self) -> str:
         """The text of the chat template; of a tokenizer that has several, of all of them."""
-        own = self.template.source or self.tokenizer.chat_template or ""
-        return "\n".join(map(str, own.values())) if isinstance(own, Mapping) else str(own)
+        return self.template.text(self.tokenizer)
 
     def has(self, name: str) -> bool:
         """Whether the tokenizer has an added token of this text."""
@@ -168,16 +190,21 @@ class Bridge:
         return None if found is None else int(found)
 
 
-def _replies(messages: Sequence[Message]) -> Iterator[dict[str, Any]]:
+def _whole_characters(text: str) -> str:
+    """Text that can be encoded: half a character, as an operating system may hand out, becomes U+FFFD."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _replies(messages: Sequence[Message], mark: str) -> Iterator[dict[str, Any]]:
     """Replies with the marker that the messages may answer, the likeliest first."""
     if messages[0]["role"] == "tool":
         called = [message for message in messages if message["role"] == "tool"]
         for answered in (called, called[:1]) if len(called) > 1 else (called,):
             # DeepSeek's templates want arguments as text.
-            for arguments in ({"x": MARK}, f'{{"x": "{MARK}"}}'):
+            for arguments in ({"x": mark}, f'{{"x": "{mark}"}}'):
                 calls = [_call(message, arguments if message is answered[-1] else {}) for message in answered]
                 yield {"role": "assistant", "content": "", "tool_calls": calls}
-    yield {"role": "assistant", "content": MARK}
+    yield {"role": "assistant", "content": mark}
 
 
 def _call(message: Message, arguments: Mapping[str, Any] | str) -> dict[str, Any]:

@@ -1,9 +1,8 @@
 """What a chat template does to a conversation, found out by rendering one, before anything is sampled.
 
-Two things are asked of a template.  Whether it can continue at all is a matter of running or not, and what cannot run is
-refused.  Whether it would, asked anew, write what stands there already as it stands is a matter of training and use
-being alike: morl never rewrites a token, whatever a template would do, but who renders the conversation of such a model
-anew shows it another text than it was trained on.
+Two things are asked of a template.  Can it continue at all?  What cannot is refused.  And would it, asked for the whole
+conversation again, write what stands there already as it stands?  morl never rewrites a token, whatever a template
+would do, but who renders the conversation anew when the model is used shows it another text than it was trained on.
 """
 
 from __future__ import annotations
@@ -16,8 +15,9 @@ from attrs import frozen
 from morl.conversation.bridge import MARK, Bridge
 from morl.conversation.schema import function_of
 from morl.errors import ConfigError
+from morl.types import Message
 
-_THOUGHT = "Zq7VxTHOUGHT"
+_THOUGHT, _NAME = "Zq7VxTHOUGHT", "zqtool"
 
 
 @frozen
@@ -69,7 +69,7 @@ def _history(bridge: Bridge, kinds: Sequence[str], thought: str, written: bool) 
             if text not in now:
                 return History(refused=f"leaves out a message of the role {kind!r}, without an error")
             if thought not in now:
-                return History(changed=f"leaves out the thinking of replies that a message of the role {kind!r} follows")
+                return History(changed=f"leaves out the thinking before a message of the role {kind!r}")
             if not now.startswith(before):
                 return History(changed=f"rewrites what stands before a message of the role {kind!r}")
             before = now
@@ -82,55 +82,58 @@ def check_tools(bridge: Bridge) -> None:
     """Refuses a template that does not tell the policy of its tools.
 
     Raises:
-        ConfigError: names a tool that is left out, or what the template raises.
+        ConfigError: they are left out, or the template raises.
     """
-    if not bridge.tools:
-        return
-    names = [str(function_of(tool).get("name")) for tool in bridge.tools]
     where = f"the chat template of the tokenizer {bridge.tokenizer.name_or_path!r}"
+    names = [str(function_of(tool).get("name")) for tool in bridge.tools]
+    opening: list[Message] = [{"role": "user", "content": "u"}]
+    schema = {"name": _NAME, "description": "d", "parameters": {"type": "object", "properties": {}}}
     try:
-        text = bridge.render([{"role": "user", "content": "u"}], add_generation_prompt=True)
+        bridge.render(opening, add_generation_prompt=True)
+        # A tool of a name that occurs nowhere else.
+        text = bridge.with_tools([{"type": "function", "function": schema}]).render(opening, add_generation_prompt=True)
     except Exception as error:
         raise ConfigError(f"{where} refuses the tools ({type(error).__name__}: {error})") from error
-    missing = [name for name in names if name not in text]
-    if missing:
+    if _NAME not in text:
         raise ConfigError(
-            f"{where} leaves out the tools ({', '.join(missing[:3])}), without an error; give a template that writes"
+            f"{where} leaves out the tools ({', '.join(names[:3])}), without an error; give a template that writes"
             " them as `chat_template`, or use an environment that describes its actions in its own messages"
         )
 
 
-def refusal(bridge: Bridge, role: str) -> str:
-    """Why a template cannot go on after a message of a role; empty where it can."""
-    return history(bridge, (role, role)).refused
-
-
-def check_role(bridge: Bridge, role: str) -> None:
-    """Refuses a template that cannot go on after a message of a role.
+def check_roles(bridge: Bridge) -> dict[str, str]:
+    """Roles that a template cannot go on after -> why not, of `tool` and `user`.
 
     Raises:
-        ConfigError: what the template does with it, and what else there is.
+        ConfigError: results of tools, though there are tools, or both.
     """
-    reason = refusal(bridge, role)
-    if reason:
-        others = {
-            "tool": "give a template that writes results of tools as `chat_template`, or use an environment that"
-            " answers with messages of the user",
-            "user": "give another template as `chat_template`",
-        }
-        raise ConfigError(f"the chat template of the tokenizer {bridge.tokenizer.name_or_path!r} {reason}; {others[role]}")
+    reasons = {role: history(bridge, (role, role)).refused for role in ("tool", "user")}
+    refused = {role: reason for role, reason in reasons.items() if reason}
+    where = f"the chat template of the tokenizer {bridge.tokenizer.name_or_path!r}"
+    if bridge.tools and "tool" in refused:
+        raise ConfigError(
+            f"{where} {refused['tool']}; give a template that writes results of tools as `chat_template`, or use an"
+            " environment that answers with messages of the user"
+        )
+    if len(refused) == len(reasons):
+        raise ConfigError(f"{where} {refused['user']}; give another template as `chat_template`")
+    return refused
 
 
-def changes(bridge: Bridge, roles: Sequence[str]) -> tuple[str, ...]:
-    """What a template would write in another way if it were asked anew, in words, for a log."""
+def changes(bridge: Bridge, *, thinks: bool) -> tuple[str, ...]:
+    """What a template would write in another way if it were asked anew, in words, for a log.
+
+    Args:
+        bridge: with the tools.
+        thinks: whether the template knows of thinking.
+    """
     found: dict[str, None] = {}
-    for role in roles:
-        for thought in ("", _THOUGHT):
-            if changed := history(bridge, (role, role), thought).changed:
-                found[changed] = None
-                break
+    for role in ("tool", "user") if bridge.tools else ("user",):
+        for thought in ("", _THOUGHT) if thinks else ("",):
+            found |= {history(bridge, (role, role), thought).changed: None}
     return tuple(
-        f"the chat template {what}; in training nothing is rewritten, the policy goes on reading what it sampled, so"
-        " keep it in use as well (arguments such as `enable_thinking: false`, or a template that keeps it)"
+        f"asked for the whole conversation again, the chat template {what}; in training nothing is rewritten, the"
+        " policy goes on reading what it sampled"
         for what in found
+        if what
     )

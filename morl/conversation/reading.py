@@ -97,17 +97,19 @@ class Reader:
 
     def _checked(self, call: Written) -> tuple[Mapping[str, Any] | None, CallStatus, str]:
         arguments = call.arguments
-        if call.status is not CallStatus.OK or self.tools is None:
+        if call.status is not CallStatus.OK:
             return arguments, call.status, call.problem
         assert arguments is not None
-        tool = self.tools.get(call.name)
+        assert self.calls is not None
+        tool = None if self.tools is None else self.tools.get(call.name)
+        parameters = {} if tool is None else parameters_of(tool)
+        arguments = typed(arguments, parameters) if self.calls.textual else arguments
+        if self.tools is None:
+            return arguments, CallStatus.OK, ""
         if tool is None:
             names = ", ".join(self.tools) or "none"
             problem = f"there is no tool {call.name!r:.80}{suggest(call.name, self.tools)}; tools: {names}"
             return arguments, CallStatus.UNKNOWN_TOOL, problem
-        assert self.calls is not None
-        parameters = parameters_of(tool)
-        arguments = typed(arguments, parameters) if self.calls.textual else arguments
         problem = problem_with(arguments, parameters)
         return arguments, CallStatus.WRONG_ARGUMENTS if problem else CallStatus.OK, problem
 

@@ -9,8 +9,11 @@ from attrs import frozen
 
 from morl.conversation.bridge import Bridge
 from morl.conversation.calls import ParsedReply
+from morl.conversation.check import changes, check_roles, check_tools
 from morl.conversation.detect import AUTO, call_format_of, thinking_of
+from morl.conversation.errors import TemplateFailed
 from morl.conversation.reading import Reader, by_name
+from morl.errors import ConfigError
 from morl.prompts.template import ChatTemplate
 from morl.types import Message
 
@@ -31,6 +34,7 @@ class ReplyFormat:
     _bridge: Bridge
     _reader: Reader
     _opening: str
+    _refused: Mapping[str, str]
 
     @classmethod
     def of(
@@ -56,11 +60,26 @@ class ReplyFormat:
             ConfigError: the template cannot continue a conversation, or leaves the tools out; an unknown call format,
                 or one that cannot be found out.
         """
+        if template.source is None and not tokenizer.chat_template:
+            raise ConfigError(
+                f"a conversation needs a chat template, but the tokenizer {tokenizer.name_or_path!r} has none; use an"
+                " instruction-tuned model, or give a template's file as `chat_template`"
+            )
         bridge = Bridge(tokenizer, template, tuple(tools), frozenset(end_ids))
+        if tools:
+            check_tools(bridge)
+        refused = check_roles(bridge)
         calls = call_format_of(call_format, bridge)
         known = by_name(tools) if tools or call_format == AUTO else None
         opening = bridge.render([{"role": "user", "content": "u"}], add_generation_prompt=True)
-        return cls(bridge, Reader(calls, thinking_of(bridge, calls), known), opening)
+        return cls(bridge, Reader(calls, thinking_of(bridge, calls), known), opening, refused)
+
+    def changes(self) -> tuple[str, ...]:
+        """What the template would write in another way if it were asked for a conversation anew, one sentence each.
+
+        Of no consequence in training, where nothing is rewritten, but for who uses the model afterwards.
+        """
+        return changes(self._bridge, thinks=self._reader.thinking is not None or self._bridge.has("<|channel|>"))
 
     @property
     def ends(self) -> frozenset[int]:
@@ -83,6 +102,9 @@ class ReplyFormat:
         Raises:
             TemplateFailed: the template cannot continue this reply with these messages.
         """
+        for message in messages:
+            if reason := self._refused.get(str(message["role"])):
+                raise TemplateFailed(f"the chat template {reason}")
         more = self._bridge.continuation(reply_ids, messages)
         if reply_ids and reply_ids[-1] in self.ends:
             return more

@@ -41,9 +41,8 @@ class _Around:
                     return cls(tuple(full[:start]), tuple(full[start + len(bare) :]))
         return cls((), ())
 
-    def encode(self, text: str, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    def completed(self, ids: list[int]) -> list[int]:
         """The ids of a text to be continued, with what belongs before it, once."""
-        ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
         return ids if tuple(ids[: len(self.before)]) == self.before else [*self.before, *ids]
 
 
@@ -90,12 +89,13 @@ class EncodedPrompts(Sequence[EncodedPrompt]):
         check_characters(prompt.content, f"the prompt of row {row}")
         check_row(prompt.columns, f"row {row}")
         if isinstance(prompt.content, str):
-            text = prompt.content
-            ids = self._around.encode(text, self.tokenizer)
+            shown, hidden = self.template.guarded(prompt.content, self.tokenizer, f"the prompt of row {row}")
         else:
-            text = self.template.render(prompt, self.tokenizer, row)
-            check_characters(text, f"the prompt of row {row}")
-            ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+            shown, hidden = self.template.render_hidden(prompt, self.tokenizer, row)
+            check_characters(shown, f"the prompt of row {row}")
+        ids = self.template.encode(shown, hidden, self.tokenizer)
+        ids = self._around.completed(ids) if isinstance(prompt.content, str) else ids
+        text = hidden.restore(shown)
         if not ids:
             raise DataError(f"the prompt of row {row} encodes to no tokens: {text!r:.80}")
         return EncodedPrompt(prompt, text, tuple(ids), row)
@@ -138,7 +138,7 @@ def encode_prompts(
         raise ConfigError(
             "options of the chat template have no effect on prompts that are text; set `chat: true`, or leave them out"
         )
-    if not isinstance(first.content, str):
+    if not isinstance(first.content, str) and template.special_tokens == "keep":
         _warn_of_rendered_text(first, tokenizer)
     if max_tokens is None:
         return encoded
@@ -168,7 +168,8 @@ def _warn_of_rendered_text(prompt: Prompt, tokenizer: PreTrainedTokenizerBase) -
             if start is not None:
                 _log.warning(
                     "a message of the user begins with the special token %s, as if a chat template had made it; if"
-                    " your prompts are rendered already, leave the options `chat` and `system` out",
+                    " your prompts are rendered already, leave the options `chat` and `system` out; if it is to stay"
+                    " text, set `special_tokens: text`",
                     start,
                 )
                 return

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import jinja2
 import jinja2.meta
@@ -13,10 +13,13 @@ from attrs import field, frozen
 
 from morl.errors import ConfigError, DataError, suggest
 from morl.prompts.messages import chat_messages, without_nulls
+from morl.prompts.special_tokens import Hidden, SpecialTokens, texts_of
 from morl.types import Message, Prompt
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+T = TypeVar("T")
 
 _OWN = {
     "tools": "name their column in `tools_column`",
@@ -49,16 +52,19 @@ class ChatTemplate:
         arguments: variables of the template, for all rows.
         tools_column: column with the tools that a row offers: a list of JSON schemas, or its JSON text.
         arguments_column: column with further arguments of a row, which override `arguments`; an object or JSON text.
+        special_tokens: what the text of a special token in a row is: `keep` makes a token of it, `text` keeps it text,
+            `refuse` ends the run.
     """
 
     source: str | None = None
     arguments: Mapping[str, Any] = field(factory=dict)
     tools_column: str | None = None
     arguments_column: str | None = None
+    special_tokens: Literal["keep", "text", "refuse"] = "keep"
 
     @property
     def is_plain(self) -> bool:
-        """Whether nothing is given besides the messages."""
+        """Whether the template is given nothing besides the messages."""
         return not (self.source or self.arguments or self.tools_column or self.arguments_column)
 
     def check(self, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -73,7 +79,12 @@ class ChatTemplate:
             raise ConfigError(str(error)) from None
 
     def render(self, prompt: Prompt, tokenizer: PreTrainedTokenizerBase, row: int) -> str:
-        """The text of a prompt of chat messages, up to where the policy goes on.
+        """The text of a prompt of chat messages, as `render_hidden`, with everything in its place."""
+        text, hidden = self.render_hidden(prompt, tokenizer, row)
+        return hidden.restore(text)
+
+    def render_hidden(self, prompt: Prompt, tokenizer: PreTrainedTokenizerBase, row: int) -> tuple[str, Hidden]:
+        """The text of a prompt of chat messages, up to where the policy goes on, and what is hidden in it.
 
         The assistant's turn is opened; where the messages end with one, it is left open after its text.
 
@@ -87,8 +98,10 @@ class ChatTemplate:
                 f"{where} is a chat, but the tokenizer {tokenizer.name_or_path!r} has no chat template; use an"
                 " instruction-tuned model, give a template's file as `chat_template`, or use text prompts"
             )
-        arguments = {**self.arguments, **self._own_arguments(prompt, tokenizer, where)}
+        own = self._own_arguments(prompt, tokenizer, where)
         tools = self._tools(prompt, where)
+        (messages, tools, own), hidden = self.guarded((messages, tools, own), tokenizer, where)
+        arguments = {**self.arguments, **own}
         continued = _is_continued(messages, where)
         if messages[-1]["role"] == "assistant" and not continued:
             messages = messages[:-1]
@@ -107,7 +120,46 @@ class ChatTemplate:
                 f" row {row} ({', '.join(names[:3])}); give a template that writes them as `chat_template`, or write"
                 " them into the messages and leave `tools_column` out"
             )
-        return text
+        return text, hidden
+
+    def guarded(self, given: T, tokenizer: PreTrainedTokenizerBase, where: str) -> tuple[T, Hidden]:
+        """What a row gives the template, with the text of special tokens hidden if it is to stay text.
+
+        Raises:
+            DataError: such text, where it is refused.
+        """
+        if self.special_tokens == "keep":
+            return given, Hidden()
+        special = SpecialTokens.of(tokenizer)
+        if self.special_tokens == "text":
+            return special.hide(given)
+        found = next((token for text in texts_of(given) if (token := special.found_in(text))), None)
+        if found is not None:
+            raise DataError(
+                f"{where} contains the text of the special token {found!r}, which would become that token and could"
+                " forge a message; take it out of the data, or set `special_tokens` to `text` to keep it text, or to"
+                " `keep` if your rows hold special tokens on purpose"
+            )
+        return given, Hidden()
+
+    def encode(self, text: str, hidden: Hidden, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+        """The ids of a text with what was hidden put back as text.
+
+        Raises:
+            DataError: a tokenizer that cannot keep special tokens and text that reads like them apart.
+        """
+        if hidden.is_needed:
+            return SpecialTokens.of(tokenizer).encode(text, hidden)
+        ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
+        return ids
+
+    def text(self, tokenizer: PreTrainedTokenizerBase) -> str:
+        """The source of the template; of a tokenizer that has several, of all of them."""
+        return "\n".join(self._sources(tokenizer))
+
+    def _sources(self, tokenizer: PreTrainedTokenizerBase) -> list[str]:
+        own = self.source or tokenizer.chat_template or ""
+        return [str(text) for text in own.values()] if isinstance(own, Mapping) else [str(own)]
 
     def _apply(
         self,
@@ -182,11 +234,9 @@ class ChatTemplate:
 
     def _variables(self, tokenizer: PreTrainedTokenizerBase) -> frozenset[str]:
         """Names that the template reads and that somebody may give it."""
-        own = self.source or tokenizer.chat_template or ""
-        sources = [str(text) for text in own.values()] if isinstance(own, Mapping) else [str(own)]
         environment = jinja2.Environment(extensions=["jinja2.ext.loopcontrols"])
         found: set[str] = set()
-        for source in sources:
+        for source in self._sources(tokenizer):
             try:
                 found |= jinja2.meta.find_undeclared_variables(environment.parse(_GENERATION.sub("", source)))
             except jinja2.TemplateError as error:

@@ -20,7 +20,7 @@ _LLAMA = "<|begin_of_text|> <|end_of_text|> <|start_header_id|> <|end_header_id|
 _GEMMA = "<bos> <eos> <start_of_turn> <end_of_turn> <start_of_image>"
 _GEMMA4 = (
     "<bos> <eos> <|turn> <turn|> <|tool> <tool|> <|tool_call> <tool_call|> <|tool_response> <tool_response|> <|channel>"
-    ' <channel|> <|think|> <|"|> <|image|> <|audio|> <|video|>'
+    ' <channel|> <|think|> <|"|> <|image|> <|audio|> <|video|> <|image> <image|> <|audio> <audio|>'
 )
 _GLM = "<|endoftext|> [gMASK] <sop> <|system|> <|user|> <|assistant|> <|observation|>"
 _GLM_ARGUMENTS = "<arg_key> </arg_key> <arg_value> </arg_value> /nothink"

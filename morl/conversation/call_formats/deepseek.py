@@ -54,6 +54,8 @@ def _read(call: Written, body: str, closed: bool) -> Written:
     kind, separator, rest = body.partition(_SEPARATOR)
     fenced = _FENCED.match(rest)
     name, json = (fenced["name"], fenced["json"]) if fenced else (kind, rest)
+    if not fenced and kind.strip() == "function" and not rest.lstrip().startswith("{"):
+        name, _, json = rest.partition("\n")  # V3's form, not finished
     call = evolve(call, name=name.strip() if separator else "")
     if not closed:
         return evolve(call, status=CallStatus.UNCLOSED_BLOCK, problem="the call is not finished")

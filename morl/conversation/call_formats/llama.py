@@ -36,9 +36,9 @@ class LlamaJson(CallFormat):
             body = text[position:end]
             if not tagged and not _is_call(body, whole):
                 return
-            call = Written(start, end)
-            yield from_json(call, body, closed=whole or _looks_finished(body), arguments=_ARGUMENTS)
-            start = position = _after_separator(text, end)
+            call = Written(start, _after_separator(text, end), raw=body)
+            yield from_json(call, body, closed=whole or body.rstrip().endswith("}"), arguments=_ARGUMENTS)
+            start = position = call.end
 
 
 def _is_call(body: str, whole: bool) -> bool:
@@ -50,10 +50,6 @@ def _is_call(body: str, whole: bool) -> bool:
     except Unreadable:
         return _LOOKS_LIKE_A_CALL.match(body) is not None
     return isinstance(found, dict) and "name" in found and (len(found) == 1 or any(key in found for key in _ARGUMENTS))
-
-
-def _looks_finished(body: str) -> bool:
-    return body.rstrip().endswith("}")
 
 
 def _after_separator(text: str, position: int) -> int:
