@@ -19,3 +19,8 @@ def morl_register_prompt_sources() -> Mapping[str, Factory]:
         "mbpp": "morl_code.mbpp:MBPP",
         "code-contests": "morl_code.contests:CodeContests",
     }
+
+
+@hookimpl
+def morl_register_environments() -> Mapping[str, Factory]:
+    return {"python-sandbox": "morl_code.python_tool:PythonSandbox"}

@@ -23,6 +23,8 @@ from attrs import evolve, frozen
 
 from morl_code.judge import FunctionTest, Judge, Limits, Program, StdioTest, Verdict
 from morl_code.sandbox import probe
+from morl_code.sandbox.client import LocalSandbox
+from morl_code.sandbox.sessions import Sandboxes, Session
 
 # Only this run's processes have it in their command line.
 MARK = 15.0 + (os.getpid() % 100_000) / 1e6
@@ -501,6 +503,27 @@ def f():
     indirect=["judge"],
 )
 def test_no_harm(attack: str, judge: Judge, target: Target) -> None:
+    verdict = run(judge, Program(aimed(attack, target), [FunctionTest("assert f() == 'harm'")], names=("f",)))
+    assert verdict.passed == (False,), verdict
+
+
+@pytest.mark.parametrize(
+    ("judge", "attack"), [(level, attack) for level in FOUND[:1] for attack in HARM], indirect=["judge"]
+)
+def test_no_harm_in_a_session(attack: str, judge: Judge, target: Target) -> None:
+    """A session's process has the walls of any; this is tried at the level that `auto` takes, which the judge has."""
+    sandboxes = Sandboxes(lambda: LocalSandbox(judge.isolation, LIMITS))
+    session = Session(sandboxes, seed=0, shown=1000)
+    try:
+        result = session.call(f"{aimed(attack, target)}\nassert f() == 'harm'", LIMITS.wall)
+        assert not result.done, result
+        assert session.call("print('as', 'before')", 60.0).output == "as before\n"
+    finally:
+        session.close()
+        sandboxes.close()
+
+
+def aimed(attack: str, target: Target) -> str:
     values = {
         "SECRET": str(target.secret),
         "FOLDER": str(target.folder),
@@ -509,9 +532,7 @@ def test_no_harm(attack: str, judge: Judge, target: Target) -> None:
         "VICTIM": target.victim,
         "PARENT": os.getpid(),
     }
-    prologue = "".join(f"{name} = {value!r}\n" for name, value in values.items())
-    verdict = run(judge, Program(prologue + HARM[attack], [FunctionTest("assert f() == 'harm'")], names=("f",)))
-    assert verdict.passed == (False,), verdict
+    return "".join(f"{name} = {value!r}\n" for name, value in values.items()) + HARM[attack]
 
 
 def test_endless_output_stays_out_of_the_parents_memory(judge: Judge, target: Target) -> None:

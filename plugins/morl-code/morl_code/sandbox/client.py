@@ -44,7 +44,7 @@ class LocalSandbox:
     """
 
     def __init__(self, level: str, limits: Limits) -> None:
-        self._limits = limits
+        self.limits = limits
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         package = str(Path(__file__).resolve().parent.parent)
         python = [sys.executable]
@@ -73,13 +73,13 @@ class LocalSandbox:
 
     def run_script(self, source: str, stdin: str, wall: float, *, imports: bool = False) -> Outcome:
         """See `Sandbox.run_script`."""
-        with _Files(source, stdin, "", "") as files:
+        with MemoryFiles(source, stdin, "", "") as files:
             report = self._run("script", files.fds, wall, wall, imports)
             seconds = sum(report["seconds"])
             if not report["timed_out"] and report["status"] == 0:
                 return Outcome(True, output=files.read(2), seconds=seconds)
             last_lines = files.read(3).strip().splitlines()[-1:] or [""]
-        error = self._ending(report, wall) or last_lines[0][:_ERROR_LENGTH] or f"exit code {report['status']}"
+        error = self.ending(report, wall) or last_lines[0][:_ERROR_LENGTH] or f"exit code {report['status']}"
         return Outcome(False, error, ran=False, seconds=seconds)
 
     def run_tests(
@@ -94,7 +94,7 @@ class LocalSandbox:
         imports: bool = False,
     ) -> list[Outcome]:
         """See `Sandbox.run_tests`."""
-        with _Files(source, json.dumps({"setup": setup, "tests": tests, "names": names}), "") as files:
+        with MemoryFiles(source, json.dumps({"setup": setup, "tests": tests, "names": names}), "") as files:
             report = self._run("tests", files.fds, wall, total, imports)
             lines = [json.loads(line) for line in files.read(2).splitlines()]
         outcomes = self._outcomes(report, lines, min(wall, total), len(tests))
@@ -105,7 +105,7 @@ class LocalSandbox:
         return [evolve(outcome, seconds=used) for outcome, used in zip(outcomes, spent, strict=True)]
 
     def _outcomes(self, report: dict[str, Any], lines: list[Any], wall: float, count: int) -> list[Outcome]:
-        ending = self._ending(report, wall)
+        ending = self.ending(report, wall)
         start, *verdicts = lines or [{"started": False, "error": None}]
         if not start["started"]:
             return [Outcome(False, ending or start["error"] or _NO_VERDICT, ran=False)] * count
@@ -130,16 +130,28 @@ class LocalSandbox:
         if self._process.stderr:
             self._process.stderr.close()
 
-    def _run(self, kind: str, fds: list[int], wall: float, total: float, imports: bool) -> dict[str, Any]:
-        request = {"kind": kind, "wall": wall, "total": total, "imports": imports}
+    def ask(self, request: dict[str, Any], fds: list[int], seconds: float) -> dict[str, Any]:
+        """What the zygote reports on a request.
+
+        Args:
+            request: see `zygote`.
+            fds: files that go with it.
+            seconds: that it may take, as its limits count them.
+
+        Raises:
+            RewardError: the sandbox itself failed.
+        """
         try:
             socket.send_fds(self._control, [json.dumps(request).encode()], fds)
         except OSError as error:
             raise RewardError(f"the sandbox is gone: {error}") from error
-        report = self._receive(2 * PATIENCE * total + _GRACE_SECONDS)
-        if report["broken"]:
+        report = self._receive(2 * PATIENCE * seconds + _GRACE_SECONDS)
+        if report.get("broken"):
             raise RewardError(f"the sandbox could not confine a process: {report['broken']}")
         return report
+
+    def _run(self, kind: str, fds: list[int], wall: float, total: float, imports: bool) -> dict[str, Any]:
+        return self.ask({"kind": kind, "wall": wall, "total": total, "imports": imports}, fds, total)
 
     def _receive(self, seconds: float) -> dict[str, Any]:
         self._control.settimeout(seconds)
@@ -153,19 +165,19 @@ class LocalSandbox:
             raise RewardError(f"the sandbox ended: {tail or f'exit code {self._process.wait()}'}")
         return dict(json.loads(message))
 
-    def _ending(self, report: dict[str, Any], wall: float) -> str | None:
+    def ending(self, report: dict[str, Any], wall: float) -> str | None:
         """How the program's process ended, if by a limit or a signal."""
         if report["timed_out"]:
             return f"timed out after {wall:.3g} s"
         if report["status"] == -signal.SIGKILL:  # by a limit, or at the end, by the zygote
             # The kernel counts in ticks against the limit, and more finely here.
-            return f"used {self._limits.cpu} s of processor time" if report["cpu"] > self._limits.cpu / 2 else None
+            return f"used {self.limits.cpu} s of processor time" if report["cpu"] > self.limits.cpu / 2 else None
         if report["status"] >= 0:
             return None
         return f"died of {signal.Signals(-report['status']).name}"
 
 
-class _Files:
+class MemoryFiles:
     """Anonymous files in memory: what a case reads and writes, without any name or pipe that could fill up."""
 
     def __init__(self, *texts: str) -> None:
@@ -173,9 +185,33 @@ class _Files:
         for text in texts:
             fd = os.memfd_create("morl-code", os.MFD_CLOEXEC)
             self.fds.append(fd)
-            with open(fd, "wb", closefd=False) as file:
-                file.write(text.encode("utf-8", "surrogatepass"))
+            self.write(-1, text)
             os.lseek(fd, 0, os.SEEK_SET)
+
+    def write(self, index: int, text: str) -> None:
+        """In place of what the file holds."""
+        os.ftruncate(self.fds[index], 0)
+        os.lseek(self.fds[index], 0, os.SEEK_SET)
+        with open(self.fds[index], "wb", closefd=False) as file:
+            file.write(text.encode("utf-8", "surrogatepass"))
+
+    def size(self, index: int) -> int:
+        """Bytes that the file holds."""
+        return os.fstat(self.fds[index]).st_size
+
+    def ends(self, index: int, most: int) -> str:
+        """What the file holds, or its beginning and its end with a mark between.
+
+        Args:
+            index: of the file.
+            most: bytes that are shown.
+        """
+        fd, size = self.fds[index], self.size(index)
+        if size <= most:
+            return os.pread(fd, most, 0).decode(errors="replace")
+        first = os.pread(fd, most - most // 2, 0).decode(errors="replace")
+        last = os.pread(fd, most // 2, size - most // 2).decode(errors="replace")
+        return f"{first}\n[.. {size - most} bytes are left out ..]\n{last}"
 
     def read(self, index: int) -> str:
         """What the file holds now."""
@@ -183,9 +219,13 @@ class _Files:
         with open(self.fds[index], encoding="utf-8", errors="replace", newline="", closefd=False) as file:
             return file.read()
 
-    def __enter__(self) -> _Files:
+    def __enter__(self) -> MemoryFiles:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """The files are gone."""
         for fd in self.fds:
             os.close(fd)

@@ -14,15 +14,16 @@ import os
 import random
 import resource
 import select
-import signal
 import site
 import socket
 import sys
 from collections.abc import Callable
 from typing import Any
 
-from . import program_process, runner
+from . import program_process, runner, session_program
 from .confine import LEVELS, Level, Limits
+from .process import Process
+from .session import Session
 from .timing import Clock
 
 _PRELOADED = (
@@ -63,13 +64,23 @@ class _Zygote:
         self._level = level
         self._limits = limits
         self._null = null
+        self._session: Session | None = None
 
     def serve(self) -> bool:
-        """One case: its processes are started, watched, and gone at the end."""
+        """One request: a case, or the beginning, a call or the end of a session.  False once nobody asks any more."""
         message, fds, _, _ = socket.recv_fds(self._control, 4096, 4)
         if not message:
+            self._end_session()
             return False
         request = json.loads(message)
+        serve: dict[str, Callable[[dict[str, Any], list[int]], dict[str, Any]]]
+        serve = {"session": self._begin_session, "call": self._call, "end": self._end_session}
+        report = serve.get(request["kind"], self._case)(request, fds)
+        self._control.send(json.dumps(report).encode())
+        return True
+
+    def _case(self, request: dict[str, Any], fds: list[int]) -> dict[str, Any]:
+        """One case: its processes are started, watched, and gone at the end."""
         progress_read, progress_write = os.pipe()
         start = self._start_script if request["kind"] == "script" else self._start_tests
         processes = start([*fds, progress_write], request["imports"])
@@ -82,15 +93,40 @@ class _Zygote:
         self._level.after_end()
         status, cpu, _ = ends[-1]
         broken = "; ".join(text for *_, text in ends if text)
-        report = {"timed_out": timed_out, "status": status, "cpu": cpu, "broken": broken, "seconds": clock.cases}
-        self._control.send(json.dumps(report).encode())
-        return True
+        return {"timed_out": timed_out, "status": status, "cpu": cpu, "broken": broken, "seconds": clock.cases}
 
-    def _start_script(self, fds: list[int], imports: bool) -> list[_Process]:
+    def _begin_session(self, request: dict[str, Any], fds: list[int]) -> dict[str, Any]:
+        """A process that stays until it ends, meets a limit, or is ended."""
+        output, source = fds
+        ours, theirs = socket.socketpair()
+        seed = request["seed"]
+        process = self._fork(
+            lambda: session_program.serve(3, 4, seed), [self._null, output, output, source, theirs.fileno()]
+        )
+        theirs.close()
+        for fd in fds:
+            os.close(fd)
+        self._session = Session(process, ours, self._control)
+        return {"broken": ""}
+
+    def _call(self, request: dict[str, Any], _: list[int]) -> dict[str, Any]:
+        assert self._session is not None
+        report = self._session.call(request["wall"])
+        return report if report["alive"] else report | self._end_session()
+
+    def _end_session(self, *_: Any) -> dict[str, Any]:
+        if self._session is None:
+            return {"broken": ""}
+        status, cpu, broken = self._session.end()
+        self._session = None
+        self._level.after_end()
+        return {"status": status, "cpu": cpu, "broken": broken}
+
+    def _start_script(self, fds: list[int], imports: bool) -> list[Process]:
         source, stdin, stdout, stderr, _ = fds
         return [self._fork(lambda: program_process.run_script(_text(3), imports), [stdin, stdout, stderr, source])]
 
-    def _start_tests(self, fds: list[int], imports: bool) -> list[_Process]:
+    def _start_tests(self, fds: list[int], imports: bool) -> list[Process]:
         source, tests, verdicts, progress = fds
         ours, theirs = (end.detach() for end in socket.socketpair())
         nothing = [self._null] * 3
@@ -102,14 +138,14 @@ class _Zygote:
         os.close(theirs)
         return processes
 
-    def _fork(self, run: Callable[[], None], fds: list[int]) -> _Process:
+    def _fork(self, run: Callable[[], None], fds: list[int]) -> Process:
         """Forks a confined process with `fds` as its files 0, 1, .. and no other."""
         self._level.before_fork()
         broken_read, broken_write = os.pipe()
         pid = os.fork()
         if pid:
             os.close(broken_write)
-            return _Process(pid, broken_read)
+            return Process(pid, broken_read)
         try:
             _arrange([*fds, broken_write])
             self._level.confine(self._limits)
@@ -124,7 +160,7 @@ class _Zygote:
             os._exit(1)
         os._exit(0)
 
-    def _wait(self, process: _Process, progress: int, clock: Clock) -> bool:
+    def _wait(self, process: Process, progress: int, clock: Clock) -> bool:
         """Waits for a process to end; true if it did not within its limits.
 
         `progress` tells the ends of cases.  If nobody wants the result any more, that is the end of it, too.
@@ -141,29 +177,6 @@ class _Zygote:
             elif process.fd in ready or self._control.fileno() in ready or clock.is_over():
                 clock.end()
                 return process.fd not in ready
-
-
-class _Process:
-    def __init__(self, pid: int, broken: int) -> None:
-        self.pid = pid
-        self._broken = broken
-        self.fd = os.pidfd_open(pid)
-
-    def end(self) -> tuple[int, float, str]:
-        """Kills the process and all that it started.
-
-        Returns:
-            Its exit status, negative for a signal; its CPU time; why it could not be confined, if so.
-        """
-        try:
-            os.killpg(self.pid, signal.SIGKILL)
-        except ProcessLookupError:  # no group of its own
-            os.kill(self.pid, signal.SIGKILL)
-        _, status, usage = os.wait4(self.pid, 0)
-        broken = os.read(self._broken, 2000).decode(errors="replace")
-        os.close(self._broken)
-        os.close(self.fd)
-        return os.waitstatus_to_exitcode(status), usage.ru_utime + usage.ru_stime, broken
 
 
 def _arrange(fds: list[int]) -> None:

@@ -1,0 +1,81 @@
+"""A program's process that stays from call to call, as the zygote sees it: told to go on, watched, and stopped again.
+
+Between calls the process is stopped, so that nothing of it computes while nobody waits for it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import signal
+import socket
+from typing import Any
+
+from .process import Process
+from .timing import Clock
+
+
+class Session:
+    """The process, and what tells it to go on.
+
+    Args:
+        process: runs `session_program.serve`.
+        link: its end of the link is the process's file 4.  What comes back is the process's own word.
+        control: whose other end is closed when nobody wants a result any more.
+    """
+
+    def __init__(self, process: Process, link: socket.socket, control: socket.socket) -> None:
+        self._process = process
+        self._link = link
+        self._link.setblocking(False)
+        self._control = control
+
+    def call(self, wall: float) -> dict[str, Any]:
+        """Has the process run the text in its file, for so many seconds.
+
+        Returns:
+            `alive`: the process has answered, and is stopped; `done`: it says that the text ran without an error;
+            `timed_out`: it is over its limit; `seconds` that count.
+        """
+        with contextlib.suppress(BlockingIOError):  # what it said out of turn
+            while self._link.recv(4096):
+                pass
+        with contextlib.suppress(OSError):  # it has closed its end, or never reads: then it does not answer either
+            self._link.send(b".")
+        clock = Clock([self._process.pid], wall, wall)
+        self._process.signal(signal.SIGCONT)
+        answer = self._wait(clock)
+        clock.end()
+        if answer:
+            self._process.signal(signal.SIGSTOP)
+        return {
+            "alive": bool(answer),
+            "done": bool(answer and answer.endswith(b"1")),
+            "timed_out": answer is None,
+            "seconds": clock.cases[0],
+        }
+
+    def end(self) -> tuple[int, float, str]:
+        """See `Process.end`."""
+        self._link.close()
+        return self._process.end()
+
+    def _wait(self, clock: Clock) -> bytes | None:
+        """What the process answers; nothing if it ended, or nobody wants to know; None if it is over its limit."""
+        poll = select.poll()
+        poll.register(self._process.fd, select.POLLIN)
+        poll.register(self._link, select.POLLIN)
+        poll.register(self._control, select.POLLHUP)
+        while True:
+            ready = dict(poll.poll(clock.interval() * 1000))
+            if self._link.fileno() in ready:
+                answer = b""
+                with contextlib.suppress(OSError):
+                    answer = self._link.recv(4096)
+                if answer:
+                    return answer
+                poll.unregister(self._link)  # closed: nothing more comes
+            elif self._process.fd in ready or self._control.fileno() in ready:
+                return b""
+            elif clock.is_over():
+                return None
