@@ -48,7 +48,15 @@ def morl_register_advantage_estimators() -> Mapping[str, Factory]:
 
 @hookimpl
 def morl_register_policy_losses() -> Mapping[str, Factory]:
-    return {"clipped": "morl.loss:ClippedLoss"}
+    return {
+        "clipped": "morl.loss:ClippedLoss",
+        "gspo": "morl.loss:GSPOLoss",
+        "gspo-token": "morl.loss:GSPOTokenLoss",
+        "luspo": "morl.loss:LUSPOLoss",
+        "cispo": "morl.loss:CISPOLoss",
+        "sapo": "morl.loss:SAPOLoss",
+        "vespo": "morl.loss:VESPOLoss",
+    }
 
 
 @hookimpl

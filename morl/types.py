@@ -289,6 +289,8 @@ class TokenBatch:
         lengths_B: sampled tokens of each completion of this micro-batch, int64.
         truncated_B: whether a limit of tokens ended it.
         statuses: how it ended.
+        top_entropy_T: True at the tokens of highest entropy, of which there are as many as the loss's `top_entropy`
+            says, over the whole mini-batch; None where the loss asks for all.
     """
 
     policy_logprobs_T: Tensor
@@ -301,6 +303,7 @@ class TokenBatch:
     lengths_B: Tensor | None = None
     truncated_B: Tensor | None = None
     statuses: tuple[CompletionStatus, ...] = ()
+    top_entropy_T: Tensor | None = None
 
 
 @frozen(eq=False)
@@ -316,4 +319,11 @@ class TokenLosses:
     metrics: Mapping[str, Tensor] = field(factory=dict)
 
 
-Aggregation: TypeAlias = Literal["token-mean", "sequence-mean", "dr-grpo"]
+Aggregation: TypeAlias = Literal[
+    "token-mean", "sequence-mean", "sequence-sum", "dr-grpo", "dapo", "bnpo", "grpo", "dr_grpo"
+]
+"""How token losses become one number; the last four are TRL's names of some of the others."""
+
+AggregationWeights: TypeAlias = Callable[[Tensor, int], Tensor]
+"""An aggregation that a loss brings along: lengths (B,) of the completions of a mini-batch, all ranks' together, and
+`sampling.max_tokens` -> the weight (B,) that each token of a completion bears."""

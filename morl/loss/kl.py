@@ -30,3 +30,16 @@ def kl_divergence(policy_logprobs_T: Tensor, other_logprobs_T: Tensor, estimator
             return difference.square() / 2
         case "k3":
             return (-difference).expm1() + difference
+
+
+def kl_penalty(policy_logprobs_T: Tensor, other_logprobs_T: Tensor, estimator: KLEstimator) -> Tensor:
+    """`kl_divergence` as a term of a loss: `k1` has its own value with the gradient of `k2`.
+
+    The gradient of k1 is that of the log-probability, which is 0 on average; that of k2 is the KL's own, on average,
+    while the policy is the one that sampled.
+    """
+    value = kl_divergence(policy_logprobs_T, other_logprobs_T, estimator)
+    if estimator != "k1":
+        return value
+    pull = kl_divergence(policy_logprobs_T, other_logprobs_T, "k2")
+    return pull + (value - pull).detach()
