@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from morl.types import (
         Advantages,
         Aggregation,
+        AggregationWeights,
         Completion,
         EncodedPrompt,
         EnvironmentAnswer,
@@ -291,11 +292,17 @@ class PolicyLoss(Protocol):
 
     Attributes:
         needs_reference: whether `TokenBatch.ref_logprobs_T` must be filled; False loads no reference model.
-        aggregation: how token losses become one number.
+        aggregation: how token losses become one number: a name, or a function of the lengths (B,) of the completions of
+            a mini-batch and `sampling.max_tokens`, which returns the weight (B,) of each of their tokens.
+
+    Attributes that a loss may define besides:
+        top_entropy: share of the tokens, those of the highest entropy, that it wants to know: below 1 every batch has
+            `TokenBatch.top_entropy_T`, at the price of a forward pass.
+        corrects_importance: True leaves `importance` out, for a loss that weighs by the ratio to the rollout policy.
     """
 
     needs_reference: bool
-    aggregation: Aggregation
+    aggregation: Aggregation | AggregationWeights
 
     def __call__(self, batch: TokenBatch) -> TokenLosses: ...
 

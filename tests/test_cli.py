@@ -112,7 +112,8 @@ def fails(capsys, *arguments: str) -> str:
         ),
         (["--optimizer.betas=[1.5, 0.9]"], ["optimizer: betas", "1.5"]),
         (["--optimizer.lr=.inf"], ["optimizer.lr must be finite"]),
-        (["--loss.kl_coef=0.1", "--loss.kl_estimator=k1"], ["loss.kl_estimator", "k1"]),
+        (["--loss.top_entropy=some"], ["loss.top_entropy", "some"]),
+        (["--loss.kl_coef=0.1", "--loss.kl_estimator=k4"], ["loss.kl_estimator", "k4"]),
         (
             ["--evaluation={prompts: {path: prompts.jsonl}, samples: 2, temperature: 0}"],
             ["evaluation.temperature=0", "evaluation.samples=2"],

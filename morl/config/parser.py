@@ -11,10 +11,11 @@ import inspect
 import re
 from argparse import SUPPRESS, ArgumentError
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from types import UnionType
-from typing import Any, Union, get_args, get_origin
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from attrs import fields_dict
+from attrs import fields_dict, has
 from jsonargparse import ArgumentParser
 from jsonargparse.typing import NonNegativeInt
 
@@ -76,6 +77,7 @@ def build_parser(tree: Tree, registry: Registry, given: frozenset[str] = frozens
 
 def _add_options(parser: ArgumentParser, section: Section, part: Registered, inner: Section | None = None) -> None:
     factory = part.load()
+    _resolve_types(factory)
     clash = (set(fields_dict(section.own)) - {*section.yields}) & set(inspect.signature(factory).parameters)
     if clash:
         raise ConfigError(
@@ -88,6 +90,15 @@ def _add_options(parser: ArgumentParser, section: Section, part: Registered, inn
         group.add_class_arguments(factory, section.path, as_group=False, skip=skip)
     else:
         group.add_function_arguments(factory, section.path, as_group=False, skip=skip)
+
+
+def _resolve_types(factory: Callable[..., Any]) -> None:
+    """Types of inherited fields are texts in terms of the module of their base, where jsonargparse does not look."""
+    if inspect.isclass(factory) and has(factory):
+        with suppress(NameError):
+            hints = get_type_hints(factory)
+            own: dict[str, Any] = factory.__init__.__annotations__
+            own.update({name: hints[name] for name in own if name in hints})
 
 
 def help_text(tree: Tree, registry: Registry, given: frozenset[str] = frozenset()) -> str:

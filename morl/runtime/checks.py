@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 import warnings
-from typing import Any, get_args
+from typing import Any
 
 from morl.config.schema import Config, ImportanceConfig
 from morl.config.sections import named
-from morl.errors import ConfigError, PluginError, suggest
+from morl.errors import ConfigError, suggest
 from morl.runtime.hardware import check_bfloat16
 from morl.runtime.learning_rate import factor_of_run
 from morl.runtime.loading import chat_template
 from morl.runtime.parts import Parts, max_staleness, weighting_of
-from morl.types import Aggregation, Sampling
+from morl.runtime.update_checks import check_update
+from morl.types import Sampling
 
 _STRATEGIES = (
     "auto",
@@ -73,11 +74,7 @@ def check_settings(config: Config, parts: Parts) -> None:
             "training.keep=weights: PyTorch reads a sharded checkpoint only as a whole; keep all of it, or choose"
             " another trainer.strategy"
         )
-    if parts.loss.aggregation not in get_args(Aggregation):
-        raise PluginError(
-            f"policy loss {config.loss.name!r} asks for the unknown aggregation {parts.loss.aggregation!r}; known:"
-            f" {', '.join(get_args(Aggregation))}"
-        )
+    check_update(config, parts)
     if config.trainer.precision.startswith("bf16-true"):
         raise ConfigError(
             "trainer.precision=bf16-true also rounds the model's position table, which takes long completions apart;"

@@ -14,7 +14,7 @@ from morl.testing.parts import held, judged, restored
 from morl.types import Aggregation, CompletionStatus, TokenBatch, TokenLosses
 
 LAWS = {
-    "declared": "`needs_reference` is true or false, `aggregation` one that morl knows.",
+    "declared": "`needs_reference` is true or false, `aggregation` one that morl knows, or a function of lengths.",
     "form": "The answer is TokenLosses, one finite loss per token and detached per-token metrics.",
     "gradient": "A finite gradient, not 0 everywhere, reaches the log-probabilities of the policy.",
     "pure": "Asking twice gives the same losses; the batch is not written to.",
@@ -54,7 +54,12 @@ def check_policy_loss(
 
 
 def token_batch(
-    rows: Sequence[int] = range(len(LENGTHS)), *, apart: float = 0.3, reference: bool = True, seed: int = 0
+    rows: Sequence[int] = range(len(LENGTHS)),
+    *,
+    apart: float = 0.3,
+    reference: bool = True,
+    seed: int = 0,
+    top_entropy: bool = False,
 ) -> TokenBatch:
     """A micro-batch of these of four completions, the policy `apart` from the old one in log-probability."""
     random = torch.Generator().manual_seed(seed)
@@ -81,18 +86,32 @@ def token_batch(
         statuses=tuple(
             CompletionStatus.TRUNCATED if length == max(LENGTHS) else CompletionStatus.COMPLETED for length in lengths
         ),
+        top_entropy_T=-old_T[chosen] >= -old_T.median() if top_entropy else None,
     )
 
 
 def _batches(loss: Any) -> list[TokenBatch]:
-    reference = bool(loss.needs_reference)
-    return [token_batch(apart=apart, reference=reference, seed=seed) for seed, apart in enumerate((0.0, 0.3, 2.0))]
+    reference, top = bool(loss.needs_reference), _wants_top(loss)
+    return [
+        token_batch(apart=apart, reference=reference, seed=seed, top_entropy=top)
+        for seed, apart in enumerate((0.0, 0.3, 2.0))
+    ]
+
+
+def _wants_top(loss: Any) -> bool:
+    return float(getattr(loss, "top_entropy", 1.0)) < 1
 
 
 def _declared(factory: Callable[[], Any], loss: Any) -> None:
     assert isinstance(loss.needs_reference, bool), f"needs_reference is {loss.needs_reference!r}"
     known = get_args(Aggregation)
-    assert loss.aggregation in known, f"aggregation is {loss.aggregation!r}; expected one of {', '.join(known)}"
+    if not callable(loss.aggregation):
+        assert loss.aggregation in known, f"aggregation is {loss.aggregation!r}; expected one of {', '.join(known)}"
+        return
+    weights = loss.aggregation(torch.tensor(LENGTHS), 8)
+    assert isinstance(weights, Tensor), f"aggregation returns {type(weights).__name__}; expected a tensor"
+    assert weights.shape == (len(LENGTHS),), f"aggregation returns {tuple(weights.shape)}; expected a weight each"
+    assert weights.isfinite().all(), f"aggregation returns {weights.tolist()}"
 
 
 def _form(factory: Callable[[], Any], loss: Any) -> None:
@@ -128,11 +147,11 @@ def _pure(factory: Callable[[], Any], loss: Any) -> None:
 
 
 def _alone(factory: Callable[[], Any], loss: Any) -> None:
-    reference = bool(loss.needs_reference)
+    given: Any = {"reference": bool(loss.needs_reference), "top_entropy": _wants_top(loss)}
     for seed, apart in enumerate((0.0, 0.3, 2.0)):
-        whole = loss(token_batch(apart=apart, reference=reference, seed=seed)).values_T.detach()
+        whole = loss(token_batch(apart=apart, seed=seed, **given)).values_T.detach()
         for rows in ((0,), (1,), (2,), (3,), (3, 1), (2, 0)):
-            part = loss(token_batch(rows, apart=apart, reference=reference, seed=seed)).values_T.detach()
+            part = loss(token_batch(rows, apart=apart, seed=seed, **given)).values_T.detach()
             starts = [sum(LENGTHS[:row]) for row in rows]
             expected = torch.cat([whole[s : s + LENGTHS[row]] for s, row in zip(starts, rows, strict=True)])
             assert torch.allclose(part, expected, rtol=1e-5, atol=1e-6), (

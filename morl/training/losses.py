@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import torch
@@ -10,6 +11,8 @@ from torch import Tensor
 from morl.copies import copied
 from morl.errors import MorlError, PluginError
 from morl.hookspecs import PolicyLoss
+from morl.loss import token_weights
+from morl.runtime.exchange import Exchange
 from morl.types import TokenBatch, TokenLosses
 
 
@@ -49,3 +52,44 @@ def ask_loss(loss: PolicyLoss, batch: TokenBatch, label: str = "") -> TokenLosse
                 " (check it with morl.testing.check_policy_loss)"
             )
     return answer
+
+
+def ask_weights(loss: PolicyLoss, lengths_B: Tensor, max_tokens: int, label: str = "") -> Tensor:
+    """The weight of each token of these completions, as the loss's `aggregation` says.
+
+    Raises:
+        PluginError: an aggregation that the loss brings along fails, or gives no numbers.
+    """
+    try:
+        return token_weights(lengths_B, loss.aggregation, max_tokens)
+    except MorlError as error:
+        raise type(error)(f"{label}: {error}") from error
+    except Exception as error:
+        what = label or f"the policy loss {type(loss).__name__}"
+        raise PluginError(f"{what}: its aggregation failed: {error}") from error
+
+
+def share_of(loss: PolicyLoss) -> float:
+    """The share of the tokens, those of the highest entropy, that a loss asks for; 1 = all."""
+    return float(getattr(loss, "top_entropy", 1.0))
+
+
+def top_entropy(entropy_BT: Tensor, mask_BT: Tensor, share: float, exchange: Exchange) -> tuple[Tensor, int]:
+    """Which of this rank's tokens are among those of highest entropy over all ranks, and how many these are.
+
+    Of n tokens, floor(share * (n - 1)) + 1 are kept, and all that equal the last of them: those that are not below the
+    quantile 1 - share (arXiv 2506.01939, eq. 5; the count is that of torch.quantile).  Every rank must call.
+
+    Args:
+        entropy_BT: of this rank's tokens.
+        mask_BT: True at those that take part.
+        share: in (0, 1].
+        exchange: the ranks.
+    """
+    entropies = torch.cat(exchange.gather(entropy_BT[mask_BT]))
+    if not len(entropies):
+        return mask_BT, 0
+    # 1e-9: a product that is whole but for rounding is whole.
+    kept = math.floor(share * (len(entropies) - 1) + 1e-9) + 1
+    lowest = entropies.kthvalue(len(entropies) - kept + 1).values
+    return mask_BT & (entropy_BT >= lowest), int((entropies >= lowest).sum())

@@ -10,7 +10,6 @@ checkpoints hold everything, and a resumed run continues bit for bit.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack
@@ -19,12 +18,8 @@ from typing import Any
 
 import lightning.pytorch as L
 import torch
-import torch.distributed as dist
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
-from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import fully_shard
-from torch.distributed.tensor import DTensor
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerBase
@@ -33,7 +28,8 @@ from morl.artifacts import metrics as names
 from morl.artifacts.metrics import Metrics
 from morl.config.schema import Config, ImportanceConfig
 from morl.copies import copied
-from morl.errors import MorlError, PluginError, TrainingError
+from morl.errors import MorlError, PluginError
+from morl.hookspecs import PolicyLoss
 from morl.interrupts import deferred
 from morl.loss import importance_weights
 from morl.optim.optimizer import build_optimizer
@@ -48,13 +44,16 @@ from morl.runtime.sources import source_metrics
 from morl.training.batching import mini_batches
 from morl.training.checkpoint_content import leave_out, put_back
 from morl.training.collect import Collector, Experience
+from morl.training.losses import share_of
 from morl.training.metrics import experience_metrics
+from morl.training.passes import FrozenLogprobs, completion_logprobs
 from morl.training.probe import Difference
 from morl.training.reference import Reference
 from morl.training.rollouts import Ahead, Draw, OnPolicy, Rollouts
+from morl.training.sharding import shard
 from morl.training.snapshot import Snapshot
 from morl.training.state import load_states, save_states
-from morl.training.update import FrozenLogprobs, Importance, TokenSums, Updater, completion_logprobs
+from morl.training.update import Importance, TokenSums, Updater, clip_gradients
 from morl.training.watch import DifferenceWatch, difference_limit
 from morl.types import EncodedPrompt, RolloutBatch
 
@@ -131,7 +130,7 @@ class RLModule(L.LightningModule):
             parts.loss,
             config.sampling.temperature,
             config.sampling.max_tokens,
-            _importance(config.importance, lag + max_staleness(parts.backend)),
+            _importance(config.importance, lag + max_staleness(parts.backend), parts.loss),
             label=parts.label("loss"),
             router_coef=config.policy.router_loss_coef,
         )
@@ -191,7 +190,7 @@ class RLModule(L.LightningModule):
         for number, chosen in enumerate(batches, start=1):
             self.updater.backward(
                 experience,
-                self.updater.weights(experience, chosen),
+                self.updater.mini_batch(experience, chosen, logprobs, self.exchange),
                 logprobs,
                 exchange=self.exchange,
                 sync=self._sync,
@@ -199,7 +198,7 @@ class RLModule(L.LightningModule):
                 sums=sums,
                 version=None if norms else step,
             )
-            norms.append(self._clip_gradients())
+            norms.append(clip_gradients(self.policy, self.config.optimizer.max_grad_norm, step))
             if number == 1 and len(batches) > 1 and training.step_backup:
                 self._snapshot = Snapshot()
                 self._snapshot.take(self.policy.parameters(), optimizer.optimizer)
@@ -248,13 +247,7 @@ class RLModule(L.LightningModule):
         """Shards the policy under FSDP2; every other strategy wraps it by itself."""
         if self.device_mesh is None:
             return
-        # One dimension over all ranks; by default Lightning would make the ranks of a node tensor-parallel.
-        mesh = init_device_mesh(self.device_mesh.device_type, (dist.get_world_size(),))
-        blocks = set(getattr(self.policy.model, "_no_split_modules", None) or ())
-        for module in self.policy.modules():
-            if type(module).__name__ in blocks:
-                fully_shard(module, mesh=mesh)
-        fully_shard(self.policy, mesh=mesh)
+        shard(self.policy, self.device_mesh.device_type)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimizer of what is trainable, with the schedule stepped once per rollout batch."""
@@ -344,47 +337,42 @@ class RLModule(L.LightningModule):
     def _sync(self, exchange: bool) -> AbstractContextManager[object]:
         return self._optimizer().toggle_model(sync_grad=exchange)  # type: ignore[no-any-return]
 
-    def _clip_gradients(self) -> float:
-        """Scales gradients down to the configured norm; returns the norm they had."""
-        limit = self.config.optimizer.max_grad_norm or math.inf
-        norm = torch.nn.utils.clip_grad_norm_(self.policy.parameters(), limit)
-        size = float(norm.full_tensor() if isinstance(norm, DTensor) else norm)
-        if not math.isfinite(size):
-            raise TrainingError(
-                f"the gradient of step {int(self.finished_steps)} is not finite, so the run ends before it spoils the"
-                " weights; resume from the last checkpoint with a smaller optimizer.lr or more warm-up, and look at the"
-                " samples of the last steps"
-            )
-        return size
-
     def _frozen_logprobs(self, experience: Experience) -> FrozenLogprobs:
         """Those that the update compares the policy's with."""
-        training, old_logprobs_BT = self.config.training, experience.rollouts.rollout_logprobs_BT
+        training, old_BT, entropy_BT = self.config.training, experience.rollouts.rollout_logprobs_BT, None
+        ranked = share_of(self.parts.loss) < 1
         recompute = training.recompute_logprobs or self.updater.importance is not None
-        capture = recompute and training.mini_batches == 1
+        capture = recompute and training.mini_batches == 1 and not ranked
         if capture:
-            old_logprobs_BT = torch.zeros_like(old_logprobs_BT)
-        elif recompute:
-            old_logprobs_BT = self._logprobs(self.policy, experience)
+            old_BT = torch.zeros_like(old_BT)
+        elif recompute or ranked:
+            now_BT, entropy_BT = self._logprobs(self.policy, experience.rollouts, experience.spare, entropy=ranked)
+            old_BT = now_BT if recompute else old_BT
         reference = None
         if self.reference is not None:
-            reference = self.reference.logprobs(lambda policy: self._logprobs(policy, experience))
-        return FrozenLogprobs(old_logprobs_BT, reference, capture)
+            reference = self.reference.logprobs(
+                lambda policy: self._logprobs(policy, experience.rollouts, experience.spare)[0]
+            )
+        return FrozenLogprobs(old_BT, reference, entropy_BT, capture)
 
-    def _logprobs(self, policy: PolicyModel, experience: Experience) -> Tensor:
+    def _logprobs(
+        self, policy: PolicyModel, rollouts: RolloutBatch, spare: RolloutBatch, *, entropy: bool = False
+    ) -> tuple[Tensor, Tensor | None]:
         return completion_logprobs(
             policy,
-            experience,
+            rollouts,
+            spare,
             self.config.sampling.temperature,
             self.updater.budget,
             self.exchange,
+            entropy=entropy,
         )
 
 
-def _importance(options: ImportanceConfig, age: int) -> Importance | None:
+def _importance(options: ImportanceConfig, age: int, loss: PolicyLoss) -> Importance | None:
     """The factors on token losses where rollouts may be `age` versions of the weights old; None = 1."""
     correction = options.in_force(age)
-    if correction is None:
+    if correction is None or getattr(loss, "corrects_importance", False):
         return None
     return partial(importance_weights, correction=correction, level=options.level, low=options.low, high=options.high)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any, TypeAlias
@@ -9,16 +10,25 @@ from typing import Any, TypeAlias
 import torch
 from attrs import define, field, frozen
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 
 from morl.artifacts import metrics as names
+from morl.errors import TrainingError
 from morl.hookspecs import PolicyLoss
-from morl.loss import ImportanceWeights, token_weights
+from morl.loss import ImportanceWeights
+from morl.policy.logprobs import TokenLogprobs
 from morl.policy.model import PolicyModel
-from morl.policy.plan import TrainingPlan
 from morl.runtime.exchange import Exchange
-from morl.training.batching import micro_batches
 from morl.training.collect import Experience
-from morl.training.losses import ask_loss
+from morl.training.losses import ask_loss, ask_weights, share_of, top_entropy
+from morl.training.passes import (
+    FrozenLogprobs,
+    common_number,
+    idle_pass,
+    make_plan,
+    micro_batch_rows,
+    padded,
+)
 from morl.training.probe import Difference
 from morl.types import Advantages, RolloutBatch, TokenBatch
 
@@ -46,19 +56,18 @@ class TokenSums:
 
 
 @frozen(eq=False)
-class FrozenLogprobs:
-    """Log-probabilities of this rank's sampled tokens that no gradient flows through, each (B, T).
+class MiniBatch:
+    """What one optimizer step learns from.
 
     Attributes:
-        old_BT: under the policy at the start of the update; the denominator of the importance ratio.
-        reference_BT: under the reference policy, or None where the loss does not ask for it.
-        capture: `old_BT` is filled in on the way, by the passes before the first optimizer step: where that step learns
-            from the whole batch, these are passes of the very policy, and one more would find nothing new.
+        weights_B: weight of the tokens of every completion of the whole batch, 0 outside the mini-batch.
+        entropy_weight: of each token's entropy, which is subtracted from the loss.
+        top_entropy_BT: this rank's tokens of highest entropy; None = all.
     """
 
-    old_BT: Tensor
-    reference_BT: Tensor | None = None
-    capture: bool = False
+    weights_B: Tensor
+    entropy_weight: float = 0.0
+    top_entropy_BT: Tensor | None = None
 
 
 @define(eq=False)
@@ -74,6 +83,8 @@ class Updater:
         budget: tokens of a micro-batch.
         label: what errors call the loss.
         router_coef: of the policy's loss that balances its routers; 0 does not ask for it.
+        entropy_coef: of the mean entropy of the tokens, which is subtracted from the loss.
+        mask_truncated: leave truncated completions out.
     """
 
     policy: PolicyModel
@@ -84,19 +95,36 @@ class Updater:
     budget: int = 2048
     label: str = ""
     router_coef: float = 0.0
+    entropy_coef: float = 0.0
+    mask_truncated: bool = False
 
     def weights(self, experience: Experience, groups: Tensor) -> Tensor:
         """Weight of the tokens of every completion of the whole batch, 0 outside the mini-batch `groups`."""
-        ids = torch.unique(experience.scores.positions_B)[groups]
-        used = torch.isin(experience.scores.positions_B, ids) & ~experience.scores.dropped_B
+        scores = experience.scores
+        ids = torch.unique(scores.positions_B)[groups]
+        used = torch.isin(scores.positions_B, ids) & ~scores.dropped_B
+        if self.mask_truncated:
+            used &= ~scores.truncated_B
         weights = torch.zeros(len(used), dtype=torch.float64)
-        weights[used] = token_weights(experience.scores.lengths_B[used], self.loss.aggregation, self.max_tokens)
+        weights[used] = ask_weights(self.loss, scores.lengths_B[used], self.max_tokens, self.label)
         return weights
+
+    def mini_batch(
+        self, experience: Experience, groups: Tensor, logprobs: FrozenLogprobs, exchange: Exchange
+    ) -> MiniBatch:
+        """What is learned from these groups.  Every rank must call."""
+        weights_B = self.weights(experience, groups)
+        learned_B = weights_B != 0
+        tokens, top_BT = int(experience.scores.lengths_B[learned_B].sum()), None
+        if logprobs.entropy_BT is not None:
+            mask_BT = experience.rollouts.sampled_mask_BT & learned_B[experience.local_rows, None]
+            top_BT, tokens = top_entropy(logprobs.entropy_BT, mask_BT, share_of(self.loss), exchange)
+        return MiniBatch(weights_B, self.entropy_coef / max(tokens, 1), top_BT)
 
     def backward(
         self,
         experience: Experience,
-        weights_B: Tensor,
+        batch: MiniBatch,
         logprobs: FrozenLogprobs,
         exchange: Exchange,
         sync: Callable[[bool], AbstractContextManager[object]],
@@ -107,7 +135,7 @@ class Updater:
         """Accumulates the gradient of one mini-batch.
 
         Args:
-            weights_B: as `weights` gives them.
+            batch: as `mini_batch` gives it.
             logprobs: what the policy's are compared with.
             exchange: the ranks; the strategy averages their gradients.
             sync: context in which a backward pass exchanges gradients (True) or only accumulates them (False).
@@ -115,56 +143,41 @@ class Updater:
             sums: receives the loss and the per-token metrics.
             version: of the weights; None once this update has made an optimizer step.
         """
-        learned_B = (weights_B[experience.local_rows] != 0) & (experience.rollouts.lengths_B > 0)
+        learned_B = (batch.weights_B[experience.local_rows] != 0) & (experience.rollouts.lengths_B > 0)
         rows = learned_B.nonzero()[:, 0]
-        runs = _runs(self.policy, experience.rollouts, rows, self.budget)
-        passes = _common_number(len(runs), exchange)
+        runs = micro_batch_rows(self.policy, experience.rollouts, rows, self.budget)
+        passes = common_number(len(runs), exchange)
         for number in range(passes):
             with sync(number + 1 == passes):
                 if number < len(runs):
-                    loss = self._loss(experience, runs[number], weights_B, logprobs, sums, version)
+                    loss = self._loss(experience, runs[number], batch, logprobs, sums, version)
                 else:
-                    loss = _idle_pass(self.policy, experience).sum() * 0.0
+                    loss = idle_pass(self.policy, experience.spare).sum() * 0.0
                 manual_backward(loss * exchange.size)
 
     def _loss(
         self,
         experience: Experience,
         run: Tensor,
-        weights_B: Tensor,
+        batch: MiniBatch,
         logprobs: FrozenLogprobs,
         sums: TokenSums,
         version: int | None,
     ) -> Tensor:
         """What the completions `run` of this rank add to the loss of the mini-batch."""
-        rollouts, device = experience.rollouts, _device(self.policy)
-        rows = experience.local_rows[run]
+        rollouts, rows = experience.rollouts, experience.local_rows[run]
         mask = rollouts.sampled_mask_BT[run]
-        lengths, statuses = mask.sum(1), rollouts.statuses
-
-        def flat(values_BT: Tensor) -> Tensor:
-            return values_BT[run][mask].to(device)
-
-        def spread(values_B: Tensor) -> Tensor:
-            return values_B.float().repeat_interleave(lengths).to(device)
-
         out = self._forward(rollouts, run)
         if logprobs.capture and version is not None:
-            logprobs.old_BT[run] = _padded(out.logprobs_T, mask)
-        batch = TokenBatch(
-            policy_logprobs_T=out.logprobs_T,
-            old_logprobs_T=flat(logprobs.old_BT),
-            rollout_logprobs_T=flat(rollouts.rollout_logprobs_BT),
-            advantages_T=_advantages(experience.advantages, rows, mask).to(device),
-            rows_T=torch.arange(len(run)).repeat_interleave(lengths).to(device),
-            ref_logprobs_T=None if logprobs.reference_BT is None else flat(logprobs.reference_BT),
-            entropy_T=out.entropy_T,
-            lengths_B=lengths.to(device),
-            truncated_B=rollouts.truncated_B[run].to(device),
-            statuses=tuple(statuses[row] for row in run.tolist()),
-        )
-        losses = ask_loss(self.loss, batch, self.label)
-        weighted = losses.values_T * spread(weights_B[rows])
+            logprobs.old_BT[run] = padded(out.logprobs_T, mask)
+        tokens = _token_batch(experience, run, batch, logprobs, out)
+        device = out.logprobs_T.device
+
+        def spread(values_B: Tensor) -> Tensor:
+            return values_B.float().repeat_interleave(mask.sum(1)).to(device)
+
+        losses, weights_T = ask_loss(self.loss, tokens, self.label), spread(batch.weights_B[rows])
+        weighted = losses.values_T * weights_T
         figures: dict[str, Tensor] = {}
         if self.importance is not None:
             factors = self.importance(logprobs.old_BT[run], rollouts.rollout_logprobs_BT[run], mask)
@@ -174,16 +187,19 @@ class Updater:
                 names.IMPORTANCE_MEAN.name: importance_T,
                 names.IMPORTANCE_BOUNDED.name: factors.bounded_BT[mask].to(device),
             }
-        weighted = weighted + self._balance(out.router_loss, spread(weights_B[rows]), figures)
+        weighted = weighted + self._balance(out.router_loss, weights_T, figures)
+        if batch.entropy_weight:
+            bonus = out.entropy_T if tokens.top_entropy_T is None else out.entropy_T * tokens.top_entropy_T
+            weighted = weighted - batch.entropy_weight * bonus
         figures |= {
             "loss": weighted.detach(),
-            "tokens": torch.ones_like(batch.advantages_T),
+            "tokens": torch.ones_like(tokens.advantages_T),
             names.ENTROPY.name: out.entropy_T.detach(),
             **{names.OF_THE_LOSS.of(name): value for name, value in losses.metrics.items()},
         }
         if version is not None:
             same_T = spread(rollouts.weights_versions_B[run] == version).bool()
-            difference = Difference.between(out.logprobs_T[same_T], batch.rollout_logprobs_T[same_T])
+            difference = Difference.between(out.logprobs_T[same_T], tokens.rollout_logprobs_T[same_T])
             sums.difference = Difference.joined((sums.difference, difference))
         sums.add(figures)
         return weighted.sum()
@@ -191,7 +207,7 @@ class Updater:
     def _forward(self, rollouts: RolloutBatch, run: Tensor) -> Any:
         """The policy's `TokenLogprobs` of the completions `run`."""
         return self.policy(
-            _plan(self.policy, rollouts, run, self.temperature), entropy=True, router_loss=self.router_coef > 0
+            make_plan(self.policy, rollouts, run, self.temperature), entropy=True, router_loss=self.router_coef > 0
         )
 
     def _balance(self, router_loss: Tensor | None, weights_T: Tensor, figures: dict[str, Tensor]) -> Tensor | float:
@@ -202,25 +218,30 @@ class Updater:
         return self.router_coef * router_loss * weights_T
 
 
-@torch.no_grad()
-def completion_logprobs(
-    policy: PolicyModel, experience: Experience, temperature: float, budget: int, exchange: Exchange
-) -> Tensor:
-    """Log-probabilities (B, T) of this rank's sampled tokens under `policy`, float32, 0 everywhere else.
+def _token_batch(
+    experience: Experience, run: Tensor, batch: MiniBatch, logprobs: FrozenLogprobs, out: TokenLogprobs
+) -> TokenBatch:
+    """What the loss is shown of the completions `run` of this rank, on the policy's device."""
+    rollouts, rows, device = experience.rollouts, experience.local_rows[run], out.logprobs_T.device
+    mask, statuses = rollouts.sampled_mask_BT[run], rollouts.statuses
+    lengths = mask.sum(1)
 
-    Every rank must call.
-    """
-    rollouts = experience.rollouts
-    logprobs_BT = torch.zeros_like(rollouts.rollout_logprobs_BT)
-    runs = _runs(policy, rollouts, torch.arange(len(rollouts)), budget)
-    for number in range(_common_number(len(runs), exchange)):
-        if number >= len(runs):
-            _idle_pass(policy, experience)
-            continue
-        run = runs[number]
-        logprobs_T = policy(_plan(policy, rollouts, run, temperature)).logprobs_T
-        logprobs_BT[run] = _padded(logprobs_T, rollouts.sampled_mask_BT[run])
-    return logprobs_BT
+    def flat(values_BT: Tensor) -> Tensor:
+        return values_BT[run][mask].to(device)
+
+    return TokenBatch(
+        policy_logprobs_T=out.logprobs_T,
+        old_logprobs_T=flat(logprobs.old_BT),
+        rollout_logprobs_T=flat(rollouts.rollout_logprobs_BT),
+        advantages_T=_advantages(experience.advantages, rows, mask).to(device),
+        rows_T=torch.arange(len(run)).repeat_interleave(lengths).to(device),
+        ref_logprobs_T=None if logprobs.reference_BT is None else flat(logprobs.reference_BT),
+        entropy_T=out.entropy_T,
+        lengths_B=lengths.to(device),
+        truncated_B=rollouts.truncated_B[run].to(device),
+        statuses=tuple(statuses[row] for row in run.tolist()),
+        top_entropy_T=None if batch.top_entropy_BT is None else flat(batch.top_entropy_BT),
+    )
 
 
 def _advantages(advantages: Advantages, rows: Tensor, mask_BT: Tensor) -> Tensor:
@@ -231,49 +252,17 @@ def _advantages(advantages: Advantages, rows: Tensor, mask_BT: Tensor) -> Tensor
     return advantages.values_BT[rows[row_T], column_T].float()
 
 
-def _padded(values_T: Tensor, mask_BT: Tensor) -> Tensor:
-    """The values where the mask is True, row by row, float32 on the CPU; 0 elsewhere."""
-    values_BT = torch.zeros(mask_BT.shape, dtype=torch.float32)  # whatever the default is
-    values_BT[mask_BT] = values_T.detach().float().cpu()
-    return values_BT
+def clip_gradients(policy: PolicyModel, max_norm: float, step: int) -> float:
+    """Scales gradients down to this norm, 0 = any; returns the norm they had.
 
-
-def _common_number(runs: int, exchange: Exchange) -> int:
-    """How many forward passes every rank makes.
-
-    A sharded policy gathers its weights in every pass and DDP its gradients after the last, so a rank that made fewer
-    would leave the others waiting.
+    Raises:
+        TrainingError: it is not finite.
     """
-    return max(1, *exchange.gather(runs))
-
-
-def _idle_pass(policy: PolicyModel, experience: Experience) -> Tensor:
-    """Log-probabilities that count for nothing, from a rank that has no completions left."""
-    logprobs_T: Tensor = policy(_plan(policy, experience.spare, torch.tensor([0]), 1.0)).logprobs_T
-    return logprobs_T
-
-
-def _runs(policy: PolicyModel, rollouts: RolloutBatch, rows: Tensor, budget: int) -> list[Tensor]:
-    """Micro-batches of these rows."""
-    prompt_lengths = [len(prompt.token_ids) for prompt in rollouts.prompts]
-    groups, lengths = rollouts.group_ids_B[rows].tolist(), rollouts.total_lengths_B[rows].tolist()
-    runs = micro_batches(prompt_lengths, groups, lengths, budget, packed=policy.packed)
-    return [rows[run] for run in runs]
-
-
-def _plan(policy: PolicyModel, rollouts: RolloutBatch, rows: Tensor, temperature: float) -> TrainingPlan:
-    mask = rollouts.completion_mask_BT[rows]
-    longest = int(mask.sum(1).max())
-    plan = policy.make_plan(
-        [prompt.token_ids for prompt in rollouts.prompts],
-        rollouts.group_ids_B[rows],
-        rollouts.completion_ids_BT[rows, :longest],
-        mask[:, :longest],
-        temperature,
-        rollouts.sampled_mask_BT[rows, :longest],
-    )
-    return plan.to(_device(policy))
-
-
-def _device(policy: PolicyModel) -> torch.device:
-    return next(policy.parameters()).device
+    norm = torch.nn.utils.clip_grad_norm_(policy.parameters(), max_norm or math.inf)
+    size = float(norm.full_tensor() if isinstance(norm, DTensor) else norm)
+    if not math.isfinite(size):
+        raise TrainingError(
+            f"the gradient of step {step} is not finite, so the run ends before it spoils the weights; resume from the"
+            " last checkpoint with a smaller optimizer.lr or more warm-up, and look at the samples of the last steps"
+        )
+    return size

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from morl.loss import token_weights
 
 lengths = st.lists(st.integers(0, 50), min_size=1, max_size=12).map(torch.tensor)
-AGGREGATIONS = ("token-mean", "sequence-mean", "dr-grpo")
+AGGREGATIONS = ("token-mean", "sequence-mean", "sequence-sum", "dr-grpo")
 
 
 @given(lengths)
@@ -24,6 +24,30 @@ def test_sequence_mean_weighs_every_completion_with_tokens_alike(lengths_B):
     shares = token_weights(lengths_B, "sequence-mean", 50) * lengths_B
     expected = (lengths_B > 0).double() / max(int((lengths_B > 0).sum()), 1)
     torch.testing.assert_close(shares, expected)
+
+
+@given(lengths)
+def test_sequence_sum_weighs_a_completion_by_its_length(lengths_B):
+    weights = token_weights(lengths_B, "sequence-sum", 50)
+    torch.testing.assert_close(weights, token_weights(lengths_B, "sequence-mean", 50) * lengths_B.clamp(min=1))
+
+
+@pytest.mark.parametrize(
+    ("alias", "name"),
+    [("dapo", "token-mean"), ("bnpo", "token-mean"), ("grpo", "sequence-mean"), ("dr_grpo", "dr-grpo")],
+)
+def test_names_of_the_field_mean_the_same(alias, name):
+    lengths_B = torch.tensor([3, 0, 5])
+    assert torch.equal(token_weights(lengths_B, alias, 8), token_weights(lengths_B, name, 8))
+
+
+def test_a_function_weighs_as_it_likes():
+    answer = token_weights(torch.tensor([1, 4]), lambda lengths_B, max_tokens: 1 / (lengths_B.sqrt() * max_tokens), 8)
+    assert answer.tolist() == [0.125, 0.0625]
+    assert answer.dtype == torch.float64
+    for wrong in (lambda *_: 1.0, lambda lengths_B, _: lengths_B[:1], lambda lengths_B, _: lengths_B / 0):
+        with pytest.raises(ValueError, match=r"the aggregation returned .*; expected a tensor \(2,\) of finite"):
+            token_weights(torch.tensor([1, 4]), wrong, 8)
 
 
 @given(lengths)

@@ -40,20 +40,20 @@ MUTATIONS = (
     # The loss of a token
     Mutation(
         "the clip's bounds are swapped",
-        "ratio.clamp(1 - self.clip_low, 1 + self.clip_high)",
-        "ratio.clamp(1 - self.clip_high, 1 + self.clip_low)",
+        "ratio.clamp(1 - self.clip_low, 1 + self.upper)",
+        "ratio.clamp(1 - self.upper, 1 + self.clip_low)",
         update("gdpo"),
     ),
     Mutation(
         "the greater surrogate in place of the smaller",
-        "-torch.minimum(ratio * advantages, clipped * advantages)",
-        "-torch.maximum(ratio * advantages, clipped * advantages)",
+        "-torch.minimum(free * advantages, bounded * advantages)",
+        "-torch.maximum(free * advantages, bounded * advantages)",
         update("gdpo"),
     ),
     Mutation(
         "the metric clip_fraction counts ratios out of range",
-        "(clipped * advantages < ratio * advantages).float()",
-        "(clipped != ratio).float()",
+        "stopped = bounded * advantages < free * advantages",
+        "stopped = bounded != ratio",
         update("gdpo"),
     ),
     Mutation(
@@ -81,7 +81,79 @@ MUTATIONS = (
         update("grpo-k3"),
     ),
     Mutation("k2 is not halved", "difference.square() / 2", "difference.square()", update("k2")),
+    Mutation(
+        "delta bounds nothing",
+        "ratio if self.delta is None else ratio.clamp(max=self.delta)",
+        "ratio",
+        update("two-sided"),
+    ),
+    Mutation(
+        "k1 keeps its own gradient",
+        "return pull + (value - pull).detach()",
+        "return value",
+        update("two-sided"),
+    ),
+    Mutation(
+        "the ratio of the unbiased KL is detached",
+        "return kl * (batch.policy_logprobs_T - batch.old_logprobs_T).exp()",
+        "return kl * (batch.policy_logprobs_T - batch.old_logprobs_T).exp().detach()",
+        update("unbiased"),
+    ),
+    Mutation(
+        "positive completions leave off policy, too",
+        "left_T = (apart_T > self.off_policy_threshold) & (batch.advantages_T < 0)",
+        "left_T = apart_T > self.off_policy_threshold",
+        update("unbiased"),
+    ),
+    Mutation(
+        "a sequence's ratio is the product over its tokens",
+        "ratio = spread(batch, means(batch, batch.policy_logprobs_T - batch.old_logprobs_T)).exp()",
+        "ratio = spread(batch, sums(batch, batch.policy_logprobs_T - batch.old_logprobs_T)).exp()",
+        update("gspo"),
+    ),
+    Mutation(
+        "the gradient of a token goes through its whole sequence",
+        "ratio * (now - now.detach()).exp(), batch.advantages_T",
+        "ratio, batch.advantages_T",
+        update("gspo-token"),
+    ),
+    Mutation(
+        "the weight of cispo has a gradient",
+        "ratio = (batch.policy_logprobs_T.detach() - batch.old_logprobs_T).exp()\n        weight = ratio.clamp(",
+        "ratio = (batch.policy_logprobs_T - batch.old_logprobs_T).exp()\n        weight = ratio.clamp(",
+        update("cispo"),
+    ),
+    Mutation(
+        "the temperatures of sapo are swapped",
+        "torch.where(batch.advantages_T > 0, self.temperature_positive, self.temperature_negative)",
+        "torch.where(batch.advantages_T > 0, self.temperature_negative, self.temperature_positive)",
+        update("sapo"),
+    ),
+    Mutation(
+        "vespo takes the ratio to the old policy",
+        "log_ratio = batch.policy_logprobs_T.detach() - batch.rollout_logprobs_T",
+        "log_ratio = batch.policy_logprobs_T.detach() - batch.old_logprobs_T",
+        ("tests/loss/test_ratios.py::test_vespo_takes_the_ratio_to_the_rollout_policy",),
+    ),
+    Mutation(
+        "importance weights a loss that corrects by itself",
+        'if correction is None or getattr(loss, "corrects_importance", False):',
+        "if correction is None:",
+        update("lag-vespo"),
+    ),
+    Mutation(
+        "the tokens of lowest entropy are kept",
+        "return mask_BT & (entropy_BT >= lowest)",
+        "return mask_BT & (entropy_BT <= lowest)",
+        update("top-entropy"),
+    ),
     # Aggregation
+    Mutation(
+        "sequence-sum divides by the tokens",
+        "(lengths > 0) / (lengths > 0).sum().clamp(min=1).to(torch.float64)",
+        "(lengths > 0) / lengths.sum().clamp(min=1)",
+        update("luspo"),
+    ),
     Mutation(
         "token-mean divides by the number of completions",
         "torch.ones_like(lengths) / lengths.sum().clamp(min=1)",
@@ -146,8 +218,8 @@ MUTATIONS = (
     ),
     Mutation(
         "old log-probabilities at temperature 1",
-        "logprobs_T = policy(_plan(policy, rollouts, run, temperature)).logprobs_T",
-        "logprobs_T = policy(_plan(policy, rollouts, run, 1.0)).logprobs_T",
+        "found = policy(make_plan(policy, rollouts, rows, temperature), entropy=entropy)",
+        "found = policy(make_plan(policy, rollouts, rows, 1.0), entropy=entropy)",
         update("recomputed"),
     ),
     Mutation(
@@ -176,8 +248,8 @@ MUTATIONS = (
     ),
     Mutation(
         "weights by place in the rank's own batch",
-        "weighted = losses.values_T * spread(weights_B[rows])",
-        "weighted = losses.values_T * spread(weights_B[run])",
+        "spread(batch.weights_B[rows])",
+        "spread(batch.weights_B[run])",
         two("ddp"),
     ),
     Mutation(
@@ -235,14 +307,14 @@ MUTATIONS = (
     Mutation("eps is ignored", "            eps=self.eps,\n", "            eps=1e-8,\n", update("gdpo")),
     Mutation(
         "gradients are not clipped",
-        "limit = self.config.optimizer.max_grad_norm or math.inf",
-        "limit = math.inf",
+        "clip_grad_norm_(policy.parameters(), max_norm or math.inf)",
+        "clip_grad_norm_(policy.parameters(), math.inf)",
         update("gdpo"),
     ),
     Mutation(
         "max_grad_norm 0 stops the run",
-        "limit = self.config.optimizer.max_grad_norm or math.inf",
-        "limit = self.config.optimizer.max_grad_norm",
+        "clip_grad_norm_(policy.parameters(), max_norm or math.inf)",
+        "clip_grad_norm_(policy.parameters(), max_norm)",
         update("whole-batch"),
     ),
     Mutation("warm-up is off by one", "return (step + 1) / (warmup + 1)", "return (step + 1) / warmup", update("gdpo")),
@@ -336,8 +408,8 @@ MUTATIONS = (
     ),
     Mutation(
         "a dropped completion stays in the loss",
-        " & ~experience.scores.dropped_B",
-        "",
+        "torch.isin(scores.positions_B, ids) & ~scores.dropped_B",
+        "torch.isin(scores.positions_B, ids)",
         update("dropped"),
     ),
     Mutation(

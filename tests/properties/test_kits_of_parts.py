@@ -12,7 +12,7 @@ from attrs import define, field
 
 from morl.advantage import ConstantWeighting
 from morl.errors import ConfigError
-from morl.loss import ClippedLoss
+from morl.loss import CISPOLoss, ClippedLoss, GSPOLoss, GSPOTokenLoss, LUSPOLoss, SAPOLoss, VESPOLoss
 from morl.optim.classes import TorchOptimizer
 from morl.optim.low_memory import Adafactor
 from morl.optim.muon import MuonAdamW
@@ -262,6 +262,12 @@ class Reinforce:
         return TokenLosses(-batch.advantages_T * batch.policy_logprobs_T, {"logprob": batch.policy_logprobs_T.detach()})
 
 
+class OwnAggregation(Reinforce):
+    @staticmethod
+    def aggregation(lengths_B, max_tokens):
+        return 1 / lengths_B.sqrt() / max_tokens
+
+
 class Sequence(Reinforce):
     """The ratio of the whole completion (GSPO), which needs all its tokens in one micro-batch."""
 
@@ -279,10 +285,25 @@ class Sequence(Reinforce):
         (ClippedLoss, ["policy-gradient"]),
         (lambda: ClippedLoss(kl_coef=0.1), ["policy-gradient"]),
         (lambda: ClippedLoss(kl_coef=0.1, kl_estimator="k2", aggregation="dr-grpo"), ["policy-gradient"]),
+        (lambda: ClippedLoss(kl_coef=0.1, kl_estimator="k1", aggregation="sequence-sum"), ["policy-gradient"]),
+        (lambda: ClippedLoss(kl_coef=0.1, kl_unbiased=True, delta=1.5), ["policy-gradient"]),
+        (lambda: ClippedLoss(off_policy_threshold=0.1, top_entropy=0.5), ["policy-gradient"]),
+        (lambda: GSPOLoss(clip_low=0.1, clip_high=0.3, delta=1.5), ["policy-gradient"]),
+        (lambda: GSPOTokenLoss(clip_low=0.1, clip_high=0.3, kl_coef=0.1), ["policy-gradient"]),
+        (lambda: LUSPOLoss(clip_low=0.1, clip_high=0.3, off_policy_threshold=0.1), ["policy-gradient"]),
+        (CISPOLoss, ["policy-gradient"]),
+        (lambda: CISPOLoss(max_ratio=1.2, min_ratio=0.8, top_entropy=0.5, kl_coef=0.1), ["policy-gradient"]),
+        (SAPOLoss, ["policy-gradient"]),
+        (lambda: SAPOLoss(kl_coef=0.1, kl_unbiased=True, kl_estimator="k3"), ["policy-gradient"]),
+        (VESPOLoss, []),
         (Reinforce, ["policy-gradient"]),
         (Sequence, ["policy-gradient"]),
+        (OwnAggregation, ["policy-gradient"]),
     ],
-    ids=["clipped", "kl", "k2", "reinforce", "sequence"],
+    ids=[
+        *("clipped", "kl", "k2", "k1", "unbiased", "masks", "gspo", "gspo-token", "luspo", "cispo", "cispo-options"),
+        *("sapo", "sapo-kl", "vespo", "reinforce", "sequence", "own-aggregation"),
+    ],
 )
 def test_right_losses_pass(make, claims):
     check_policy_loss(make, claims=claims)

@@ -115,23 +115,6 @@ class ScriptedBackend:
 
 
 @frozen
-class GSPO:
-    """A loss of whole sequences (arXiv 2507.18071): the ratio is the geometric mean over a completion's tokens."""
-
-    needs_reference: ClassVar[bool] = False
-    aggregation: ClassVar[str] = "sequence-mean"
-    clip: float = 0.1
-
-    def __call__(self, batch):
-        sums_B = torch.zeros(batch.lengths_B.shape).index_add(
-            0, batch.rows_T, batch.policy_logprobs_T - batch.old_logprobs_T
-        )
-        ratio_T = (sums_B / batch.lengths_B)[batch.rows_T].exp()
-        clipped_T = ratio_T.clamp(1 - self.clip, 1 + self.clip)
-        return TokenLosses(-torch.minimum(ratio_T * batch.advantages_T, clipped_T * batch.advantages_T))
-
-
-@frozen
 class Entropic(ClippedLoss):
     """The clipped loss with a bonus for entropy, without the completions that a limit cut."""
 
@@ -165,7 +148,7 @@ def morl_register_rollout_backends():
 
 @hookimpl
 def morl_register_policy_losses():
-    return {"gspo": GSPO, "entropic": Entropic}
+    return {"entropic": Entropic}
 
 
 @hookimpl

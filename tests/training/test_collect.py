@@ -14,7 +14,8 @@ from morl import hookimpl, train
 from morl.hookspecs import RewardProvider
 from morl.runtime.exchange import Exchange
 from morl.runtime.scores import BatchScores
-from morl.training.update import FrozenLogprobs, Updater
+from morl.training.passes import FrozenLogprobs, completion_logprobs
+from morl.training.update import MiniBatch, TokenSums, Updater
 
 
 def rows_of(result):
@@ -151,7 +152,6 @@ def test_dropped_completions_and_other_mini_batches_have_no_weight(rows):
 def test_a_rank_without_completions_makes_idle_passes_that_count_for_nothing(settings, tiny_model):
     """As happens where dynamic sampling drops all groups of a rank: the others must not wait for it."""
     from morl.policy.load import load_policy
-    from morl.training.update import TokenSums, completion_logprobs
 
     recorder = Recorder()
     train(settings({"training.steps": 1}), plugins=[recorder])
@@ -176,8 +176,9 @@ def test_a_rank_without_completions_makes_idle_passes_that_count_for_nothing(set
         return contextlib.nullcontext()
 
     empty = FrozenLogprobs(torch.zeros(0, 0))
-    updater.backward(experience, torch.zeros(24), empty, two, sync, lambda loss: loss.backward(), sums, True)
+    updater.backward(experience, MiniBatch(torch.zeros(24)), empty, two, sync, lambda loss: loss.backward(), sums, True)
     assert synced == [False, False, True]
     assert all(parameter.grad is None or not parameter.grad.any() for parameter in policy.parameters())
     assert sums.sums == {}
-    assert completion_logprobs(policy, experience, 1.0, 100, two).shape == (0, 0)
+    found = completion_logprobs(policy, experience.rollouts, experience.spare, 1.0, 100, two, entropy=True)
+    assert [each.shape for each in found] == [(0, 0), (0, 0)]

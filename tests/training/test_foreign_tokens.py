@@ -245,12 +245,14 @@ def test_they_go_with_everything_else(settings, scripted, rows_of, changes):
         assert float(row["rollout/logprob_difference_max"]) < ROUNDING
 
 
+SEQUENCES = {"loss.name": "gspo", "loss.clip_low": 0.1, "loss.clip_high": 0.1}
+
 # A completion is never split ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("budget", [1, 30, 70])
 def test_a_loss_of_sequences_has_one_gradient_for_any_micro_batch(settings, scripted, difference, tmp_path, budget):
-    changes = {**CHANGES, "loss.name": "gspo", "rollout.noise": 0.05}
+    changes = {**CHANGES, **SEQUENCES, "rollout.noise": 0.05}
     whole = train(settings(changes), plugins=[scripted])
     cut = {"output": str(tmp_path / "cut"), "training.micro_batch_tokens": budget}
     assert difference(whole.model, train(settings({**changes, **cut}), plugins=[scripted]).model) < ROUNDING
@@ -260,7 +262,7 @@ def test_a_loss_of_sequences_is_that_of_a_plain_rendering(settings, scripted, ap
     from transformers import AutoModelForCausalLM
 
     recorder = Recorder()
-    changes = {**CHANGES, "loss.name": "gspo", "rollout.noise": 0.05, "training.micro_batch_tokens": 30}
+    changes = {**CHANGES, **SEQUENCES, "rollout.noise": 0.05, "training.micro_batch_tokens": 30}
     result = train(settings({**changes, "training.inner_epochs": 1}), plugins=[scripted, recorder])
     rollouts, advantages_B = recorder.rollouts, recorder.advantages.values_B
     model = AutoModelForCausalLM.from_pretrained(tiny_model)
@@ -280,7 +282,7 @@ def test_a_loss_of_sequences_is_that_of_a_plain_rendering(settings, scripted, ap
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp2"])
 @pytest.mark.parametrize(
     "changes",
-    [{"loss.name": "gspo"}, {"estimator.name": "later-turns", "loss.name": "entropic"}],
+    [SEQUENCES, {"estimator.name": "later-turns", "loss.name": "entropic"}],
     ids=["sequences", "turns"],
 )
 def test_two_ranks_have_the_weights_of_one(settings, scripted, difference, tmp_path, strategy, changes):

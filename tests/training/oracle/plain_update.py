@@ -43,11 +43,16 @@ class Setup:
     level: str = "token"
     low: float = 0.0
     high: float = 2.0
+    loss: str = "clipped"
+    options: Mapping[str, float] = field(default_factory=dict)
     clip_low: float = 0.1
-    clip_high: float = 0.15
+    clip_high: float | None = 0.15
+    off_policy_threshold: float | None = None
+    top_entropy: float = 1.0
     aggregation: str = "token-mean"
     kl_coef: float = 0.0
     kl_estimator: str = "k3"
+    kl_unbiased: bool = False
     lora_rank: int = 0
     lora_alpha: float = 4.0
     lr: float = 0.1
@@ -78,19 +83,22 @@ def plain_run(
         with torch.no_grad():
             sampler = past[max(step - setup.lag, 0)]
             rollout = [logprobs(sampler, *row, setup.temperature)[0] for row in rows]
-            fresh = setup.recompute or setup.correction is not None
+            fresh = setup.recompute or (setup.correction is not None and setup.loss != "vespo")
             old = [logprobs(model, *row, setup.temperature)[0] for row in rows] if fresh else rollout
             far = [logprobs(reference, *row, setup.temperature)[0] for row in rows]
+            entropies = [logprobs(model, *row, setup.temperature)[1] for row in rows]
 
         lr = setup.lr * rate_factor(setup, step)
         losses, norms, seen = [], [], defaultdict(list)
         for epoch in range(setup.inner_epochs):
             for chosen in deal(setup, len(groups), step, epoch):
                 used = [b for b in range(len(rows)) if int(group_of[b]) in chosen and not dropped[b]]
+                lowest = lowest_entropy(setup, [entropies[b] for b in used])
                 loss = sum(0.0 * weight.sum() for weight in trained.values())  # where every completion was dropped
                 for b in used:
                     now, entropy = logprobs(model, *rows[b], setup.temperature)
-                    values, figures = token_losses(setup, now, old[b], rollout[b], far[b], contributions[b].sum())
+                    kept = (entropies[b] >= lowest).double()
+                    values, figures = token_losses(setup, now, old[b], rollout[b], far[b], contributions[b].sum(), kept)
                     loss = loss + values.sum() / divisor(setup, [len(rows[u][1]) for u in used], len(now))
                     for name, figure in (figures | {"policy/entropy": entropy}).items():
                         seen[name].append(figure.detach())
@@ -116,29 +124,74 @@ def plain_run(
 
 
 def token_losses(
-    setup: Setup, now: Tensor, old: Tensor, rollout: Tensor, far: Tensor, advantage: Tensor
+    setup: Setup, now: Tensor, old: Tensor, rollout: Tensor, far: Tensor, advantage: Tensor, kept: Tensor
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Loss and figures of each token of one completion, from its log-probabilities under the four policies.
 
-    PPO's clipped surrogate (arXiv 1707.06347, eq. 7), KL k2 or k3 (http://joschu.net/blog/kl-approx.html), and the
-    importance factor old / rollout around both.
+    `kept` says which tokens have a surrogate; KL k1 (with the gradient of k2), k2 or k3
+    (http://joschu.net/blog/kl-approx.html); and the importance factor old / rollout around both.
     """
     ratio, d = (now - old).exp(), now - far
-    bounded = torch.clip(ratio, 1 - setup.clip_low, 1 + setup.clip_high)
-    kl = d**2 / 2 if setup.kl_estimator == "k2" else torch.exp(-d) - 1 + d
-    losses = -torch.minimum(ratio * advantage, bounded * advantage) + setup.kl_coef * kl
-    figures = {
-        "policy/clip_fraction": (bounded * advantage < ratio * advantage).double(),
-        "policy/ratio": ratio,
-        "policy/kl_old": ratio - 1 - ratio.log(),
-    }
+    losses, figures = surrogate(setup, now, old, rollout, advantage)
+    if setup.off_policy_threshold is not None:
+        left = (rollout - now).mean() > setup.off_policy_threshold and advantage < 0
+        losses = losses * (0.0 if left else 1.0)
+        figures["policy/off_policy"] = torch.full_like(ratio, float(left))
+    if setup.kl_unbiased:
+        kl = ratio * (d if setup.kl_estimator == "k1" else torch.exp(-d) - 1 + d)
+    else:
+        k2 = d**2 / 2
+        kl = {"k1": k2 + (d - k2).detach(), "k2": k2, "k3": torch.exp(-d) - 1 + d}[setup.kl_estimator]
+    losses = losses * kept + setup.kl_coef * kl
+    figures["policy/kl_old"] = ratio - 1 - ratio.log()
     if setup.kl_coef:
         figures["policy/kl_reference"] = kl
-    if setup.correction is not None:
+    if setup.correction is not None and setup.loss != "vespo":
         factor, outside = importance(setup, old - rollout)
         losses = losses * factor
         figures |= {"importance/mean": factor, "importance/bounded": outside.double()}
     return losses, figures
+
+
+def surrogate(
+    setup: Setup, now: Tensor, old: Tensor, rollout: Tensor, advantage: Tensor
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The policy's part of the loss of one completion.
+
+    PPO's clip (arXiv 1707.06347, eq. 7), two-sided with a delta (2505.07291); GSPO, GSPO-token (2507.18071, eq. 5, 7
+    and 13) and LUSPO (2602.05261); CISPO (2506.13585, eq. 4); SAPO (2511.20347); VESPO (2602.10693).
+    """
+    ratio, options = (now - old).exp(), setup.options
+    if setup.loss == "cispo":
+        weight = ratio.detach().clip(options["min_ratio"], options["max_ratio"])
+        figures = {"policy/clip_fraction": (weight != ratio).double(), "policy/ratio": ratio}
+        return -weight * advantage * now, figures
+    if setup.loss == "sapo":
+        tau = options["temperature_positive"] if advantage > 0 else options["temperature_negative"]
+        gate = 1 / (1 + torch.exp(-tau * (ratio - 1)))
+        return -4 / tau * gate * advantage, {"policy/ratio": ratio, "policy/gate": 4 * gate * (1 - gate)}
+    if setup.loss == "vespo":
+        k, lam = (2.0, 3.0) if advantage >= 0 else (3.0, 2.0)
+        w = (now - rollout).sum().exp().detach()
+        weight = (w**k * torch.exp(lam * (1 - w))).expand(len(now))
+        return -weight * advantage * now, {"policy/ratio": ratio, "policy/weight": weight}
+    if setup.loss in ("gspo", "luspo"):
+        ratio = (now - old).mean().exp().expand(len(now))
+    if setup.loss == "gspo-token":
+        ratio = (now - old).mean().exp().detach() * now.exp() / now.exp().detach()
+    high = setup.clip_low if setup.clip_high is None else setup.clip_high
+    bounded = torch.clip(ratio, 1 - setup.clip_low, 1 + high)
+    free = torch.clip(ratio, max=options.get("delta", math.inf))
+    stopped = (bounded * advantage < free * advantage) | ((free < ratio) & (advantage < 0))
+    losses = -torch.minimum(free * advantage, bounded * advantage)
+    return losses, {"policy/clip_fraction": stopped.double(), "policy/ratio": ratio}
+
+
+def lowest_entropy(setup: Setup, entropies: Sequence[Tensor]) -> float:
+    """What the entropy of a token must reach (arXiv 2506.01939, eq. 5), of the tokens of an optimizer step."""
+    if setup.top_entropy == 1 or not entropies:
+        return -math.inf
+    return float(torch.quantile(torch.cat(list(entropies)), 1 - setup.top_entropy))
 
 
 def divisor(setup: Setup, lengths: Sequence[int], length: int) -> int:
@@ -146,6 +199,7 @@ def divisor(setup: Setup, lengths: Sequence[int], length: int) -> int:
     return {
         "token-mean": sum(lengths),
         "sequence-mean": len(lengths) * length,
+        "sequence-sum": len(lengths),
         "dr-grpo": len(lengths) * setup.max_tokens,
     }[setup.aggregation]
 

@@ -65,10 +65,23 @@ class Recorder:
 
 def config_of(setup: Setup, model: Path, prompts: Path, output: Path) -> dict[str, Any]:
     """The same setup as a config of morl."""
-    loss: dict[str, Any] = {"aggregation": setup.aggregation, "kl_coef": setup.kl_coef}
+    loss: dict[str, Any] = {
+        "name": setup.loss,
+        "aggregation": setup.aggregation,
+        "kl_coef": setup.kl_coef,
+        "off_policy_threshold": setup.off_policy_threshold,
+        "top_entropy": setup.top_entropy,
+        **setup.options,
+    }
     if setup.kl_coef:
-        loss["kl_estimator"] = setup.kl_estimator
-    bounds = {"low": setup.low} if setup.correction == "masked" else {}
+        loss |= {"kl_estimator": setup.kl_estimator, "kl_unbiased": setup.kl_unbiased}
+    if setup.loss in ("clipped", "gspo", "gspo-token", "luspo"):
+        loss |= {"clip_low": setup.clip_low, "clip_high": setup.clip_high}
+    importance: dict[str, Any] = {"correction": setup.correction or "none"}
+    if setup.correction in ("truncated", "masked"):
+        importance |= {"level": setup.level, "high": setup.high}
+    if setup.correction == "masked":
+        importance["low"] = setup.low
     return {
         "seed": setup.seed,
         "output": str(output),
@@ -80,10 +93,8 @@ def config_of(setup: Setup, model: Path, prompts: Path, output: Path) -> dict[st
         "estimator": {"name": setup.estimator},
         "rollout": {"lag": setup.lag},
         "sampling": {"temperature": setup.temperature, "max_tokens": setup.max_tokens, "stop": list(STOP)},
-        "importance": {"correction": setup.correction, "level": setup.level, "high": setup.high, **bounds}
-        if setup.correction
-        else {"correction": "none"},
-        "loss": {"clip_low": setup.clip_low, "clip_high": setup.clip_high, **loss},
+        "importance": importance,
+        "loss": loss,
         "optimizer": {
             "lr": setup.lr,
             "betas": list(setup.betas),

@@ -26,6 +26,7 @@ def setup(weights=None, exceptions=None, **options):
     return {"weights": weights or {"second": 0.3}, "exceptions": exceptions or {}, **options}
 
 
+CISPO = {"min_ratio": 0.95, "max_ratio": 1.05}
 SETUPS = {
     "gdpo": setup(),
     "whole-batch": setup(
@@ -45,6 +46,20 @@ SETUPS = {
     "lag-truncated": setup(lag=1, steps=4, correction="truncated", high=1.02),
     "lag-masked": setup(lag=2, steps=4, correction="masked", low=0.97, high=1.05, mini_batches=1),
     "lag-sequence": setup(lag=1, steps=4, correction="truncated", level="sequence", high=1.05, kl_coef=0.3),
+    "two-sided": setup(clip_low=0.05, clip_high=None, options={"delta": 1.1}, kl_coef=0.3, kl_estimator="k1"),
+    "unbiased": setup(kl_coef=0.3, kl_unbiased=True, recompute=True, off_policy_threshold=0.02),
+    "unbiased-k1": setup(kl_coef=0.3, kl_unbiased=True, kl_estimator="k1", aggregation="sequence-sum"),
+    "top-entropy": setup(top_entropy=0.4, kl_coef=0.3, exceptions={"failing": 5}, on_failure="drop"),
+    "top-entropy-recomputed": setup(top_entropy=0.2, recompute=True, mini_batches=1, loss="cispo", options=CISPO),
+    "gspo": setup(loss="gspo", aggregation="sequence-mean", clip_low=0.02, clip_high=0.03),
+    "gspo-token": setup(loss="gspo-token", clip_low=0.02, clip_high=None, kl_coef=0.1, recompute=True),
+    "luspo": setup(loss="luspo", aggregation="sequence-sum", clip_low=0.02, options={"delta": 1.2}),
+    "cispo": setup(loss="cispo", options=CISPO, lag=1, steps=4, correction="truncated", high=1.02),
+    "sapo": setup(
+        loss="sapo", aggregation="sequence-mean", options={"temperature_positive": 2.0, "temperature_negative": 5.0}
+    ),
+    "vespo": setup(loss="vespo", estimator="grpo"),
+    "lag-vespo": setup(loss="vespo", lag=1, steps=4, correction="auto", kl_coef=0.1),
     "lag-lora": setup(lag=1, steps=4, correction="masked", level="sequence", low=0.9, high=1.1, lora_rank=2),
 }
 
