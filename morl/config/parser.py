@@ -13,9 +13,9 @@ from argparse import SUPPRESS, ArgumentError
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from types import UnionType
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, Union, get_args, get_origin
 
-from attrs import fields_dict, has
+from attrs import fields_dict, has, resolve_types
 from jsonargparse import ArgumentParser
 from jsonargparse.typing import NonNegativeInt
 
@@ -96,9 +96,7 @@ def _resolve_types(factory: Callable[..., Any]) -> None:
     """Types of inherited fields are texts in terms of the module of their base, where jsonargparse does not look."""
     if inspect.isclass(factory) and has(factory):
         with suppress(NameError):
-            hints = get_type_hints(factory)
-            own: dict[str, Any] = factory.__init__.__annotations__
-            own.update({name: hints[name] for name in own if name in hints})
+            resolve_types(factory)
 
 
 def help_text(tree: Tree, registry: Registry, given: frozenset[str] = frozenset()) -> str:
