@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 import lightning.pytorch as L
-from lightning.pytorch.callbacks import Checkpoint, EarlyStopping
+from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, StochasticWeightAveraging, WeightAveraging
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies import ModelParallelStrategy, Strategy
 
 from morl.artifacts.folder import RunFolder
+from morl.artifacts.metrics import HELD_OUT
 from morl.config.schema import Config, TrainerConfig
 from morl.config.secrets import with_secrets, without_secrets
 from morl.errors import ConfigError
@@ -46,11 +47,7 @@ def build_trainer(
         ConfigError: what Lightning refuses, such as devices that are not there.
     """
     training, options = config.training, config.trainer
-    if any(isinstance(callback, EarlyStopping) for callback in callbacks):
-        raise ConfigError(
-            "EarlyStopping would have no effect: it decides at the end of an epoch, and a run is one epoch; use a"
-            " callback that sets trainer.should_stop in on_train_batch_end"
-        )
+    _check_callbacks(callbacks, evaluations is not None)
     # First what says that a step is done.
     own: list[L.Callback] = [Stopping(), MetricsRows(), *([LiveDisplay()] if options.progress else ()), Watch()]
     own.append(SampleFiles(folder, training.samples_every))
@@ -73,6 +70,28 @@ def build_trainer(
         # Lightning adds a ModelCheckpoint of its own where it is allowed to; morl's Checkpoints takes its place.
         enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in callbacks),
     )
+
+
+def _check_callbacks(callbacks: Sequence[L.Callback], evaluated: bool) -> None:
+    """Refuses what would do nothing, or something else, in a run that is one epoch and validates by its own means."""
+    for callback in callbacks:
+        if isinstance(callback, EarlyStopping):
+            held_out = HELD_OUT.of("")
+            if not (evaluated and callback.monitor.startswith(held_out)):
+                raise ConfigError(
+                    f"EarlyStopping follows held-out rewards here: set its monitor to {held_out}<reward> (it is"
+                    f" {callback.monitor}), and evaluation.every"
+                )
+            if callback._check_on_train_epoch_end is not False:
+                raise ConfigError(
+                    "EarlyStopping would have no effect: it decides at the end of an epoch, and a run is one epoch; set"
+                    " check_on_train_epoch_end: false, so that it decides after every evaluation"
+                )
+        if isinstance(callback, (WeightAveraging, StochasticWeightAveraging)):
+            raise ConfigError(
+                f"{type(callback).__name__} would average the counters of the run with the weights, and what samples"
+                " would not be what is trained; average exported models in place of it (training.export_every)"
+            )
 
 
 def _strategy(options: TrainerConfig) -> str | Strategy:

@@ -290,9 +290,9 @@ def test_a_gradient_that_is_not_finite_ends_the_run_before_it_spoils_the_weights
         train(settings(), loss=Explodes())
 
 
-def test_early_stopping_is_refused_for_it_would_do_nothing(settings):
-    with pytest.raises(ConfigError, match="EarlyStopping would have no effect"):
-        train(settings(), callbacks=[EarlyStopping("loss")])
+def test_early_stopping_without_evaluations_is_refused(settings):
+    with pytest.raises(ConfigError, match="set its monitor to evaluation/<reward> \\(it is loss\\)"):
+        train(settings(), callbacks=[EarlyStopping("loss", check_on_train_epoch_end=False)])
 
 
 def test_torch_is_left_as_it_was(settings):

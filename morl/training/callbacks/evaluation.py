@@ -7,6 +7,7 @@ import warnings
 from typing import Any
 
 import lightning.pytorch as L
+import torch
 from attrs import define, field
 from lightning_utilities.core.rank_zero import rank_zero_only
 
@@ -48,6 +49,8 @@ class Evaluations(L.Callback):
         step = int(pl_module.finished_steps)
         if step >= pl_module.config.training.length or (self.every and step % self.every == 0):
             self._evaluate(pl_module)
+            for callback in trainer.early_stopping_callbacks:
+                callback.on_validation_end(trainer, pl_module)  # an evaluation is what it takes for a validation
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, RLModule)
@@ -59,6 +62,9 @@ class Evaluations(L.Callback):
             return
         found = module.evaluate()
         self.results[step], self._scored[step] = found.metrics, found.scored
+        module.trainer.callback_metrics.update(
+            {HELD_OUT.of(name): torch.tensor(value) for name, value in found.metrics.items()}
+        )
         for logger in module.loggers:
             if not isinstance(logger, MetricsTable):  # whose rows are those of steps
                 logger.log_metrics({HELD_OUT.of(name): value for name, value in found.metrics.items()}, step)
