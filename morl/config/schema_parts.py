@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeAlias
 from attrs import field, frozen
 from jsonargparse.typing import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
-from morl.policy.options import LoRA
+from morl.policy.options import Loading, LoRA
 
 Options: TypeAlias = Mapping[str, Any]
 
@@ -83,6 +83,9 @@ class PolicyConfig:
         lora: train low-rank adapters only; null trains all weights.
         router_loss_coef: of a mixture of experts, coefficient of the model's own loss that balances its routers, over
             all tokens of a pass; needs `packed` attention.  0 leaves it out.
+        model_args: further arguments of transformers' `from_pretrained`, such as `revision`, `cache_dir`, or for
+            `padded` attention `attn_implementation`.
+        trust_remote_code: let code run that comes with the model; without it, a model that needs its own is refused.
     """
 
     name: str = "pretrained"
@@ -92,6 +95,13 @@ class PolicyConfig:
     gradient_checkpointing: bool = False
     lora: LoRA | None = None
     router_loss_coef: NonNegativeFloat = 0.0
+    model_args: dict[str, Any] = field(factory=dict)
+    trust_remote_code: bool = False
+
+    @property
+    def loading(self) -> Loading:
+        """How the model is loaded."""
+        return Loading(self.trust_remote_code, self.model_args)
 
 
 @frozen

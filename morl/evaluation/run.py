@@ -111,14 +111,15 @@ def _module(config: Config, parts: Parts, path: str, keep_samples: bool) -> Eval
     if len(prompts):
         check_columns(prompts, parts.scorer.required_columns, parts.scorer.applies)
     try:
-        tokenizer, hf_config = load_description(path)
+        tokenizer, hf_config = load_description(path, config.policy.loading)
     except DataError as error:
         raise DataError(f"{error}{near_folders(path)}") from error
     limit = prompt_limit(hf_config, config.sampling)
     encoded = encode_section(prompts, tokenizer, config.evaluation.prompts, "evaluation.prompts", limit)
-    generation_config = load_generation_config(path, hf_config)
+    generation_config = load_generation_config(path, hf_config, config.policy.loading)
     shown = sampling_tokenizer(config, tokenizer, hf_config, generation_config, [prompts])
-    policy = load_policy(path, dtype=config.policy.dtype, attention=config.policy.attention)
+    section = config.policy
+    policy = load_policy(path, dtype=section.dtype, attention=section.attention, loading=section.loading)
     return EvaluationModule(config, parts, policy, shown, encoded, path, keep_samples)
 
 

@@ -17,11 +17,18 @@ from morl.errors import ConfigError, DataError
 from morl.policy.adapters import with_adapters
 from morl.policy.load import load_model
 from morl.policy.model import PolicyModel
+from morl.policy.options import PLAIN, Loading
 from morl.training.checkpoint_content import put_back_frozen
 from morl.training.checkpoint_files import CLASSES, CheckpointFiles
 
 
-def load_checkpoint_policy(checkpoint: Path, base: str, dtype: str, lora: LoRA | None) -> PolicyModel:
+def load_checkpoint_policy(
+    checkpoint: Path,
+    base: str,
+    dtype: str,
+    lora: LoRA | None,
+    loading: Loading = PLAIN,
+) -> PolicyModel:
     """The policy of a checkpoint, on the CPU.
 
     Args:
@@ -29,6 +36,7 @@ def load_checkpoint_policy(checkpoint: Path, base: str, dtype: str, lora: LoRA |
         base: the model that the run began with, of which adapters need the weights.
         dtype: of the weights in training.
         lora: the adapters of the run.
+        loading: how `base` is loaded.
 
     Raises:
         DataError: it is damaged, or `base` cannot be loaded.
@@ -36,7 +44,7 @@ def load_checkpoint_policy(checkpoint: Path, base: str, dtype: str, lora: LoRA |
     """
     if (fault := fault_of(checkpoint)) is not None:
         raise DataError(f"{checkpoint} {fault}; export another step")
-    model = load_model(base, dtype=dtype)
+    model = load_model(base, dtype=dtype, loading=loading)
     policy = PolicyModel(model if lora is None else with_adapters(model, lora), packed=False)
     whole = nn.ModuleDict({"policy": policy})  # as the weights are named in a checkpoint
     weights = whole.state_dict()

@@ -24,8 +24,10 @@ def load_run_policy(
     source = build(registry, "policy source", config.policy.name, config.policy.options, "policy")
     with quiet_libraries():
         base = source.resolve()
-        tokenizer = exported_tokenizer(load_tokenizer(base), config.prompts)
-        return load_checkpoint_policy(checkpoint, base, config.policy.dtype, config.policy.lora), tokenizer
+        tokenizer = exported_tokenizer(load_tokenizer(base, config.policy.loading), config.prompts)
+        section = config.policy
+        policy = load_checkpoint_policy(checkpoint, base, section.dtype, section.lora, section.loading)
+        return policy, tokenizer
 
 
 def save(policy: PolicyModel, tokenizer: PreTrainedTokenizerBase, folder: Path, *, adapter: bool) -> None:

@@ -14,6 +14,12 @@ from morl.policy.options import LoRA
 from morl.policy.save import save_policy
 from morl.policy.small import short_copy
 
+
+def brings_code(model: PreTrainedModel) -> bool:
+    """Whether the model's class came with its files, which was allowed when it was loaded."""
+    return type(model).__module__.startswith("transformers_modules")
+
+
 LOGITS = 1e-4
 """Relative to the largest logit; merging adapters adds in another order."""
 
@@ -43,7 +49,10 @@ def check_export(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, lor
             with tempfile.TemporaryDirectory(prefix="morl-export-") as folder:
                 save_policy(policy, tokenizer, folder)
                 again = AutoModelForCausalLM.from_pretrained(
-                    folder, dtype=torch.float32, attn_implementation=policy.own_attention
+                    folder,
+                    dtype=torch.float32,
+                    attn_implementation=policy.own_attention,
+                    trust_remote_code=brings_code(model),
                 )
                 got = again(ids.cpu()).logits
         except Exception as error:

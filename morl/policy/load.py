@@ -12,7 +12,7 @@ from morl.errors import ConfigError, DataError
 from morl.policy.adapters import with_adapters
 from morl.policy.folder import check_model
 from morl.policy.model import PolicyModel
-from morl.policy.options import LoRA
+from morl.policy.options import PLAIN, Loading, LoRA
 from morl.policy.probe import check_noise, default_attention_fault, packing_fault
 from morl.policy.save import save_policy
 from morl.policy.small import float32_copy
@@ -34,7 +34,7 @@ Attention: TypeAlias = Literal["auto", "packed", "padded"]
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
-def load_tokenizer(path: str) -> PreTrainedTokenizerBase:
+def load_tokenizer(path: str, loading: Loading = PLAIN) -> PreTrainedTokenizerBase:
     """The tokenizer of a model; one without padding token pads with its end-of-sequence token.
 
     Raises:
@@ -42,7 +42,7 @@ def load_tokenizer(path: str) -> PreTrainedTokenizerBase:
     """
     check_model(path)
     try:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(path)
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(path, **loading.of_files(path))
     except Exception as error:  # damaged files make transformers raise anything
         raise DataError(f"no tokenizer could be loaded from {path!r}: {type(error).__name__}: {error}") from error
     return ready_tokenizer(tokenizer, path)
@@ -71,6 +71,7 @@ def load_policy(
     attention: Attention = "auto",
     lora: LoRA | None = None,
     gradient_checkpointing: bool = False,
+    loading: Loading = PLAIN,
 ) -> PolicyModel:
     """A trainable policy, on the CPU, which computes in evaluation mode (see `morl.policy.modes`).
 
@@ -81,17 +82,23 @@ def load_policy(
             packs where a trial at load shows that both agree, else warns and pads.
         lora: train low-rank adapters only.
         gradient_checkpointing: recompute each layer in backward instead of keeping its activations.
+        loading: further arguments of `from_pretrained`.
 
     Raises:
         DataError: a model that cannot be loaded.
         ConfigError: an unknown dtype or attention, packing asked of a model that cannot, LoRA without peft installed or
             with target modules that do not exist.
     """
-    model = load_model(path, dtype=dtype)
+    model = load_model(path, dtype=dtype, loading=loading)
     return wrap_policy(model, attention=attention, lora=lora, gradient_checkpointing=gradient_checkpointing)
 
 
-def load_model(path: str, *, dtype: str = "float32") -> PreTrainedModel:
+def load_model(
+    path: str,
+    *,
+    dtype: str = "float32",
+    loading: Loading = PLAIN,
+) -> PreTrainedModel:
     """The causal LM itself, as `transformers` loads it.
 
     Raises:
@@ -102,7 +109,9 @@ def load_model(path: str, *, dtype: str = "float32") -> PreTrainedModel:
         raise ConfigError(f"unknown dtype {dtype!r} for the policy; expected one of {', '.join(_DTYPES)}")
     check_model(path)
     try:
-        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(path, dtype=_DTYPES[dtype])
+        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+            path, dtype=_DTYPES[dtype], **loading.of_model(path)
+        )
     except Exception as error:  # damaged files make transformers and safetensors raise anything
         raise DataError(
             f"no causal language model could be loaded from {path!r}: {type(error).__name__}: {error}"

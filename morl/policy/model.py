@@ -7,12 +7,18 @@ from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
 from transformers import PreTrainedModel
 
 from morl.policy.attention import ATTENTION
 from morl.policy.logprobs import TokenLogprobs, token_logprobs
 from morl.policy.modes import set_mode
 from morl.policy.plan import CompletionRows, TrainingPlan, packed_plan, padded_plan
+
+
+def class_of(model: PreTrainedModel) -> Any:
+    """The class that a model was made of, for FSDP2 puts one of its own in front."""
+    return next(cls for cls in type(model).__mro__ if not issubclass(cls, FSDPModule))
 
 
 class PolicyModel(nn.Module):

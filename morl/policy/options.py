@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
 from attrs import field, frozen, validators
+
+from morl.errors import ConfigError
 
 
 @frozen
@@ -21,3 +27,67 @@ class LoRA:
     alpha: float = field(default=32.0, validator=validators.gt(0.0))
     dropout: float = field(default=0.0, validator=[validators.ge(0.0), validators.lt(1.0)])
     target_modules: str | list[str] = "all-linear"
+
+
+_HUB = ("revision", "cache_dir", "local_files_only", "subfolder")
+"""Arguments that say which files are read, of the tokenizer and the configs, too."""
+
+_ELSEWHERE = {
+    "dtype": "set policy.dtype",
+    "torch_dtype": "set policy.dtype",
+    "trust_remote_code": "set policy.trust_remote_code",
+    "token": "set the environment variable HF_TOKEN",
+    "device_map": "trainer.accelerator and trainer.devices say where the policy is",
+    "tp_plan": "morl has data parallelism and FSDP2: trainer.strategy",
+    "quantization_config": "a quantised base is not offered, see docs/how-to/lora.md",
+}
+
+
+@frozen
+class Loading:
+    """How `transformers` loads a model.
+
+    Args:
+        trust_remote_code: whether code that comes with the model may run; without it a model that needs it is refused,
+            and nobody is asked.
+        args: further arguments of `from_pretrained`.
+
+    Raises:
+        ConfigError: an argument that is set elsewhere.
+    """
+
+    trust_remote_code: bool = False
+    args: Mapping[str, Any] = field(factory=dict)
+
+    def __attrs_post_init__(self) -> None:
+        for name, advice in _ELSEWHERE.items():
+            if name in self.args:
+                raise ConfigError(f"policy.model_args.{name}: {advice}")
+
+    def of_files(self, path: str) -> dict[str, Any]:
+        """Arguments for configs and tokenizers; a folder has no revision."""
+        hub = {} if Path(path).is_dir() else {name: self.args[name] for name in _HUB if name in self.args}
+        return {"trust_remote_code": self.trust_remote_code, **hub}
+
+    def of_model(self, path: str) -> dict[str, Any]:
+        """Arguments for the model itself."""
+        return {**{name: value for name, value in self.args.items() if name not in _HUB}, **self.of_files(path)}
+
+    def check(self, path: str, packed: bool) -> None:
+        """Refuses what has no effect on this model.
+
+        Raises:
+            ConfigError: names the argument.
+        """
+        idle = [name for name in _HUB if name in self.args]
+        if idle and Path(path).is_dir():
+            raise ConfigError(f"policy.model_args.{idle[0]} has no effect: {path} is a folder, not a model of the hub")
+        if "attn_implementation" in self.args and packed:
+            raise ConfigError(
+                "policy.model_args.attn_implementation is that of the padded forward pass, and packed passes have"
+                " morl's own; set policy.attention=padded, or leave it out"
+            )
+
+
+PLAIN = Loading()
+"""As `transformers` does it, without the model's own code."""

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from morl.policy.model import PolicyModel
+from morl.policy.model import PolicyModel, class_of
 
 
 def save_policy(
@@ -91,7 +91,7 @@ def _merged(policy: PolicyModel, weights: Mapping[str, Tensor]) -> PreTrainedMod
     if untied:
         config.tie_word_embeddings = config.get_text_config().tie_word_embeddings = False
     with torch.device("meta"):
-        empty = AutoModelForCausalLM.from_config(config, dtype=base.dtype)
+        empty = class_of(base)._from_config(config, dtype=base.dtype)
     adapted = get_peft_model(empty, adapter_config)
     copies = {name: tensor.detach().cpu().clone() for name, tensor in weights.items()}
     adapted.load_state_dict(copies, assign=True)

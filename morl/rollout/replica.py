@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
-from transformers import AutoModelForCausalLM
 
 from morl.errors import RolloutError
 from morl.policy.attention import ATTENTION
+from morl.policy.model import class_of
 
 
 def is_sharded(model: nn.Module) -> bool:
@@ -26,14 +26,15 @@ def is_sharded(model: nn.Module) -> bool:
 def build_replica(model: nn.Module, packed: bool) -> nn.Module:
     """An unsharded model of the same config and adapters; its weights are not the policy's yet."""
     config: Any = model.config
+    adapted: Any = model
+    base: Any = adapted.get_base_model() if hasattr(model, "get_base_model") else model
     attention = ATTENTION if packed else config._attn_implementation
     parameter = next(model.parameters())
     # Making a model draws its initial weights, and the global random state is not ours to advance.
     devices = [parameter.device] if parameter.device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices), torch.device(parameter.device):
-        replica: nn.Module = AutoModelForCausalLM.from_config(
-            config, attn_implementation=attention, dtype=parameter.dtype
-        )
+        # Its very class, which may be one that came with the model.
+        replica: nn.Module = class_of(base)._from_config(config, attn_implementation=attention, dtype=parameter.dtype)
         for name, adapter in getattr(model, "peft_config", {}).items():
             from peft import PeftModel, get_peft_model
 

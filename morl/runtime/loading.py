@@ -11,6 +11,7 @@ from transformers import AutoConfig, GenerationConfig, PretrainedConfig, PreTrai
 from morl.config.schema import Config, HeldOutPromptsConfig
 from morl.errors import ConfigError, DataError, suggest
 from morl.policy.load import load_tokenizer
+from morl.policy.options import PLAIN, Loading
 from morl.prompts import ChatTemplate, EncodedPrompts, encode_prompts
 from morl.rollout.context import check_context, context_limit
 from morl.rollout.ends import check_stops, end_tokens
@@ -19,13 +20,30 @@ from morl.rollout.visible import readable_tokenizer, warn_of_hidden
 from morl.types import Prompt, Sampling
 
 
-def load_description(path: str) -> tuple[PreTrainedTokenizerBase, PretrainedConfig]:
+def load_description(
+    path: str,
+    loading: Loading = PLAIN,
+) -> tuple[PreTrainedTokenizerBase, PretrainedConfig]:
     """Tokenizer and Hugging Face config of a model folder or hub name.
 
     Raises:
         DataError: there is no tokenizer.
     """
-    return load_tokenizer(path), AutoConfig.from_pretrained(path)
+    return load_tokenizer(path, loading), load_config(path, loading)
+
+
+def load_config(path: str, loading: Loading) -> PretrainedConfig:
+    """The Hugging Face config of a model.
+
+    Raises:
+        DataError: there is none, or it needs code that is not trusted.
+    """
+    try:
+        found: PretrainedConfig = AutoConfig.from_pretrained(path, **loading.of_files(path))
+    except (OSError, ValueError) as error:
+        hint = "" if loading.trust_remote_code else " (policy.trust_remote_code lets the model's own code run)"
+        raise DataError(f"no config could be loaded from {path!r}: {error}{hint}") from error
+    return found
 
 
 def prompt_limit(hf_config: PretrainedConfig, sampling: Sampling) -> int | None:
@@ -68,10 +86,14 @@ def sampling_tokenizer(
     return shown
 
 
-def load_generation_config(path: str, hf_config: PretrainedConfig) -> GenerationConfig:
+def load_generation_config(
+    path: str,
+    hf_config: PretrainedConfig,
+    loading: Loading = PLAIN,
+) -> GenerationConfig:
     """The generation settings that `transformers` gives a model when it loads it."""
     try:
-        return GenerationConfig.from_pretrained(path)
+        return GenerationConfig.from_pretrained(path, **loading.of_files(path))
     except OSError:  # most small models have no file of them
         return GenerationConfig.from_model_config(hf_config)
 

@@ -155,7 +155,7 @@ def _policy(tree: dict[str, Any], given: Given) -> tuple[dict[str, Any], Given]:
     if policy is None or isinstance(policy, PreTrainedModel):
         if policy is not None and given.tokenizer is None:
             raise ConfigError("a policy that is passed as a model needs its tokenizer: train(..., tokenizer=...)")
-        return tree, given
+        return (tree if policy is None else _as_loaded(tree, policy)), given
     if not isinstance(policy, (str, Path)):
         base = "; pass its base model, and set policy.lora" if hasattr(policy, "get_base_model") else ""
         raise ConfigError(
@@ -169,6 +169,27 @@ def _policy(tree: dict[str, Any], given: Given) -> tuple[dict[str, Any], Given]:
         )
     own = {key: value for key, value in section.items() if key in fields_dict(PolicyConfig) and key != "name"}
     return {**tree, "policy": {**own, "name": "pretrained", "path": str(policy)}}, evolve(given, policy=None)
+
+
+def _as_loaded(tree: dict[str, Any], model: PreTrainedModel) -> dict[str, Any]:
+    """The config with the dtype of the weights that were passed.
+
+    Raises:
+        ConfigError: it asks for another, or for other things that are settled when a model is loaded.
+    """
+    section = dict(node_at(tree, "policy"))
+    dtype = str(model.dtype).removeprefix("torch.")
+    if section.get("dtype", dtype) != dtype:
+        raise ConfigError(
+            f"policy.dtype={section['dtype']} has no effect on a model that is passed, whose weights are {dtype}; load"
+            f" it in that dtype (from_pretrained(..., dtype=torch.{section['dtype']})), or leave policy.dtype out"
+        )
+    for key in ("model_args", "trust_remote_code"):
+        if section.get(key):
+            raise ConfigError(
+                f"policy.{key} has no effect on a model that is passed; load it with these, or leave it out"
+            )
+    return {**tree, "policy": {**section, "dtype": dtype}} if dtype in ("float32", "bfloat16") else tree
 
 
 def _rewards(tree: dict[str, Any], given: Given) -> tuple[dict[str, Any], Given]:

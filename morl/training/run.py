@@ -14,13 +14,13 @@ import lightning.pytorch as L
 import torch
 from attrs import evolve, frozen
 from lightning.pytorch.loggers import Logger
-from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from morl import interrupts
 from morl.artifacts.folder import RunFolder, steps_in
 from morl.artifacts.metrics import Metrics
 from morl.config.load import parse, read_yaml, to_mapping
-from morl.config.schema import Config
+from morl.config.schema import Config, PolicyConfig
 from morl.errors import ConfigError
 from morl.hookspecs import AdvantageEstimator, PolicyLoss, PromptSource, RolloutBackend
 from morl.plugins import Registry
@@ -33,6 +33,7 @@ from morl.runtime.hub import check_hub
 from morl.runtime.loading import (
     encode_section,
     exported_tokenizer,
+    load_config,
     load_description,
     load_generation_config,
     prompt_limit,
@@ -122,7 +123,7 @@ def train(
     )
     if isinstance(config, str | Path):
         config = read_yaml(config)
-    tree, given, passed = prepare(to_mapping(config) if isinstance(config, Config) else config, given)
+    tree, given, passed = prepare(_tree(config) if isinstance(config, Config) else config, given)
     registry = Registry.for_config(tree, [*plugins, *([passed] if passed.rows else [])])
     config = parse(tree, registry, given.sections)
     parts = build_parts(config, registry, given)
@@ -183,6 +184,14 @@ def _fit(
     return RunResult(folder.path, folder.model, parts.scorer.names, results, trainer.is_global_zero)
 
 
+def _tree(config: Config) -> dict[str, Any]:
+    """A `Config` as a mapping, without `policy.dtype` where it is the default, which nobody may have asked for."""
+    tree = to_mapping(config)
+    if tree["policy"]["dtype"] == PolicyConfig().dtype:
+        del tree["policy"]["dtype"]
+    return tree
+
+
 def _module(config: Config, parts: Parts) -> RLModule:
     """Loads data, tokenizer and policy, the cheap and telling first."""
     given = parts.given
@@ -194,7 +203,7 @@ def _module(config: Config, parts: Parts) -> RLModule:
     check_routes(prompts, parts.scorer.route_columns, parts.scorer.applies)
 
     model: PreTrainedModel | None = given.policy
-    path, tokenizer, hf_config, generation_config = _description(parts)
+    path, tokenizer, hf_config, generation_config = _description(parts, config.policy)
     exported = exported_tokenizer(tokenizer, config.prompts)
     shown = sampling_tokenizer(config, exported, hf_config, generation_config, [prompts, held_out])
     limit = prompt_limit(hf_config, config.sampling)
@@ -206,7 +215,11 @@ def _module(config: Config, parts: Parts) -> RLModule:
     if config.training.epochs is not None:
         config = evolve(config, training=config.training.in_steps(len(encoded)))
         check_length(config, parts)
-    model = load_model(path, dtype=config.policy.dtype) if model is None else copy.deepcopy(model)
+    model = (
+        load_model(path, dtype=config.policy.dtype, loading=config.policy.loading)
+        if model is None
+        else copy.deepcopy(model)
+    )
     check_export(model, exported, config.policy.lora)
     policy = wrap_policy(
         model,
@@ -222,7 +235,7 @@ def _module(config: Config, parts: Parts) -> RLModule:
     return RLModule(config, parts, policy, shown, encoded, encoded_held_out, path, exported)
 
 
-def _description(parts: Parts) -> tuple[str, Any, Any, Any]:
+def _description(parts: Parts, section: PolicyConfig) -> tuple[str, Any, Any, Any]:
     """Path, tokenizer, config and generation config of the policy, before its weights; what was passed is copied."""
     given, model = parts.given, parts.given.policy
     if model is not None:
@@ -232,11 +245,12 @@ def _description(parts: Parts) -> tuple[str, Any, Any, Any]:
         assert parts.policy is not None
         path = parts.policy.resolve()
         check_model(path)
+        section.loading.check(path, packed=section.attention != "padded")
         if given.tokenizer is None:
-            tokenizer, hf_config = load_description(path)
+            tokenizer, hf_config = load_description(path, section.loading)
         else:
-            tokenizer, hf_config = given.tokenizer, AutoConfig.from_pretrained(path)
-        generation_config = load_generation_config(path, hf_config)
+            tokenizer, hf_config = given.tokenizer, load_config(path, section.loading)
+        generation_config = load_generation_config(path, hf_config, section.loading)
     if given.tokenizer is not None:
         tokenizer = ready_tokenizer(copy.deepcopy(tokenizer), str(tokenizer.name_or_path))
     return path, tokenizer, hf_config, generation_config
