@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from attrs import define, field, frozen, validators
 
 from morl.errors import DataError
-from morl.types import EnvironmentAnswer, Message, Prompt
+from morl.types import CompletionStatus, EnvironmentAnswer, Message, Prompt
 from morl_bfcl.calls import Call, positional, read_reply, written
 from morl_bfcl.categories import MULTI_TURN
 from morl_bfcl.entries import Entry, find
@@ -84,6 +84,7 @@ class BFCLEpisode:
     _tally: Tally = field(init=False)
     _turn: int = field(default=0, init=False)
     _steps: int = field(default=0, init=False)
+    _finished: bool = field(default=False, init=False)
     _results: list[str] = field(factory=list, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -109,6 +110,10 @@ class BFCLEpisode:
         if self._steps > self.max_steps:
             return self._cut()
         return self._answer(_messages(reply, calls, results))
+
+    def finish(self, _: CompletionStatus) -> dict[str, float | None]:
+        """What no answer has given: that nothing is solved, of an episode in which no reply came here."""
+        return self._tally.given(finished=self._finished)
 
     def close(self) -> None:
         """Nothing is held but memory."""
@@ -150,7 +155,10 @@ class BFCLEpisode:
             self._tally.both += state and response
 
     def _answer(self, messages: Sequence[Message], done: bool = False) -> EnvironmentAnswer:
-        return EnvironmentAnswer(messages, done, self._tally.given(finished=done and self._is_last))
+        self._finished = done and self._is_last
+        return EnvironmentAnswer(
+            messages, done, self._tally.given(self._finished), {"failed_calls": self._tally.failures}
+        )
 
 
 def _contains(seen: Sequence[str], expected: Sequence[str]) -> bool:

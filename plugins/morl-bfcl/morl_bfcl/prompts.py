@@ -7,6 +7,7 @@ from typing import ClassVar, Literal, TypeAlias
 
 from attrs import field, frozen, validators
 
+from morl.errors import ConfigError
 from morl.types import Prompt
 from morl_bfcl.categories import MULTI_TURN, expand
 from morl_bfcl.entries import Entry, load
@@ -39,7 +40,7 @@ class BFCLPrompts:
         limit: rows of each category, after those skipped; null takes all.
 
     Raises:
-        ConfigError: a category that is unknown or not supported.
+        ConfigError: a category that is unknown or not supported; `multi_turn_miss_func` with `functions: tools`.
         PluginError: the package `bfcl-eval` is not installed, or in another version.
     """
 
@@ -51,6 +52,12 @@ class BFCLPrompts:
     limit: int | None = field(default=None, validator=validators.optional(validators.ge(1)))
 
     def __attrs_post_init__(self) -> None:
+        if self.functions == "tools" and "multi_turn_miss_func" in expand(self.category):
+            raise ConfigError(
+                "functions: tools cannot be used with multi_turn_miss_func: it adds functions in the middle of a"
+                " conversation, and what a chat template says about tools stands at its beginning; use"
+                " functions: system, or name the other categories of multi_turn"
+            )
         expand(self.category)
         check_installed()
 

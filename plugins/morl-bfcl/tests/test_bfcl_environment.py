@@ -17,7 +17,7 @@ import pytest
 
 from morl.errors import DataError
 from morl.testing import check_environment
-from morl.types import EnvironmentAnswer, Message, Prompt
+from morl.types import CompletionStatus, EnvironmentAnswer, Message, Prompt
 from morl_bfcl.calls import positional
 from morl_bfcl.categories import MULTI_TURN
 from morl_bfcl.entries import Entry, find, load
@@ -161,10 +161,20 @@ def test_calls_in_the_text_are_answered_as_bfcl_does() -> None:
     assert episode.step({"role": "assistant", "content": "That is done."}).messages == list(entry.turns[1])
 
 
+def test_an_episode_that_is_cut_keeps_what_it_has() -> None:
+    entry = find("multi_turn_base_0")
+    episode = begin(entry)
+    totals: dict[str, float | None] = {}
+    for calls in [*(step for step in gold(entry)[0]), []]:
+        add(totals, episode.step(reply(calls, entry)))
+    assert totals["state"] == totals["response"] == 0.25
+    assert set(episode.finish(CompletionStatus.TURN_LIMIT).values()) == {0.0, None}
+    assert begin(entry).finish(CompletionStatus.TURN_LIMIT) == dict.fromkeys(totals, 0.0) | {"quiet": None}
+
+
 def test_functions_that_were_withheld_are_announced_and_can_be_called() -> None:
     entry = find("multi_turn_miss_func_0")
-    names = [tool["function"]["name"] for tool in begin(entry).tools]
-    assert "sort" not in names
+    assert "'sort'" not in str(begin(entry).tools)
     episode = begin(entry)
     said = [episode.step({"role": "assistant", "content": ""}) for _ in range(3)]
     (message,) = said[-1].messages
@@ -266,7 +276,7 @@ def tries(messages: Sequence[Message]) -> Message:
 @pytest.mark.parametrize("policy", [silent, tries])
 @pytest.mark.parametrize("functions", ["system", "tools"])
 def test_the_kit_for_environments(policy: Callable[[Sequence[Message]], Message], functions: Any) -> None:
-    prompts = BFCLPrompts(["multi_turn_base", "multi_turn_miss_func"], functions, limit=2).load()
+    prompts = BFCLPrompts(["multi_turn_base", "multi_turn_miss_param"], functions, limit=2).load()
     check_environment(BFCLEnvironment, prompts, policy)
 
 

@@ -101,6 +101,11 @@ def test_categories_that_are_refused(category: Any, message: str) -> None:
         BFCLPrompts(category)
 
 
+def test_functions_that_come_later_are_no_tools_of_a_template() -> None:
+    with pytest.raises(ConfigError, match="cannot be used with multi_turn_miss_func: it adds functions in the middle"):
+        BFCLPrompts("multi_turn", functions="tools")
+
+
 def test_categories_of_several_turns_have_no_match_of_a_single_one() -> None:
     with pytest.raises(ConfigError, match="is for single-turn categories; got multi_turn_base"):
         BFCLMatchByCategory(["simple_python", MULTI_TURN[0]])

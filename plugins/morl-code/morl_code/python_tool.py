@@ -60,6 +60,7 @@ class PythonSandbox:
 
     reward_names: ClassVar[tuple[str, ...]] = ("ran",)
     reward_bounds: ClassVar[dict[str, tuple[float, float]]] = {"ran": (0.0, 1.0)}
+    tools: ClassVar[Sequence[Mapping[str, Any]]] = (TOOL,)
 
     seconds: float = 5.0
     total_seconds: float = 20.0
@@ -117,7 +118,7 @@ class PythonEpisode:
 
     @property
     def tools(self) -> Sequence[Mapping[str, Any]]:
-        return [TOOL]
+        return self.environment.tools
 
     def step(self, reply: Message) -> EnvironmentAnswer:
         """Runs the calls of a reply, in their order.
@@ -130,7 +131,7 @@ class PythonEpisode:
             answers = [_answer(call, self._answered(call["function"])) for call in calls]
         except RewardError as error:  # whose class would say that the input is wrong
             raise RuntimeError(str(error)) from error
-        info = {"python_calls": self._calls, "python_ran": self._ran, "python_ended": self._ended}
+        info = {"failed_calls": self._calls - self._ran, "processes_ended": self._ended}
         return EnvironmentAnswer(answers, not calls, {"ran": self._gained()}, info)
 
     def close(self) -> None:
