@@ -119,7 +119,7 @@ def estimate(run: runs.Run, hardware: str) -> Estimate | None:
     for gpu, (memory, bandwidth) in GPUS.items():
         training, sampling = training_bytes(config, shape) / GIB, sampling_bytes(config, shape, memory) / GIB
         room = engine_room(config, shape, memory)
-        longest = (config.prompts.max_tokens or 0) + config.sampling.max_tokens
+        longest = (config.prompts.max_prompt_tokens or 0) + config.sampling.max_tokens
         if max(training, sampling) + RESERVE <= memory and room >= 16 * longest * shape.kv_bytes:
             seconds = step_seconds(config, shape, ASSUMED[run.task], bandwidth, room)
             return Estimate(gpu, training, sampling, seconds / 3600, seconds * config.training.steps / 86400)
@@ -186,7 +186,7 @@ def step_seconds(config: Config, shape: Shape, assumed: Assumed, bandwidth: floa
 
 def micro_batch(config: Config) -> int:
     """Tokens of one forward and backward pass: one completion at least."""
-    longest = (config.prompts.max_tokens or 0) + config.sampling.max_tokens
+    longest = (config.prompts.max_prompt_tokens or 0) + config.sampling.max_tokens
     return max(config.training.micro_batch_tokens or 0, longest)
 
 

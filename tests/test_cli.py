@@ -101,7 +101,7 @@ def fails(capsys, *arguments: str) -> str:
         (["--prompts.prompt=question"], ["question"]),
         (["--rewards.right.column=anser"], ["'anser'", "right", "did you mean 'answer'?"]),
         (["--policy.path=./missing"], ["./missing"]),
-        (["--prompts.max_tokens=1"], ["max_tokens", "skip"]),
+        (["--prompts.max_prompt_tokens=1"], ["max_prompt_tokens", "skip"]),
         (["--sampling.max_tokens=100000"], ["4096"]),
         (["--trainer.strategy=fspd2"], ["trainer.strategy", "fspd2", "did you mean 'fsdp2'?"]),
         (["--trainer.strategy=ddp_spawn"], ["trainer.strategy", "available: auto, ddp"]),

@@ -15,6 +15,7 @@ from jsonargparse import Namespace
 from morl.config import schema, yaml12
 from morl.config.inherit import inherit_form
 from morl.config.parser import as_written, build_parser, hints, readable, refuse_unknown
+from morl.config.renamed import present_name, with_present_names
 from morl.config.secrets import check_secrets, refuse_references
 from morl.config.sections import NESTED, Tree, node_at, not_own, part_of, sections, spelt_out
 from morl.errors import ConfigError, MorlError, suggest
@@ -75,7 +76,7 @@ def merge(tree: Tree, overrides: Sequence[str]) -> dict[str, Any]:
     Raises:
         ConfigError: an argument that is no override, or one that reaches into a value that has no keys.
     """
-    merged: dict[str, Any] = _copy(tree)
+    merged: dict[str, Any] = _copy(with_present_names(tree))
     arguments = list(overrides)
     while arguments:
         argument = arguments.pop(0)
@@ -86,6 +87,7 @@ def merge(tree: Tree, overrides: Sequence[str]) -> dict[str, Any]:
             if not arguments or arguments[0].startswith("--"):
                 raise ConfigError(f"--{key} needs a value: --{key}=VALUE")
             text = arguments.pop(0)
+        key = present_name(key)
         *parents, last = key.split(".")
         node = merged
         for parent in parents:
@@ -135,7 +137,7 @@ def parse(tree: Tree, registry: Registry, given: frozenset[str] = frozenset()) -
         ConfigError: unknown keys (with near matches), wrong types, missing options, settings outside their range.
         PluginError: a name that no plugin offers.
     """
-    tree = without_nulls(tree)
+    tree = without_nulls(with_present_names(tree))
     if off := disabled(tree):
         tree["plugins"] = {**tree["plugins"], "disable": [*off]}
     registry.disable(off)

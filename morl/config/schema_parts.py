@@ -27,7 +27,7 @@ class HeldOutPromptsConfig:
     Args:
         name: prompt source; see `morl plugins`.
         options: of the named source.
-        max_tokens: longest prompt, in tokens, that is accepted; null accepts what fits into the model's context.
+        max_prompt_tokens: longest prompt, in tokens, that is accepted; null accepts what fits into the model's context.
         on_long: `error` refuses a longer prompt before training, `skip` leaves its row out.
         chat_template: file with the Jinja template that chats are rendered with; null takes that of the tokenizer.
         chat_template_kwargs: variables of the chat template, such as `enable_thinking: false`.
@@ -39,7 +39,7 @@ class HeldOutPromptsConfig:
 
     name: str = "jsonl"
     options: Options = field(factory=dict)
-    max_tokens: PositiveInt | None = None
+    max_prompt_tokens: PositiveInt | None = None
     on_long: Literal["error", "skip"] = "error"
     chat_template: str | None = None
     chat_template_kwargs: dict[str, Any] = field(factory=dict)
@@ -55,7 +55,7 @@ class PromptsConfig(HeldOutPromptsConfig):
     Args:
         name: prompt source; see `morl plugins`.
         options: of the named source.
-        max_tokens: longest prompt, in tokens, that is accepted; null accepts what fits into the model's context.
+        max_prompt_tokens: longest prompt, in tokens, that is accepted; null accepts what fits into the model's context.
         on_long: `error` refuses a longer prompt before training, `skip` leaves its row out.
         chat_template: file with the Jinja template that chats are rendered with; null takes that of the tokenizer.
         chat_template_kwargs: variables of the chat template, such as `enable_thinking: false`.

@@ -148,11 +148,11 @@ def encode_prompts(
         return encoded
     longest = max(range(len(lengths)), key=lengths.__getitem__)
     found = (
-        f"{len(lengths) - len(kept)} of {len(lengths)} prompts are longer than max_tokens = {max_tokens};"
+        f"{len(lengths) - len(kept)} of {len(lengths)} prompts are longer than {max_tokens} tokens (max_prompt_tokens);"
         f" the longest, row {longest}, has {lengths[longest]}"
     )
     if on_long == "error":
-        raise DataError(f"{found}; raise max_tokens, or set on_long to skip to leave them out")
+        raise DataError(f"{found}; raise it, or set on_long to skip to leave them out")
     if not kept:
         raise DataError(f"{found}; none is left")
     _log.warning("%s; they are left out", found)

@@ -35,7 +35,7 @@ _OWN = {
     "tokenizer_kwargs": "morl tokenizes the text",
     "padding": "prompts are not padded",
     "truncation": "prompts are not cut; see `on_long`",
-    "max_length": "see `max_tokens`",
+    "max_length": "see `max_prompt_tokens`",
 }
 """Arguments of `apply_chat_template` that are not the user's -> what to do."""
 

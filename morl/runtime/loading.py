@@ -147,7 +147,7 @@ def encode_section(
     """
     if not len(prompts):
         raise DataError(f"{path}: the source holds no prompt")
-    limits = [tokens for tokens in (section.max_tokens, limit) if tokens is not None]
+    limits = [tokens for tokens in (section.max_prompt_tokens, limit) if tokens is not None]
     template = chat_template(section, path)
     try:
         return encode_prompts(

@@ -8,7 +8,7 @@ from morl.config.load import parse, to_mapping
 from morl.plugins import Registry
 
 TRAINING = {"path": "train.jsonl", "chat": True, "system": "Be brief.", "prompt": "question", "limit": 9}
-TEMPLATE = {"chat_template_kwargs": {"enable_thinking": False}, "tools_column": "tools", "max_tokens": 7}
+TEMPLATE = {"chat_template_kwargs": {"enable_thinking": False}, "tools_column": "tools", "max_prompt_tokens": 7}
 
 
 def held_out(training, own):
@@ -27,7 +27,7 @@ def test_the_form_is_inherited_and_the_rows_are_not():
     assert options == {"path": "test.jsonl", "chat": True, "system": "Be brief.", "prompt": "question",
                        "template": None, "limit": None}  # fmt: skip
     assert section.chat_template_kwargs == {"enable_thinking": False}
-    assert (section.tools_column, section.max_tokens) == ("tools", None)
+    assert (section.tools_column, section.max_prompt_tokens) == ("tools", None)
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ def config(folder: Path, model: Path, prompts: dict[str, object], rewards: dict[
     return {
         "output": str(folder / "run"),
         "policy": {"path": str(model)},
-        "prompts": {"max_tokens": 3500, "on_long": "skip", **prompts},
+        "prompts": {"max_prompt_tokens": 3500, "on_long": "skip", **prompts},
         "rewards": rewards,
         "estimator": {"name": "gdpo"},
         "sampling": {"max_tokens": 24},

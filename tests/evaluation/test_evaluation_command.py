@@ -205,7 +205,10 @@ def test_two_processes_agree_with_one(config, tiny_model, tmp_path, strategy):
         (["config.yaml", "./config.json"], "no model at './config.json': it is a file|the folder does not exist"),
         (["config.yaml", "model", "--evaluation.prompts.limit=0"], "limit must be at least 1 row"),
         (["config.yaml", "model", "--evaluation.prompts.path=absent.jsonl"], "absent.jsonl does not exist"),
-        (["config.yaml", "model", "--evaluation.prompts.max_tokens=1"], "evaluation.prompts: .*longer than max_tokens"),
+        (
+            ["config.yaml", "model", "--evaluation.prompts.max_prompt_tokens=1"],
+            "longer than 1 tokens",
+        ),
         (["config.yaml", "model", "--trainer.accelerator=gqu"], "trainer: .*gqu"),
     ],
 )

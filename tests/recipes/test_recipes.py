@@ -162,7 +162,7 @@ def test_every_command_is_a_config_whose_plugins_are_there(run: runs.Run, hardwa
     config = parse(tree_of(run, hardware), Registry())
     assert config.policy.options["path"] in FAMILIES
     assert config.rollout.name == "vllm"
-    longest = (config.prompts.max_tokens or 0) + config.sampling.max_tokens
+    longest = (config.prompts.max_prompt_tokens or 0) + config.sampling.max_tokens
     assert config.rollout.options["max_model_len"] >= longest
 
 
@@ -185,7 +185,7 @@ def test_the_hyperparameters_are_those_of_the_paper(run: runs.Run) -> None:
     assert training.group_size == (4 if tools else 16)
     assert training.prompts_per_step == 512
     assert training.prompts_per_step / training.mini_batches == (128 if tools else 64)
-    assert config.prompts.max_tokens == (2048 if tools else 1024)
+    assert config.prompts.max_prompt_tokens == (2048 if tools else 1024)
     assert config.sampling.max_tokens == (1024 if tools else 8000)
     assert config.sampling.temperature == 1
     assert config.optimizer.lr == 1e-6
@@ -211,7 +211,7 @@ def test_rows_become_prompts_that_the_rewards_can_score(run: runs.Run, model: An
     assert len(prompts) == 4
     check_columns(prompts, parts.scorer.required_columns)
     tokenizer = AutoTokenizer.from_pretrained(tree["policy"]["path"])
-    encoded = encode_prompts(prompts, tokenizer, max_tokens=tree["prompts"]["max_tokens"], on_long="error")
+    encoded = encode_prompts(prompts, tokenizer, max_tokens=tree["prompts"]["max_prompt_tokens"], on_long="error")
     opened = {reward.get("opened_by_prompt", False) for reward in tree["rewards"].values()}
     for prompt in encoded:
         assert prompt.text.endswith("<think>\n") == (True in opened)
