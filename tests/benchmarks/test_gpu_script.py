@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
+import forks
 import pytest
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "gpu.py"
@@ -15,9 +14,9 @@ SCRIPT = Path(__file__).parents[2] / "benchmarks" / "gpu.py"
 @pytest.mark.slow
 def test_every_check_runs_and_is_right(tmp_path: Path) -> None:
     answer = tmp_path / "gpu.json"
-    command = [sys.executable, str(SCRIPT), "--device", "cpu", "--size", "tiny", "--steps", "1", "--json", str(answer)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr + done.stdout
+    options = ["--device", "cpu", "--size", "tiny", "--steps", "1", "--json", answer]
+    done = forks.run([SCRIPT, *options], tmp_path)
+    assert done.returncode == 0, done.output
     result = json.loads(answer.read_text())
     assert set(result["correctness"]) == {"packed", "ddp", "fsdp2", "resume", "rollout"}
     for found in result["correctness"].values():
@@ -34,7 +33,6 @@ def test_without_a_gpu_it_says_so(tmp_path: Path) -> None:
 
     if torch.cuda.is_available():
         pytest.skip("a GPU is there")
-    command = [sys.executable, str(SCRIPT), "--json", str(tmp_path / "gpu.json")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = forks.run([SCRIPT, "--json", tmp_path / "gpu.json"], tmp_path)
     assert done.returncode != 0
-    assert "torch finds no GPU here; --device cpu --size tiny" in done.stderr
+    assert "torch finds no GPU here; --device cpu --size tiny" in done.output

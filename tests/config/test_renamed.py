@@ -21,7 +21,7 @@ def found(tree, path):
     return tree
 
 
-BASE = {"prompts": {"path": "p.jsonl"}, "policy": {"path": "m"}, "rewards": {"length": {"target": 3}}}
+BASE = {"prompts": {"path": "p.jsonl"}, "policy": {"path": "m"}, "rewards": {"short": {"name": "length", "limit": 3}}}
 
 
 @pytest.mark.parametrize("former", sorted(RENAMED))

@@ -1,14 +1,12 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
+import forks
 import pytest
 import torch
 import yaml
@@ -154,16 +152,10 @@ def test_two_processes_agree_with_one(config, tiny_model, tmp_path, strategy):
     tree = config("--trainer.devices=2", f"--trainer.strategy={strategy}")
     output, samples = tmp_path / "two.json", tmp_path / "two.jsonl"
     command = ["evaluate", write(tmp_path / "config.yaml", tree), str(tiny_model)]
-    done = subprocess.run(
-        [sys.executable, "-m", "morl", *command, f"--output={output}", f"--samples_file={samples}"],
-        capture_output=True,
-        text=True,
-        timeout=900,
-        check=False,
-        env={**os.environ, "GLOO_SOCKET_IFNAME": "lo"},
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("held-out prompts") == 1
+    command += [f"--output={output}", f"--samples_file={samples}"]
+    done = forks.run(["morl", *command], tmp_path, ranks=2)
+    assert done.returncode == 0, done.output
+    assert done.output.count("held-out prompts") == 1
     assert [json.loads(line) for line in samples.read_text().splitlines()] == list(one.samples)
     two = json.loads(output.read_text())
     for name, reward in one.figures.rewards.items():

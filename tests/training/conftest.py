@@ -3,13 +3,11 @@ from __future__ import annotations
 import copy
 import csv
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import forks
 import pytest
 import torch
 import yaml
@@ -114,21 +112,17 @@ def same_bits():
 
 @pytest.fixture(scope="session")
 def run_cli():
-    """`morl train` of a config mapping, or another command, in a process of its own."""
+    """`morl train` of a config mapping, or another command, in a process of its own for every rank."""
 
-    def run(
-        config: Any, folder: Path, command: Sequence[str] = (), **environment: str
-    ) -> subprocess.CompletedProcess[str]:
+    def run(config: Any, folder: Path, command: Sequence[str] = (), **environment: str) -> forks.Done:
         if not command:
             (folder / "config.yaml").write_text(yaml.safe_dump(config))
             command = ("train", str(folder / "config.yaml"))
-        return subprocess.run(
-            [sys.executable, "-m", "morl", *command],
-            capture_output=True,
-            text=True,
-            timeout=900,
-            check=False,
-            env={**os.environ, "GLOO_SOCKET_IFNAME": "lo", **environment},
-        )
+        written = config or yaml.safe_load((Path(command[1]) / "config.yaml").read_text())
+        ranks = written.get("trainer", {}).get("devices", 1)
+        for argument in command:
+            if argument.startswith("--trainer.devices="):
+                ranks = argument.partition("=")[2]
+        return forks.run(["morl", *command], folder, ranks=int(ranks), environment=environment)
 
     return run

@@ -43,11 +43,11 @@ def test_two_processes_have_one_state_and_resume(settings, weights_of, same_bits
         {**changes, "output": str(tmp_path / "whole"), "estimator": {"name": "gdpo", "weighting": LAGRANGIAN}}
     )
     done = run_cli(config, tmp_path)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, done.output
     assert len(states(tmp_path / "whole", 1)) == 1, "the same on both"
     shutil.copytree(tmp_path / "whole", tmp_path / "half", ignore=shutil.ignore_patterns("step-000002.ckpt", "model"))
     done = run_cli(None, tmp_path, command=("resume", str(tmp_path / "half")))
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, done.output
     assert same_bits(*(weights_of(tmp_path / name / "model") for name in ("whole", "half")))
     assert same(states(tmp_path / "whole", 2), states(tmp_path / "half", 2))
 

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
-import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
+import forks
 import pytest
 import torch
 from attrs import frozen
@@ -289,18 +287,10 @@ def test_two_ranks_have_the_weights_of_one(settings, scripted, difference, tmp_p
     changes = {**CHANGES, **changes, "training.steps": 2, "training.samples_every": 0}
     one = train(settings(changes), plugins=[scripted])
     ranks = {"output": str(tmp_path / "two"), "trainer.devices": 2, "trainer.strategy": strategy}
-    run(settings({**changes, **ranks}), tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps(settings({**changes, **ranks})))
+    done = forks.run([SCRIPT, tmp_path / "config.json"], tmp_path, ranks=2)
+    assert done.returncode == 0, done.output
     assert difference(one.model, tmp_path / "two" / "model") < ROUNDING
-
-
-def run(config, folder: Path, command: Sequence[str | Path] = (sys.executable, SCRIPT)) -> None:
-    """Trains in a process of its own, which starts one for each further rank."""
-    (folder / "config.json").write_text(json.dumps(config))
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
-    done = subprocess.run(
-        [*command, folder / "config.json"], capture_output=True, text=True, timeout=280, check=False, env=environment
-    )
-    assert done.returncode == 0, done.stderr
 
 
 # Advantages of tokens -----------------------------------------------------------------------------------------------

@@ -63,7 +63,7 @@ def test_a_killed_process_resumes_bit_identical(settings, weights_of, tmp_path, 
     )
     killed = settings({"output": str(tmp_path / "killed"), "trainer.callbacks": [{"class_path": "killer.Killer"}]})
     done = run_cli(killed, tmp_path, PYTHONPATH=str(tmp_path))
-    assert done.returncode == 9, done.stderr
+    assert done.returncode == 9, done.output
     resumed = train(settings({"output": str(tmp_path / "killed")}), resume=True)
     assert same_bits(weights_of(whole.model), weights_of(resumed.model))
 
@@ -75,7 +75,7 @@ def test_two_processes_resume_bit_identical(settings, weights_of, tmp_path, stra
     assert run_cli(settings(changes | {"output": str(tmp_path / "whole")}), tmp_path).returncode == 0
     shutil.copytree(tmp_path / "whole", tmp_path / "half", ignore=shutil.ignore_patterns("step-000002.ckpt", "model"))
     done = run_cli(None, tmp_path, command=("resume", str(tmp_path / "half")))
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, done.output
     whole, half = (weights_of(tmp_path / name / "model") for name in ("whole", "half"))
     assert same_bits(whole, half)
 

@@ -90,9 +90,9 @@ def test_all_ranks_end_together(settings, graders, tmp_path, run_cli):
         "rewards.right": {"name": "python", "function": f"{graders}:wrong_column"},
     }
     done = run_cli(settings(two), tmp_path)
-    assert done.returncode == 2, done.stderr
-    assert "'right' failed on all 24 completions of its first step" in done.stderr, "both ranks' 12 count together"
-    assert "KeyError: 'expected'" in done.stderr
+    assert done.returncode == 2, done.output
+    assert "'right' failed on all 24 completions of its first step" in done.output, "both ranks' 12 count together"
+    assert "KeyError: 'expected'" in done.output
 
     (tmp_path / "alone.py").write_text(
         "import os\n"
@@ -103,8 +103,8 @@ def test_all_ranks_end_together(settings, graders, tmp_path, run_cli):
     )
     alone = {"name": "python", "function": f"{tmp_path}/alone.py:second", "on_failure": "raise"}
     done = run_cli(settings({**two, "rewards.right": alone, "output": str(tmp_path / "other")}), tmp_path)
-    assert done.returncode == 2, done.stderr
-    assert "judge is down" in done.stderr
+    assert done.returncode == 2, done.output
+    assert "judge is down" in done.output
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -149,7 +149,7 @@ def test_a_call_has_all_completions_of_its_prompts(settings, graders, tmp_path, 
     reward = {"name": "python", "function": f"{graders}:groups"}
     config = settings({"training.steps": 2, "rewards.all": reward, **changes})
     done = run_cli(config, tmp_path, NOTES=str(tmp_path / "notes"))
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, done.output
     found = {f.name: [json.loads(line) for line in f.read_text().splitlines()] for f in (tmp_path / "notes").iterdir()}
     assert found == calls
 

@@ -146,7 +146,7 @@ def test_two_processes_give_the_weights_of_one(settings, difference, tmp_path, s
     one = train(settings(changes))
     two = settings(changes | {"output": str(tmp_path / "two"), "trainer.devices": 2, "trainer.strategy": strategy})
     done = run_cli(two, tmp_path)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, done.output
     assert difference(one.model, tmp_path / "two" / "model") < ROUNDING
 
 

@@ -222,13 +222,13 @@ TWO = {
 def test_two_processes_resume_bit_for_bit_with_states(settings, weights_of, same_bits, tmp_path, run_cli):
     path = plugin_on_path(tmp_path / "plugin")
     done = run_cli(settings(TWO | {"output": str(tmp_path / "whole")}), tmp_path, PYTHONPATH=path)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, done.output
     states = torch.load(tmp_path / "whole" / "checkpoints" / "step-000001.ckpt", weights_only=False)["morl_states"]
     assert len(states["estimator.weighting"]["states"]) == 1, "the same on both"
     assert len(states["rewards.odd"]["states"]) == 2, "each its own"
     shutil.copytree(tmp_path / "whole", tmp_path / "half", ignore=shutil.ignore_patterns("step-000002.ckpt", "model"))
     done = run_cli(None, tmp_path, command=("resume", str(tmp_path / "half")), PYTHONPATH=path)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, done.output
     whole, half = (weights_of(tmp_path / name / "model") for name in ("whole", "half"))
     assert same_bits(whole, half)
     last = [
@@ -241,7 +241,7 @@ def test_two_processes_resume_bit_for_bit_with_states(settings, weights_of, same
     command = ("resume", str(tmp_path / "half"), "--trainer.devices=1", "--training.steps=3")
     done = run_cli(None, tmp_path, command=command, PYTHONPATH=path)
     assert done.returncode == 2
-    assert "has a state on each of the 2 ranks of the checkpoint, and there are 1 now" in " ".join(done.stderr.split())
+    assert "has a state on each of the 2 ranks of the checkpoint, and there are 1 now" in " ".join(done.output.split())
 
 
 @pytest.mark.slow
@@ -249,7 +249,7 @@ def test_a_weighting_whose_state_differs_by_rank_ends_the_run(settings, tmp_path
     path = plugin_on_path(tmp_path / "plugin", fault=1)
     done = run_cli(settings(TWO | {"output": str(tmp_path / "run")}), tmp_path, PYTHONPATH=path)
     assert done.returncode != 0
-    text = " ".join(done.stderr.split())
+    text = " ".join(done.output.split())
     assert "the state of weighting 'adaptive' of morl-adaptive 1.0 is not the same on all ranks" in text
 
 

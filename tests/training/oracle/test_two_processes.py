@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
+import forks
 import pytest
 import torch
 from plain_sampling import ROUNDING, misses, training_uniforms
@@ -42,11 +40,8 @@ def test_two_processes_end_where_the_plain_update_ends(strategy, options, small_
     run = {"config": config, "exceptions": EXCEPTIONS, "weights": plain.weights, "on_failure": plain.on_failure}
     (tmp_path / "run.json").write_text(json.dumps(run))
     script = Path(__file__).with_name("recorded_run.py")
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
-    done = subprocess.run(
-        [sys.executable, str(script), str(tmp_path)], capture_output=True, text=True, timeout=1000, env=environment
-    )
-    assert done.returncode == 0, done.stderr
+    done = forks.run([script, tmp_path], tmp_path, ranks=2)
+    assert done.returncode == 0, done.output
     ranks = [json.loads((tmp_path / f"rank-{rank}.json").read_text()) for rank in (0, 1)]
     rollouts = [first + second for first, second in zip(*ranks, strict=True)]
 
