@@ -37,7 +37,12 @@ class LlamaJson(CallFormat):
             if not tagged and not _is_call(body, whole):
                 return
             call = Written(start, _after_separator(text, end), raw=body)
-            yield from_json(call, body, closed=whole or body.rstrip().endswith("}"), arguments=_ARGUMENTS)
+            yield from_json(
+                call,
+                body,
+                closed=whole or not body.startswith("{") or body.rstrip().endswith("}"),
+                arguments=_ARGUMENTS,
+            )
             start = position = call.end
 
 
