@@ -11,6 +11,7 @@ import os
 import runpy
 import socket
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from multiprocessing.connection import wait
 from multiprocessing.context import ForkServerProcess
@@ -94,6 +95,9 @@ def _process(command: Sequence[str], log: Path, environment: Mapping[str, str]) 
     with log.open("ab") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
     os.environ.update(environment)
     sys.path[:0] = [path for path in (environment.get("PYTHONPATH"),) if path]
     import torch
@@ -109,3 +113,9 @@ def _process(command: Sequence[str], log: Path, environment: Mapping[str, str]) 
     from morl.cli import main
 
     sys.exit(main(command[1:]))
+
+
+def _end_with(sentinel: int) -> None:
+    """Ends this process when the one that runs the tests has ended, however it did."""
+    wait([sentinel])
+    os._exit(1)
