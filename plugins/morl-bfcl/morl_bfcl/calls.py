@@ -129,13 +129,15 @@ def _value(node: ast.expr) -> Any:
             if None in keys:
                 raise ValueError("a mapping within a mapping")
             return {_value(key): _value(value) for key, value in zip(keys, values, strict=True) if key is not None}
-        case ast.UnaryOp() | ast.BinOp():
+        case ast.UnaryOp(operand=ast.Constant()) | ast.BinOp():
             return _computed(node)
         case ast.Call() if node.keywords:
             call = _call(node)
             return {call.name: dict(call.arguments)}
-        case ast.Call() | ast.Subscript():
+        case ast.Call():
             return ast.unparse(node)
+        case ast.Subscript(value, slice):
+            return f"{ast.unparse(value)}[{ast.unparse(slice)}]"
     raise ValueError(f"not a value: {type(node).__name__}")
 
 

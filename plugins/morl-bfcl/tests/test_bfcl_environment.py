@@ -8,6 +8,8 @@ import io
 import itertools
 import json
 import random
+import subprocess
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
@@ -278,6 +280,20 @@ def tries(messages: Sequence[Message]) -> Message:
 def test_the_kit_for_environments(policy: Callable[[Sequence[Message]], Message], functions: Any) -> None:
     prompts = BFCLPrompts(["multi_turn_base", "multi_turn_miss_param"], functions, limit=2).load()
     check_environment(BFCLEnvironment, prompts, policy)
+
+
+def test_what_is_loaded_of_the_package_leaves_no_trace() -> None:
+    """Its loader makes folders when it is imported, and its checkers import the SDKs of vendors."""
+    script = (
+        "import sys\n"
+        "from morl_bfcl.environment import BFCLEnvironment\n"
+        "from morl_bfcl.prompts import BFCLPrompts\n"
+        "prompts = BFCLPrompts(['simple_python', 'multi_turn_base'], limit=2).load()\n"
+        "BFCLEnvironment().open(prompts[-1], 0)\n"
+        "print(*sorted(name for name in sys.modules if name.startswith('bfcl_eval.constants')))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
+    assert done.stdout.split() == ["bfcl_eval.constants", "bfcl_eval.constants.default_prompts"]
 
 
 def test_every_world_is_used() -> None:

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -254,6 +255,22 @@ def test_a_closed_environment_leaves_no_process() -> None:
     assert until(lambda: not own_processes(1))
     with pytest.raises(RuntimeError, match="closed"):
         environment.open(Prompt("?"), 0).step(reply("1"))
+
+
+def test_episodes_run_side_by_side() -> None:
+    environment = PythonSandbox(total_seconds=mark(5), seconds=60)
+    episodes = [environment.open(Prompt("?"), seed) for seed in range(6)]
+
+    def run(place: int) -> str:
+        for code in (f"x = {place}", "y = x * 10", "y + 1"):
+            answer = said(episodes[place], code)
+        return answer
+
+    with ThreadPoolExecutor(6) as threads:
+        assert list(threads.map(run, range(6))) == [f"{place * 10 + 1}\n" for place in range(6)]
+        list(threads.map(PythonEpisode.close, episodes))
+    environment.close()
+    assert until(lambda: not own_processes(5))
 
 
 def test_closing_ends_a_call_that_runs() -> None:
