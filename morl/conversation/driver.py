@@ -1,0 +1,264 @@
+"""Drives conversations: samples a turn of those that can go on, and asks the environment about what was said.
+
+    open -> sample -> step -> sample -> step -> .. -> finish -> close
+
+The first turn of all completions of a prompt is sampled together, later turns one completion for each context.  A
+context is all tokens so far; none is decoded and encoded again.  What is sampled together is what can go on at the
+time: every conversation, or, where the environment is slow with some, the others.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import Any, Protocol, TypeAlias
+
+from attrs import define, evolve, field
+
+from morl.conversation.answers import AnswerError, check_answer, check_rewards, makeable, with_problems
+from morl.conversation.asking import Answered, Asking, Question
+from morl.conversation.assemble import assembled
+from morl.conversation.errors import TemplateFailed
+from morl.conversation.opening import Opening, opened, same_opening
+from morl.conversation.reply_format import ReplyFormat
+from morl.conversation.talk import Limits, Stage, Talk
+from morl.conversation.waves import Request, drawn_rows, ready_rows, requests
+from morl.copies import copied
+from morl.errors import MorlError
+from morl.hookspecs import Environment, Episode
+from morl.types import CompletionStatus, EncodedPrompt, EnvironmentAnswer, Message, RolloutBatch, Sampling
+
+_log = logging.getLogger(__name__)
+
+CLOSING = 10.0
+"""Seconds that closing an episode may take; what is late then is left behind."""
+
+Then: TypeAlias = Callable[[Talk, Any], None]
+Draw: TypeAlias = Callable[[Sequence[EncodedPrompt], int, Sampling, Sequence[int]], RolloutBatch]
+
+
+class Seeds(Protocol):
+    """Where the randomness of a conversation comes from: functions of the seed of its prompt."""
+
+    def episode(self, seed: int) -> int:
+        """Of the episodes of a prompt, the same for all of them: they begin alike."""
+        ...
+
+    def turn(self, seed: int, member: int, turn: int) -> int:
+        """Of the samples of a later turn."""
+        ...
+
+
+class Language(Protocol):
+    """How the policy reads and writes."""
+
+    def begin(self, prompt: EncodedPrompt, opening: Opening) -> tuple[EncodedPrompt, ReplyFormat]:
+        """The prompt with what an episode puts before the first turn, and how replies are read and continued."""
+        ...
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text without special tokens."""
+        ...
+
+
+@define(eq=False)
+class Driver:
+    """Conversations with one environment.
+
+    Args:
+        environment: answers.
+        reward_names: that it declares.
+        limits: of a conversation.
+        timeout: seconds that it may take to open, to step, and to finish.
+        patience: seconds that conversations which can go on wait for the others; None waits for all.
+        asking: runs the questions.
+        draw: samples.
+        language: see there.
+        seeds: see there.
+        version: of the weights, for conversations without a turn.
+    """
+
+    environment: Environment
+    reward_names: tuple[str, ...]
+    limits: Limits
+    timeout: float | None
+    patience: float | None
+    asking: Asking
+    draw: Draw
+    language: Language
+    seeds: Seeds
+    version: int = 0
+    _noted: set[tuple[str, type[BaseException]]] = field(init=False, factory=set)
+
+    def run(self, prompts: Sequence[EncodedPrompt], n: int, sampling: Sampling, seeds: Sequence[int]) -> RolloutBatch:
+        """`n` conversations about each prompt, side by side in the order of the prompts.
+
+        Raises:
+            MorlError: the environment or the rollout backend says that its input is wrong, or breaks its contract.
+        """
+        groups = [
+            [Talk(prompt, group, member, seed) for member in range(n)]
+            for group, (prompt, seed) in enumerate(zip(prompts, seeds, strict=True))
+        ]
+        talks = [talk for group in groups for talk in group]
+        try:
+            for talk in talks:
+                open_one = partial(self.environment.open, copied(talk.prompt.prompt), self.seeds.episode(talk.seed))
+                self._ask(talk, partial(opened, talk, open_one), self._opened)
+            self._converse(groups, sampling)
+            while answered := self.asking.drain():
+                self._hear(answered)
+        except BaseException:
+            self.asking.abandon()
+            left = [talk.give_up() for talk in talks]
+            self.asking.hurry([close for each in left if (close := getattr(each, "close", None))], CLOSING)
+            raise
+        return assembled([group[0].prompt for group in groups], talks, self.version)
+
+    def _converse(self, groups: Sequence[Sequence[Talk]], sampling: Sampling) -> None:
+        """Until nothing is left to be sampled."""
+        ready = False
+        while True:
+            self._hear(self.asking.take(self.patience, ready=ready))
+            for group in groups:
+                self._begin(group)
+            for request in requests(ready_rows(groups, self.seeds.turn), self.limits, sampling.max_tokens):
+                self._sample(request, sampling)
+            # Conversations that the environment need not be asked about can go on at once.
+            ready = any(talk.stage is Stage.READY for group in groups for talk in group)
+            if not ready and not self.asking.awaiting:
+                return
+
+    def _sample(self, request: Request, sampling: Sampling) -> None:
+        """One call of the rollout backend, and what the environment is asked about what was said."""
+        contexts, seeds = [row.context for row in request.rows], [row.seed for row in request.rows]
+        limited = evolve(sampling, max_tokens=request.max_tokens)
+        batch = self.draw(contexts, request.n, limited, seeds)
+        for talk, drawn in zip(request.talks, drawn_rows(batch), strict=True):
+            if talk.stage is Stage.READY:  # others of the prompt could not be opened
+                talk.say(drawn, self.limits, sampling.max_tokens, self.language.decode)
+                self._said(talk)
+
+    def _ask(self, talk: Talk, function: Callable[[], Any], then: Then, *, awaited: bool = True) -> None:
+        self.asking.submit(Question((talk, then), function, self.timeout, awaited=awaited))
+
+    def _hear(self, answers: Iterable[Answered]) -> None:
+        for answered in answers:
+            talk, then = answered.question.key
+            talk.seconds += answered.seconds
+            error = answered.outcome.error
+            if then is None:  # it was closed
+                self._note("an episode could not be closed", error)
+                continue
+            if error is None:
+                try:
+                    then(talk, answered.outcome.result)
+                    continue
+                except AnswerError as wrong:
+                    error = wrong
+            if isinstance(error, MorlError):
+                raise type(error)(f"environment: {error}") from error
+            self._fail(talk, error)
+
+    def _note(self, what: str, error: BaseException | None) -> None:
+        """One warning with its traceback for each kind of error tells where; one per step would bury the log."""
+        if error is not None and (what, type(error)) not in self._noted:
+            self._noted.add((what, type(error)))
+            _log.warning("environment: %s: %s: %s", what, type(error).__name__, error, exc_info=error)
+
+    # A conversation, from its beginning to its end --------------------------------------------------------------------
+
+    def _opened(self, talk: Talk, episode: Episode) -> None:
+        talk.opening = Opening.of(episode)
+        talk.stage = Stage.OPENED
+
+    def _begin(self, group: Sequence[Talk]) -> None:
+        """The first turn can be sampled when the last episode of the prompt is open."""
+        waiting = [talk for talk in group if talk.stage is Stage.OPENED]
+        if not waiting or any(talk.stage is Stage.OPENING for talk in group):
+            return
+        opening = same_opening([talk.opening for talk in waiting if talk.opening is not None], group[0].prompt.index)
+        prompt, reply_format = self.language.begin(group[0].prompt, opening)
+        for talk in group:
+            talk.prompt, talk.format = prompt, reply_format
+        for talk in waiting:
+            self._goes_on(talk)
+
+    def _said(self, talk: Talk) -> None:
+        """Reads the reply, and gives it to the environment."""
+        assert talk.format is not None
+        assert talk.episode is not None
+        parsed = talk.format.parse(talk.reply_ids, len(talk.turns) - 1)
+        made = makeable(parsed.calls)
+        talk.understand(parsed.message, parsed.calls, len(parsed.calls) - len(made))
+        if self.limits.tool_calls is not None and talk.tool_calls > self.limits.tool_calls:
+            self._end(talk, CompletionStatus.TOOL_LIMIT)
+        elif parsed.calls and not made:
+            self._answered(talk, (), done=False)
+        else:
+            reply = {key: value for key, value in parsed.message.items() if key != "tool_calls"}
+            if made:
+                reply["tool_calls"] = [call.message for call in made]
+            talk.stage = Stage.ASKING
+            self._ask(talk, partial(talk.episode.step, reply), self._stepped)
+
+    def _stepped(self, talk: Talk, answer: EnvironmentAnswer) -> None:
+        check_answer(answer, len(makeable(talk.calls)), self.reward_names)
+        answer = copied(answer)
+        talk.reward(answer.rewards)
+        talk.info |= answer.info
+        self._answered(talk, answer.messages, done=answer.done)
+
+    def _answered(self, talk: Talk, messages: Sequence[Message], *, done: bool) -> None:
+        told = with_problems(talk.calls, messages)
+        talk.hear(told)
+        if talk.cut is not None:
+            self._end(talk, talk.cut)
+        elif done:
+            self._end(talk, CompletionStatus.COMPLETED)
+        elif len(talk.turns) >= self.limits.turns:
+            self._end(talk, CompletionStatus.TURN_LIMIT)
+        else:
+            assert talk.format is not None
+            try:
+                self._goes_on(talk, talk.format.continuation(talk.reply_ids, told))
+            except TemplateFailed as error:
+                talk.info["template"] = str(error)
+                self._end(talk, CompletionStatus.TEMPLATE_FAILED)
+
+    def _goes_on(self, talk: Talk, more: Sequence[int] = ()) -> None:
+        """The next turn can be sampled, if there is room for what comes before it and a token of its own."""
+        context, tokens = talk.room(self.limits)
+        if len(more) >= min(context, tokens):
+            self._end(talk, CompletionStatus.TOKEN_LIMIT if tokens <= context else CompletionStatus.CONTEXT_FULL)
+            return
+        talk.read(more)
+        talk.stage = Stage.READY
+
+    def _end(self, talk: Talk, status: CompletionStatus) -> None:
+        """Nothing more is sampled; the environment may have rewards for the whole."""
+        talk.status, talk.stage = status, Stage.OVER
+        finish = getattr(talk.episode, "finish", None)
+        if finish is None or not talk.turns:
+            self._close(talk)
+        else:
+            self._ask(talk, partial(finish, status), self._finished, awaited=False)
+
+    def _finished(self, talk: Talk, rewards: Any) -> None:
+        check_rewards(rewards, self.reward_names)
+        talk.reward(rewards)
+        self._close(talk)
+
+    def _fail(self, talk: Talk, error: BaseException) -> None:
+        late = isinstance(error, TimeoutError)
+        talk.status = CompletionStatus.ENVIRONMENT_TIMEOUT if late else CompletionStatus.ENVIRONMENT_FAILED
+        talk.stage = Stage.OVER
+        talk.info["failure"] = f"{type(error).__name__}: {error}"
+        self._note("an episode failed", error)
+        self._close(talk)
+
+    def _close(self, talk: Talk) -> None:
+        close = getattr(talk.give_up(), "close", None)
+        if close is not None:
+            self.asking.submit(Question((talk, None), close, CLOSING, awaited=False))
