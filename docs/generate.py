@@ -82,6 +82,7 @@ _SECTION_OF = {
     "reward provider": "rewards.<entry>",
     "advantage estimator": "estimator",
     "policy loss": "loss",
+    "environment": "environment",
     "weighting": "estimator.weighting",
     "optimizer": "optimizer",
     "schedule": "optimizer.schedule",
@@ -90,6 +91,7 @@ _OF_PARTS = {"optimizer": ("betas", "eps", "weight_decay")}
 """Parameters of a section's class that belong to the part that it names."""
 _NAMED = {
     "PositiveInt": "integer >= 1",
+    "PositiveFloat": "number > 0",
     "NonNegativeInt": "integer >= 0",
     "NonNegativeFloat": "number >= 0",
     "int": "integer",
@@ -137,6 +139,8 @@ def config_sections() -> Iterator[str]:
                 "`evaluation.prompts` has the keys of `prompts`. Without this section nothing is evaluated.",
                 "",
             )
+        if name == "environment":
+            yield from ("`tools: [..]` is short for `environment: {name: tools, functions: [..]}`.", "")
         if name == "policy":
             yield from _table("`policy.lora`", schema.LoRA)
 

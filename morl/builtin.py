@@ -38,6 +38,11 @@ def morl_register_reward_providers() -> Mapping[str, Factory]:
 
 
 @hookimpl
+def morl_register_environments() -> Mapping[str, Factory]:
+    return {"tools": "morl.environments.tools:Tools", "python": "morl.environments.python:PythonEnvironment"}
+
+
+@hookimpl
 def morl_register_advantage_estimators() -> Mapping[str, Factory]:
     return {
         "grpo": "morl.advantage:GRPO",

@@ -232,20 +232,30 @@ class RolloutBackend(Protocol):
 class Episode(Protocol):
     """One conversation with an environment.
 
-    What an episode may define besides its methods, to be read once, before the first turn:
+    What an episode may define besides its methods, to be read once, before the first turn, and the same for all
+    episodes of a prompt:
         messages: `Sequence[Message]` that the environment puts after those of the prompt.
+        prompt: `Sequence[Message]` in place of those of the prompt; None leaves them.
         tools: `Sequence[Mapping]`, JSON schemas of the functions that the policy may call.
+
+    And, for rewards that are known at the end only:
+        finish: `(status: CompletionStatus) -> Mapping[str, float | None]`, called once when the conversation is over,
+            however it ended, unless the episode failed; maybe `async`.  What it gives is added to the last turn's.  An
+            environment that gives its rewards with the last answer alone gives none to a conversation that a limit cut.
     """
 
     def step(self, reply: Message) -> EnvironmentAnswer | Awaitable[EnvironmentAnswer]:
         """What the environment answers to a reply of the policy.
 
-        Called in turn with every reply, never after an answer that says `done`, and never again once it has raised or
-        has taken too long.  May be `async`.
+        Called in turn with every reply, one that a limit of tokens cut included, but for those that call tools and in
+        which no call is well-formed: these are answered by morl.  Never called after an answer that says `done`, and
+        never again once it has raised or has taken too long.  May be `async`.
 
         Args:
             reply: `{"role": "assistant", "content": ...}`; where the policy called tools, with `tool_calls`, a list of
-                `{"type": "function", "id": ..., "function": {"name": ..., "arguments": {...}}}`.
+                `{"type": "function", "id": ..., "function": {"name": ..., "arguments": {...}}}`.  These are the calls
+                that can be made: of a tool that is offered, with arguments that its schema allows.  morl answers to the
+                others, among the `tool` messages of the environment.
         """
         ...
 
@@ -268,7 +278,10 @@ class Environment(Protocol):
     What an environment may define besides `open`:
         reward_names: names of the rewards that its episodes give; each becomes a column of the reward matrix.  Without
             it the environment gives none.
+        reward_bounds: `(low, high)` that rewards lie in, or such pairs by name; as of a `RewardProvider`.
         required_columns: columns that every prompt must have; checked before training.
+        tools: `Sequence[Mapping]`, JSON schemas, where all its episodes offer the same; so that a chat template that
+            leaves them out is refused before training.
         close: `() -> None`, called once at the end of the run, also after an error.
     """
 
@@ -278,7 +291,7 @@ class Environment(Protocol):
         Args:
             prompt: with its columns.
             seed: 0 <= seed < 2**63; whatever is random in the episode follows from it, and no global generator is
-                advanced.
+                advanced.  The episodes of a prompt that are compared with each other have the same seed.
         """
         ...
 
@@ -404,7 +417,10 @@ def morl_register_policy_losses() -> Mapping[str, Factory]:  # type: ignore[empt
 
 @hookspec
 def morl_register_environments() -> Mapping[str, Factory]:  # type: ignore[empty-body]
-    """Name -> factory of an `Environment`.  Listed by `morl plugins`; no config key names an environment yet."""
+    """Name -> factory of an `Environment`.  Used by `environment.name`.
+
+    The options `name`, `weight`, `bounds`, `on_failure` and the other keys of the section belong to morl; see there.
+    """
 
 
 @hookspec

@@ -115,6 +115,22 @@ LENGTH_MAX = Metric("completions/length_max", "tokens of the longest")
 TRUNCATED = Metric("completions/truncated", "share that ended at `sampling.max_tokens`")
 DROPPED = Metric("completions/dropped", "share taken out of the update by a failure under `on_failure: drop`")
 
+TURNS = Metric("conversation/turns", "mean replies of the policy in a conversation; these only with an `environment`")
+TOOL_CALLS = Metric("conversation/tool_calls", "mean calls of tools in a conversation, malformed ones included")
+FAILED_CALLS = Metric(
+    "conversation/failed_calls",
+    "mean calls that could not be made, or that the environment reports as failed (`failed_calls` of its `info`)",
+)
+ENVIRONMENT_TOKENS = Metric(
+    "conversation/environment_tokens",
+    "mean tokens between the turns of a conversation, which were not sampled; `completions/length_mean` has the others",
+)
+ENVIRONMENT_SECONDS = Metric(
+    "conversation/environment_seconds",
+    "mean seconds that the environment was busy with a conversation, from its opening to its closing",
+)
+STATUS = Metric("conversation/status/<status>", "share of the conversations that ended in this way")
+
 LOSS = Metric("loss", "mean over the optimizer steps of the batch")
 ENTROPY = Metric(
     "policy/entropy",
@@ -198,6 +214,7 @@ FAMILIES: dict[str, tuple[Metric, ...]] = {
         GROUPS_KEPT,
     ),
     "Completions": (LENGTH_MEAN, LENGTH_MAX, TRUNCATED, DROPPED),
+    "Conversations": (TURNS, TOOL_CALLS, FAILED_CALLS, ENVIRONMENT_TOKENS, ENVIRONMENT_SECONDS, STATUS),
     "Update": (
         *(LOSS, ENTROPY, RATIO, KL_OLD, CLIP_FRACTION, KL_REFERENCE, LOGPROB_DIFFERENCE, LOGPROB_DIFFERENCE_MAX, LAG),
         *(IMPORTANCE_MEAN, IMPORTANCE_BOUNDED, GRAD_NORM, LEARNING_RATE),

@@ -4,6 +4,7 @@ from morl.config.load import merge, parse, read_configs, read_yaml, to_mapping, 
 from morl.config.parser import build_parser, help_text
 from morl.config.schema import (
     Config,
+    EnvironmentConfig,
     EstimatorConfig,
     EvaluationConfig,
     HeldOutPromptsConfig,
@@ -19,6 +20,7 @@ from morl.config.schema import (
 
 __all__ = [
     "Config",
+    "EnvironmentConfig",
     "EstimatorConfig",
     "EvaluationConfig",
     "HeldOutPromptsConfig",

@@ -17,7 +17,7 @@ from morl.config.inherit import inherit_form
 from morl.config.parser import as_written, build_parser, hints, readable, refuse_unknown
 from morl.config.renamed import present_name, with_present_names
 from morl.config.secrets import check_secrets, refuse_references
-from morl.config.sections import NESTED, Tree, node_at, not_own, part_of, sections, spelt_out
+from morl.config.sections import NESTED, Tree, node_at, not_own, part_of, sections, spelt_out, with_tools
 from morl.errors import ConfigError, MorlError, suggest
 from morl.plugins import Registry, disabled
 
@@ -137,7 +137,7 @@ def parse(tree: Tree, registry: Registry, given: frozenset[str] = frozenset()) -
         ConfigError: unknown keys (with near matches), wrong types, missing options, settings outside their range.
         PluginError: a name that no plugin offers.
     """
-    tree = without_nulls(with_present_names(tree))
+    tree = with_tools(without_nulls(with_present_names(tree)))
     if off := disabled(tree):
         tree["plugins"] = {**tree["plugins"], "disable": [*off]}
     registry.disable(off)

@@ -8,6 +8,9 @@ from attrs import field, frozen
 from jsonargparse.typing import NonNegativeInt
 
 from morl.config.schema_parts import (
+    EnvironmentConfig as EnvironmentConfig,
+)
+from morl.config.schema_parts import (
     EstimatorConfig as EstimatorConfig,
 )
 from morl.config.schema_parts import (
@@ -69,6 +72,7 @@ class Config:
         policy: the model.
         prompts: the training prompts.
         rewards: entries by name.
+        environment: what answers between the turns of a conversation; null for completions of one turn.
         estimator: rewards to advantages.
         rollout: generation backend.
         sampling: how completions are drawn.
@@ -86,6 +90,7 @@ class Config:
     policy: PolicyConfig = field(factory=PolicyConfig)
     prompts: PromptsConfig = field(factory=PromptsConfig)
     rewards: Mapping[str, RewardConfig] = field(factory=dict)
+    environment: EnvironmentConfig | None = None
     estimator: EstimatorConfig = field(factory=EstimatorConfig)
     rollout: RolloutConfig = field(factory=RolloutConfig)
     sampling: Sampling = field(factory=Sampling)

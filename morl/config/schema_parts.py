@@ -135,6 +135,48 @@ class RewardConfig:
 
 
 @frozen
+class EnvironmentConfig:
+    """What answers the policy between its turns, so that completions become conversations; without it there is one.
+
+    Args:
+        name: environment; see `morl plugins`.
+        options: of the named environment.
+        max_turns: replies of the policy in a conversation.
+        max_tool_calls: calls of tools in a conversation, malformed ones included; null sets no limit.
+        max_tokens: tokens of a conversation after the prompt, those of the environment included; null sets no limit but
+            the model's context.  `sampling.max_tokens` is the longest turn.
+        call_format: how the model writes calls of tools; `auto` finds out from the chat template.
+        timeout: seconds that the environment may take to begin an episode, to answer, and to give rewards at the end;
+            null waits for ever.
+        patience: seconds that conversations which can go on wait for those whose environment has not answered yet; null
+            waits for all, so that what is sampled together never depends on the clock.
+        concurrency: episodes that may be asked at a time.
+        weight: of its rewards: a number for all, or a mapping by reward name.
+        bounds: `[low, high]` of its rewards, one pair for all, or a mapping by reward name; null takes those that the
+            environment declares.
+        on_failure: what an exception, a time-out or an answer that breaks the contract does, besides ending the
+            conversation: `abstain` (all rewards of the completion are missing), `zero` (the environment's are 0, others
+            score what was said), `drop` (the completion leaves the update) or `raise` (the run ends).
+        max_failed_steps: the run ends after so many steps in a row in which every conversation failed, and after its
+            first step if none ever ended; null trains on.
+    """
+
+    name: str
+    options: Options = field(factory=dict)
+    max_turns: PositiveInt = 16
+    max_tool_calls: PositiveInt | None = None
+    max_tokens: PositiveInt | None = None
+    call_format: str = "auto"
+    timeout: PositiveFloat | None = 60.0
+    patience: NonNegativeFloat | None = 1.0
+    concurrency: PositiveInt = 64
+    weight: float | dict[str, float] = 1.0
+    bounds: list[float] | dict[str, list[float]] | None = None
+    on_failure: Literal["abstain", "zero", "drop", "raise"] = "abstain"
+    max_failed_steps: PositiveInt | None = 3
+
+
+@frozen
 class RolloutConfig:
     """How completions are generated.
 

@@ -59,6 +59,7 @@ _SECTIONS = (
     Section("trainer", schema.TrainerConfig),
     Section("plugins", schema.PluginsConfig),
 )
+_ENVIRONMENT = Section("environment", schema.EnvironmentConfig, "environment")
 _EVALUATION = (
     Section("evaluation", schema.EvaluationConfig, nested=("prompts",)),
     Section("evaluation.prompts", schema.HeldOutPromptsConfig, "prompt source"),
@@ -72,8 +73,10 @@ _REWARD_NAME = re.compile(r"[A-Za-z_]\w*")
 
 
 def sections(tree: Tree) -> Iterator[Section]:
-    """Those of this config; one per reward, and those of `evaluation` only where it is there."""
+    """Those of this config; one per reward, and those of `environment` and `evaluation` only where they are there."""
     yield from _SECTIONS
+    if tree.get("environment") is not None:
+        yield _ENVIRONMENT
     rewards = tree.get("rewards") or {}
     if not isinstance(rewards, Mapping):
         raise ConfigError(f"rewards must be a mapping from reward name to its options; got {rewards!r}")
@@ -123,7 +126,7 @@ def named(part: Any) -> tuple[str, dict[str, Any]]:
 
 def spelt_out(tree: Tree, registry: Registry, given: frozenset[str]) -> dict[str, Any]:
     """A copy in which nested sections are mappings, also where they are written as a name."""
-    full = dict(tree)
+    full = with_tools(tree)
     for section in _SECTIONS:
         node = full.get(section.path)
         inner = NESTED.get(section.path)
@@ -134,6 +137,32 @@ def spelt_out(tree: Tree, registry: Registry, given: frozenset[str]) -> dict[str
             value = node[key]
             rest = {name: other for name, other in node.items() if name != key}
             full[section.path] = rest if value is None else {**rest, key: _mapping(inner, value)}
+    return full
+
+
+def with_tools(tree: Tree) -> dict[str, Any]:
+    """A copy in which `tools: [..]` is the environment of that name.
+
+    Raises:
+        ConfigError: no list, or an environment that has functions already, or is another.
+    """
+    full = dict(tree)
+    functions = full.pop("tools", None)
+    if functions is None:
+        return full
+    if not isinstance(functions, list | tuple) or not functions:
+        raise ConfigError(
+            f"tools must be a list of functions, each 'package.module:function' or 'path/to/file.py:function'; got"
+            f" {functions!r}"
+        )
+    own = full.get("environment")
+    own = {} if own is None else own
+    if not isinstance(own, Mapping) or own.get("name", "tools") != "tools" or "functions" in own:
+        raise ConfigError(
+            "tools: stands for environment: {name: tools, functions: [..]}, and the config has an environment besides;"
+            " leave one of the two out"
+        )
+    full["environment"] = {**own, "name": "tools", "functions": [*functions]}
     return full
 
 

@@ -19,8 +19,9 @@ from attrs import define, evolve, field
 from morl.conversation.answers import AnswerError, check_answer, check_rewards, makeable, with_problems
 from morl.conversation.asking import Answered, Asking, Question
 from morl.conversation.assemble import assembled
+from morl.conversation.episodes import opened
 from morl.conversation.errors import TemplateFailed
-from morl.conversation.opening import Opening, opened, same_opening
+from morl.conversation.opening import Opening, same_opening
 from morl.conversation.reply_format import ReplyFormat
 from morl.conversation.talk import Limits, Stage, Talk
 from morl.conversation.waves import Request, drawn_rows, ready_rows, requests

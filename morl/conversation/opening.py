@@ -1,12 +1,10 @@
-"""How an episode is opened, and what it says before the first turn."""
+"""What an episode says before the first turn."""
 
 from __future__ import annotations
 
-import asyncio
-import inspect
 import json
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from attrs import frozen
 
@@ -14,9 +12,6 @@ from morl.conversation.answers import AnswerError, check_json, check_messages
 from morl.errors import PluginError
 from morl.hookspecs import Episode
 from morl.types import Message
-
-if TYPE_CHECKING:
-    from morl.conversation.talk import Talk
 
 
 @frozen
@@ -62,37 +57,6 @@ class Opening:
     def key(self) -> str:
         """Equal for openings that are."""
         return json.dumps([self.prompt, self.messages, self.tools], default=dict)
-
-
-def opened(talk: Talk, function: Callable[[], Any]) -> Any:
-    """Opens the episode of a conversation; one that comes when nobody waits any more is closed again.
-
-    Args:
-        talk: takes it.
-        function: `Environment.open` with its arguments.
-
-    Returns:
-        the episode, or an awaitable of it.
-    """
-    episode = function()
-    if inspect.isawaitable(episode):
-        return _awaited(talk, episode)
-    if not talk.attach(episode):
-        closing = episode.close()
-        if inspect.isawaitable(closing):
-            asyncio.run(_result(closing))
-    return episode
-
-
-async def _awaited(talk: Talk, opening: Awaitable[Episode]) -> Episode:
-    episode = await opening
-    if not talk.attach(episode):
-        await _result(episode.close())
-    return episode
-
-
-async def _result(value: Any) -> Any:
-    return await value if inspect.isawaitable(value) else value
 
 
 def same_opening(openings: Sequence[Opening], row: int) -> Opening:

@@ -78,6 +78,16 @@ class ChatTemplate:
         except DataError as error:
             raise ConfigError(str(error)) from None
 
+    def of_row(self, prompt: Prompt, tokenizer: PreTrainedTokenizerBase, row: int) -> tuple[ChatTemplate, list[Any]]:
+        """What the template is given for one row: its own arguments among those of all, and the tools of its column.
+
+        Raises:
+            DataError: a column that is not there, or holds something else.
+        """
+        where = f"the prompt of row {row}"
+        arguments = {**self.arguments, **self._own_arguments(prompt, tokenizer, where)}
+        return ChatTemplate(self.source, arguments), self._tools(prompt, where) or []
+
     def render(self, prompt: Prompt, tokenizer: PreTrainedTokenizerBase, row: int) -> str:
         """The text of a prompt of chat messages, as `render_hidden`, with everything in its place."""
         text, hidden = self.render_hidden(prompt, tokenizer, row)

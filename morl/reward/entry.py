@@ -10,6 +10,7 @@ from attrs import frozen
 
 from morl.errors import ConfigError, suggest
 from morl.hookspecs import RewardProvider
+from morl.reward.environment import EnvironmentRewards
 from morl.types import Prompt, check_bounds
 
 OnFailure: TypeAlias = Literal["abstain", "zero", "drop", "raise"]
@@ -111,6 +112,8 @@ def reward_names(name: str, entry: RewardEntry) -> tuple[str, ...]:
         raise ConfigError(f"reward {name!r}: max_failed_steps must be a whole number from 1, or null; got {patience!r}")
     if getattr(entry.provider, "reward_names", None) is None:
         return (name,)
+    if isinstance(entry.provider, EnvironmentRewards):
+        return entry.provider.reward_names
     return _strings(name, entry.provider, "reward_names")
 
 

@@ -11,6 +11,7 @@ import torch
 from morl.copies import copied
 from morl.errors import ConfigError, MorlError, RewardError
 from morl.reward.entry import RewardEntry, required_columns, reward_bounds, reward_names, reward_weights
+from morl.reward.environment import EnvironmentRewards, failed, failure
 from morl.reward.health import Health, Tally, describe
 from morl.reward.values import Score, excerpt, read_scores, within
 from morl.reward.workers import Done, Work, Workers
@@ -47,8 +48,6 @@ class RewardScorer:
     """
 
     def __init__(self, entries: Mapping[str, RewardEntry]) -> None:
-        if not entries:
-            raise ConfigError("no reward is configured; name at least one under `rewards`")
         self.entries = dict(entries)
         self._names: dict[str, tuple[str, ...]] = {}
         self.weights: dict[str, float] = {}
@@ -68,9 +67,15 @@ class RewardScorer:
             self.bounds |= reward_bounds(entry_name, entry, names)
             for column in required_columns(entry_name, entry):
                 self.required_columns[column] = (*self.required_columns.get(column, ()), entry_name)
+        if not owners:
+            raise ConfigError("no reward is configured; name at least one under `rewards`")
         self.names = tuple(owners)
         self._owners = owners
-        self._health = Health({name: entries[owner].max_failed_steps for name, owner in owners.items()})
+        environments = [name for name, entry in entries.items() if isinstance(entry.provider, EnvironmentRewards)]
+        self._environment = environments[0] if environments else None
+        silent = [name for name in environments if not self._names[name]]
+        counted = {**owners, **dict(zip(silent, silent, strict=True))}
+        self._health = Health({name: entries[owner].max_failed_steps for name, owner in counted.items()})
         self._traceback_shown: set[tuple[str, type[BaseException]]] = set()
         self._workers = Workers()
 
@@ -88,8 +93,15 @@ class RewardScorer:
         dropped_B = torch.zeros(B, dtype=torch.bool)
         if not completions:
             return RewardScores(self.names, values_BK, failed_BK, dropped_B)
+        spoilt = self._spoilt(completions)
+        if self._environment is not None and self.entries[self._environment].on_failure == "drop":
+            dropped_B[[*spoilt]] = True
         rows = {
-            name: [row for row, completion in enumerate(completions) if entry.applies(completion.prompt)]
+            name: [
+                row
+                for row, completion in enumerate(completions)
+                if entry.applies(completion.prompt) and (row not in spoilt or name == self._environment)
+            ]
             for name, entry in self.entries.items()
         }
         done = self._workers.run(
@@ -112,7 +124,8 @@ class RewardScorer:
                     dropped_B[failures] = True
                 self._count(name, scores, given)
             self._report(entry_name, columns, given)
-        seconds = {name: done[name].seconds if name in done else 0.0 for name in self.entries}
+        entries = [name for name in self.entries if name != self._environment]  # whose rewards are only read
+        seconds = {name: done[name].seconds if name in done else 0.0 for name in entries}
         return RewardScores(self.names, values_BK, failed_BK, dropped_B, seconds)
 
     def entry_of(self, reward: str) -> str:
@@ -148,6 +161,32 @@ class RewardScorer:
             if callable(close):
                 close()
 
+    def _spoilt(self, completions: Sequence[Completion]) -> list[int]:
+        """Conversations in which the environment failed, and that no other reward is asked about.
+
+        What the policy said last in them is no answer that it settled on, so a score of it would be a wrong one.
+
+        Raises:
+            RewardError: there is one, under the policy `raise`.
+        """
+        if self._environment is None:
+            return []
+        name, policy = self._environment, self.entries[self._environment].on_failure
+        rows = [row for row, completion in enumerate(completions) if failed(completion)]
+        first = completions[rows[0]] if rows else None
+        if not self._names[name]:
+            example = "" if first is None else describe(failure(first), first, excerpt(first))
+            self._health.add(name, Tally(len(completions), len(rows), example))
+        if first is not None:
+            message = (
+                f"the environment failed in {len(rows)} of {len(completions)} conversations (on_failure: {policy});"
+                f" first: {failure(first)}"
+            )
+            if policy == "raise":
+                raise RewardError(message)
+            _log.warning(message)
+        return [] if policy == "zero" else rows
+
     def _work(self, entry_name: str, completions: Sequence[Completion]) -> Work:
         entry = self.entries[entry_name]
         provider = entry.provider
@@ -182,21 +221,21 @@ class RewardScorer:
 
     def _report(self, entry_name: str, columns: Mapping[str, list[Score]], completions: Sequence[Completion]) -> None:
         """Logs the failures of one entry in one line, or raises."""
-        failed: dict[int, BaseException] = {}
+        failures: dict[int, BaseException] = {}
         for scores in columns.values():
             for row, score in enumerate(scores):
                 if isinstance(score, BaseException):
-                    failed.setdefault(row, score)
-        if not failed:
+                    failures.setdefault(row, score)
+        if not failures or entry_name == self._environment:  # see `_spoilt`
             return
-        for error in failed.values():
+        for error in failures.values():
             if isinstance(error, MorlError):
                 raise RewardError(f"reward {entry_name!r}: {error}") from error
-        row = min(failed)
-        error = failed[row]
+        row = min(failures)
+        error = failures[row]
         policy = self.entries[entry_name].on_failure
         message = (
-            f"reward {entry_name!r} failed on {len(failed)} of {len(completions)} completions (on_failure: {policy});"
+            f"reward {entry_name!r} failed on {len(failures)} of {len(completions)} completions (on_failure: {policy});"
             f" first: {type(error).__name__}: {error}; completion {row}: {excerpt(completions[row])}"
         )
         if policy == "raise":

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 from transformers import AutoConfig, GenerationConfig, PretrainedConfig, PreTrainedTokenizerBase
 
 from morl.config.schema import Config, HeldOutPromptsConfig
-from morl.errors import ConfigError, DataError, suggest
+from morl.errors import ConfigError, DataError
 from morl.policy.load import load_tokenizer
+<<<<<<< HEAD
 from morl.policy.options import PLAIN, Loading
 from morl.prompts import ChatTemplate, EncodedPrompts, encode_prompts
+=======
+from morl.prompts import EncodedPrompts, encode_prompts
+>>>>>>> 5c4ae51 (Conversations run: an environment in the config answers between the turns; tools and classes in TRL's form ship in core)
 from morl.rollout.context import check_context, context_limit
 from morl.rollout.ends import check_stops, end_tokens
 from morl.rollout.generation_config import report_unused
 from morl.rollout.visible import readable_tokenizer, warn_of_hidden
+from morl.runtime.templates import chat_template
 from morl.types import Prompt, Sampling
 
 
@@ -98,6 +102,7 @@ def load_generation_config(
         return GenerationConfig.from_model_config(hf_config)
 
 
+<<<<<<< HEAD
 def exported_tokenizer(tokenizer: PreTrainedTokenizerBase, section: HeldOutPromptsConfig) -> PreTrainedTokenizerBase:
     """The tokenizer that goes with the trained model: a copy with the config's chat template, if it has one."""
     source = chat_template(section, "prompts").source
@@ -133,6 +138,8 @@ def chat_template(section: HeldOutPromptsConfig, path: str) -> ChatTemplate:
     return ChatTemplate(source, section.chat_template_kwargs, **columns, special_tokens=section.special_tokens)
 
 
+=======
+>>>>>>> 5c4ae51 (Conversations run: an environment in the config answers between the turns; tools and classes in TRL's form ship in core)
 def encode_section(
     prompts: Sequence[Prompt],
     tokenizer: PreTrainedTokenizerBase,

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
-from attrs import define, field, frozen
+from attrs import define, field, fields_dict, frozen
 
 from morl.advantage import Conditioned
 from morl.config.parser import checked_options
-from morl.config.schema import Config
+from morl.config.schema import Config, EnvironmentConfig
 from morl.config.secrets import with_secrets, without_secrets
 from morl.config.sections import named, takes_weighting
 from morl.errors import ConfigError, MorlError
 from morl.hookspecs import (
     AdvantageEstimator,
+    Environment,
     OptimizerBuilder,
     PolicyLoss,
     PolicySource,
@@ -27,7 +28,13 @@ from morl.hookspecs import (
 from morl.plugins import Registry
 from morl.prompts.mixture import Weighted
 from morl.reward import FunctionReward, RewardEntry, RewardScorer, When
+from morl.reward.environment import EnvironmentRewards
+from morl.runtime.conversations import Conversations
+from morl.runtime.templates import chat_template
 from morl.types import Prompt
+
+ENVIRONMENT = "environment"
+"""Name of the entry of the rewards that an environment gives."""
 
 PassedPrompts: TypeAlias = Sequence[Prompt] | Sequence[Mapping[str, Any]] | Sequence[str] | Any
 """Prompts, or rows that become some: a list of mappings or texts, or a `datasets.Dataset`."""
@@ -87,6 +94,7 @@ class Parts:
     evaluation_prompts: PromptSource | None
     optimizer: OptimizerBuilder
     schedule: Schedule
+    environment: Environment | None = None
     given: Given = field(factory=Given)
     labels: Mapping[str, str] = field(factory=dict)
 
@@ -105,6 +113,7 @@ class Parts:
             "estimator": innermost(self.estimator),
             "estimator.weighting": weighting_of(self.estimator),
             "loss": self.loss,
+            "environment": self.environment,
         }
         return {path: part for path, part in found.items() if part is not None}
 
@@ -150,11 +159,20 @@ def build_parts(config: Config, registry: Registry, given: Given | None = None) 
         return made("advantage estimator", "estimator", config.estimator.name, options)
 
     evaluation = config.evaluation
+    entries = _reward_entries(config, given, made)
+    backend = given.rollout or made("rollout backend", "rollout", config.rollout.name, config.rollout.options)
+    environment: Environment | None = None
+    if (section := config.environment) is not None:
+        environment = made("environment", "environment", section.name, section.options)
+        rewards = EnvironmentRewards(environment)
+        entries = {**entries, ENVIRONMENT: _environment_entry(rewards, section, entries)}
+        template = chat_template(config.prompts, "prompts")
+        backend = Conversations(backend, environment, rewards.reward_names, section, template)
     return Parts(
         registry=registry,
-        scorer=RewardScorer(_reward_entries(config, given, made)),
+        scorer=RewardScorer(entries),
         estimator=given.estimator or estimator(),
-        backend=given.rollout or made("rollout backend", "rollout", config.rollout.name, config.rollout.options),
+        backend=backend,
         loss=given.loss or made("policy loss", "loss", config.loss.name, config.loss.options),
         policy=None
         if given.policy is not None
@@ -167,6 +185,7 @@ def build_parts(config: Config, registry: Registry, given: Given | None = None) 
         else made("prompt source", "evaluation.prompts", evaluation.prompts.name, evaluation.prompts.options),
         optimizer=made("optimizer", "optimizer", config.optimizer.name, config.optimizer.options),
         schedule=made("schedule", "optimizer.schedule", *named(config.optimizer.schedule)),
+        environment=environment,
         given=given,
         labels=labels,
     )
@@ -228,6 +247,30 @@ def _reward_entries(config: Config, given: Given, made: Callable[..., Any]) -> d
     for key, reward in passed.items():
         entries[key] = reward if isinstance(reward, RewardEntry) else RewardEntry(_provider(reward, key))
     return entries
+
+
+def _environment_entry(
+    rewards: EnvironmentRewards, section: EnvironmentConfig, others: Mapping[str, RewardEntry]
+) -> RewardEntry:
+    if ENVIRONMENT in others:
+        raise ConfigError(
+            f"rewards.{ENVIRONMENT}: an entry of this name stands for the rewards of the environment; rename yours"
+        )
+    if not rewards.reward_names:
+        for key in ("weight", "bounds"):
+            if getattr(section, key) != fields_dict(EnvironmentConfig)[key].default:
+                raise ConfigError(
+                    f"environment.{key}={getattr(section, key)} has no effect: the environment {section.name} gives no"
+                    " rewards; name them under `rewards`"
+                )
+    return RewardEntry(
+        rewards,
+        weight=section.weight,
+        timeout=None,  # they are there already
+        on_failure=section.on_failure,
+        bounds=section.bounds,
+        max_failed_steps=section.max_failed_steps,
+    )
 
 
 def _provider(reward: Any, key: str) -> RewardProvider:

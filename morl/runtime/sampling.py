@@ -35,4 +35,6 @@ def sample(
             f" {len(groups_B)}, {n} of each of {len(prompts)} prompts side by side: {groups_B.tolist()[:8]}.."
             " (check it with morl.testing.check_rollout_backend)"
         )
+    if getattr(backend, "opens_prompts", False):  # conversations, see `morl.runtime.conversations`
+        return batch
     return evolve(copied(batch), prompts=tuple(prompts))

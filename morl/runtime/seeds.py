@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
-ROLLOUT, EVALUATION, MINI_BATCHES, INITIALISATION, DROPOUT, ROUNDING = range(6)
+ROLLOUT, EVALUATION, MINI_BATCHES, INITIALISATION, DROPOUT, ROUNDING, EPISODE, TURN = range(8)
 """Purposes; each has a stream of its own."""
 
 

@@ -14,7 +14,7 @@ from morl.hookspecs import AdvantageEstimator
 from morl.plugins import Registry
 from morl.reward.scorer import RewardScorer
 from morl.runtime.exchange import Exchange
-from morl.runtime.scores import BatchScores
+from morl.runtime.scores import BatchScores, ConversationFigures
 from morl.training.advantages import ask_estimator, conditioned, counted, with_signal
 from morl.training.rollouts import Rollouts
 from morl.types import Advantages, RewardMatrix, RewardScores, RolloutBatch, Turn
@@ -199,5 +199,6 @@ def _gather(positions_P: Tensor, rollouts: RolloutBatch, scores: RewardScores, e
         rollouts.truncated_B,
         spans=rollouts.spans,
         turn_rewards=tuple(tuple(_given(turn) for turn in turns) for turns in rollouts.turns),
+        conversations=ConversationFigures.of(rollouts),
     )
     return BatchScores.concatenate(exchange.gather(local))

@@ -5,7 +5,7 @@ The names and their meanings are in `morl.artifacts.metrics`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -13,9 +13,9 @@ from torch import Tensor
 from morl.advantage.groups import varies
 from morl.artifacts import metrics as names
 from morl.artifacts.metrics import Metrics
-from morl.runtime.scores import BatchScores
+from morl.runtime.scores import BatchScores, ConversationFigures
 from morl.training.collect import Experience
-from morl.types import Advantages, RewardMatrix
+from morl.types import Advantages, CompletionStatus, RewardMatrix
 
 DECIMALS = 9
 """Advantages that agree to this many decimals count as one value."""
@@ -29,6 +29,7 @@ def experience_metrics(experience: Experience) -> Metrics:
         **advantage_metrics(experience.rewards, experience.advantages),
         **group_metrics(experience.rewards, experience.advantages, experience.with_signal_P),
         **completion_metrics(experience.scores),
+        **conversation_metrics(experience.scores.conversations),
         names.GROUPS_KEPT.name: experience.kept_groups,
     }
 
@@ -124,6 +125,24 @@ def completion_metrics(scores: BatchScores) -> Metrics:
         names.TRUNCATED.name: float(scores.truncated_B.double().mean()),
         names.DROPPED.name: float(scores.dropped_B.double().mean()),
     }
+
+
+def conversation_metrics(conversations: Sequence[ConversationFigures]) -> Metrics:
+    """Turns, calls and tokens of conversations, and how they ended; nothing of completions that are none."""
+    if not conversations:
+        return {}
+    means = {
+        names.TURNS: "turns",
+        names.TOOL_CALLS: "tool_calls",
+        names.FAILED_CALLS: "failed_calls",
+        names.ENVIRONMENT_TOKENS: "environment_tokens",
+        names.ENVIRONMENT_SECONDS: "seconds",
+    }
+    count = len(conversations)
+    metrics = {metric.name: sum(getattr(each, key) for each in conversations) / count for metric, key in means.items()}
+    for status in CompletionStatus:
+        metrics[names.STATUS.of(status.value)] = sum(each.status is status for each in conversations) / count
+    return metrics
 
 
 def _share_that_varies(rewards: RewardMatrix, k: int) -> float:

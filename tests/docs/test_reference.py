@@ -23,13 +23,19 @@ def run(tmp_path_factory, tiny_model):
     folder = tmp_path_factory.mktemp("run")
     prompts = folder / "prompts.jsonl"
     prompts.write_text("".join(json.dumps({"prompt": f"the answer is {n}"}) + "\n" for n in range(8)))
-    mixture = {"name": "mixture", "sources": {"sums": {"name": "jsonl", "path": str(prompts), "limit": 4}}}
+    (folder / "game.py").write_text("class Game:\n    def reset(self, **row):\n        return None\n")
+    (folder / "template.jinja").write_text(
+        "{% for message in messages %}{{ message.content }}<eos>{% endfor %}{% if add_generation_prompt %}:{% endif %}"
+    )
+    rows = {"name": "jsonl", "path": str(prompts), "limit": 4, "chat": True}
+    mixture = {"name": "mixture", "sources": {"sums": rows}, "chat_template": str(folder / "template.jinja")}
     config = {
         "output": str(folder / "run"),
         "policy": {"path": str(tiny_model)},
         "prompts": mixture,
         "estimator": {"name": "conditioned-gdpo", "conditions": {"brief": {"on": "digit"}}},
         "rewards": {"brief": {"name": "length", "limit": 4}, "digit": {"name": "regex", "pattern": "[0-9]"}},
+        "environment": {"name": "python", "factory": f"{folder / 'game.py'}:Game"},
         "sampling": {"max_tokens": 6},
         "loss": {"kl_coef": 0.01},
         "importance": {"correction": "truncated"},
@@ -64,6 +70,7 @@ def test_every_metric_of_a_run_is_explained_and_no_other(run):
         .replace("/sums", "/<source>")
         for name in columns
     }
+    general = {re.sub(r"(?<=^conversation/status/).*", "<status>", name) for name in general}
     assert listed("metrics.md") == general
 
 

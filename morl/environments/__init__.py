@@ -1,0 +1,1 @@
+"""The environments that morl brings along: Python functions as tools, and classes of them."""

@@ -1,0 +1,69 @@
+"""Calls the user's functions from an event loop, which none of them may block."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import threading
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any
+
+CLOSING = 10.0
+"""Seconds that an `async` method `close` has at the end of a run."""
+
+
+async def called(function: Callable[..., Any], **arguments: Any) -> Any:
+    """What a function returns, `async` or not; one that is not is called in a thread."""
+    if inspect.iscoroutinefunction(function):
+        return await function(**arguments)
+    result = await in_thread(partial(function, **arguments))
+    return await result if inspect.isawaitable(result) else result
+
+
+async def in_thread(function: Callable[[], Any]) -> Any:
+    """What a function returns that may block, called in a thread that never keeps the interpreter from exiting."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[Any] = loop.create_future()
+
+    def settle(result: Any, error: BaseException | None) -> None:
+        if future.cancelled():  # it came too late
+            return
+        if error is None:
+            future.set_result(result)
+        else:
+            future.set_exception(error)
+
+    def run() -> None:
+        result, error = None, None
+        try:
+            result = function()
+        except BaseException as raised:  # noqa: BLE001 - sys.exit() in a tool must not end its thread unseen
+            # A future takes no StopIteration, and an event loop ends at what is no Exception.
+            plain = isinstance(raised, Exception) and not isinstance(raised, StopIteration)
+            error = raised if plain else RuntimeError(f"{type(raised).__name__}: {raised}")
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(settle, result, error)
+
+    threading.Thread(target=run, name="morl-tool", daemon=True).start()
+    return await future
+
+
+def closed(instance: Any) -> Awaitable[Any] | None:
+    """Calls a method `close`, if there is one; what is left to be awaited."""
+    close = getattr(instance, "close", None)
+    result = close() if callable(close) else None
+    return result if inspect.isawaitable(result) else None
+
+
+def close_now(instance: Any) -> None:
+    """The same to its end, whether or not an event loop is running here."""
+    closing = closed(instance)
+    if closing is not None:
+        thread = threading.Thread(target=lambda: asyncio.run(_awaited(closing)), name="morl-close", daemon=True)
+        thread.start()
+        thread.join(CLOSING)
+
+
+async def _awaited(value: Awaitable[Any]) -> Any:
+    return await value

@@ -1,0 +1,184 @@
+"""A Python class as an environment, in the form that TRL's users have."""
+
+from __future__ import annotations
+
+import inspect
+import threading
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+from attrs import define, field, frozen
+
+from morl.environments.calling import called, close_now, closed
+from morl.environments.results import error_text, result_text
+from morl.environments.schemas import tool_schema
+from morl.errors import ConfigError, PluginError, suggest
+from morl.isolation.importing import import_function
+from morl.types import CompletionStatus, EnvironmentAnswer, Message, Prompt
+
+_OWN = ("reset", "get_reward", "close")
+"""Methods that are no tools."""
+
+
+@frozen(eq=False)
+class PythonEnvironment:
+    """A class of the user's as the environment, unchanged, in the form that TRL has for `environment_factory`.
+
+    - Its public methods are the tools, each argument with a type and a description in the docstring (Google style).
+    - `reset(**row)` begins an episode; it is given the prompt's columns and its messages as `prompt`.  Text that it
+      returns is put at the end of the last message of the user.
+    - `get_reward()`, where there is one, is asked at the end of every conversation, however it ended.  It returns a
+      number, or a mapping by name; None where a reward does not apply.
+    - `close()`, where there is one, is called at the end of the run.
+
+    All may be `async`.  An instance has one episode at a time, and is reset for the next; one that failed is not used
+    again.  A reply without a call ends the conversation.
+
+    Attributes:
+        factory: `package.module:Class`, `path/to/file.py:Class`, or, from Python, the class or a function without
+            arguments that makes an instance.
+        reward_names: what `get_reward` returns a mapping of; without them it returns a number, a reward called as the
+            class.
+        max_result: characters of a result that the policy reads; what is cut off is marked.  null cuts nothing.
+
+    Raises:
+        ConfigError: a class that cannot be imported, or has no `reset`; a method that cannot be described; names for
+            rewards that it does not give.
+    """
+
+    factory: str | Callable[[], Any]
+    reward_names: Sequence[str] = ()
+    max_result: int | None = 4000
+    tools: tuple[Mapping[str, Any], ...] = field(init=False)
+    _make: Callable[[], Any] = field(init=False, repr=False)
+    _single: str | None = field(init=False, repr=False, default=None)
+    _idle: list[Any] = field(init=False, repr=False, factory=list)
+    _lock: threading.Lock = field(init=False, repr=False, factory=threading.Lock)
+
+    def __attrs_post_init__(self) -> None:
+        make = import_function(self.factory) if isinstance(self.factory, str) else self.factory
+        if not callable(make):
+            raise ConfigError(f"factory must be a class, or a function that makes an instance; got {make!r}")
+        object.__setattr__(self, "_make", make)
+        if not inspect.isclass(make):  # only an instance tells what it can do
+            self._idle.append(make())
+        kind = make if inspect.isclass(make) else type(self._idle[0])
+        if not callable(getattr(kind, "reset", None)):
+            near = suggest("reset", [name for name in dir(kind) if not name.startswith("_")])
+            raise ConfigError(f"{kind.__name__} is no environment: it has no method `reset`{near}")
+        object.__setattr__(self, "tools", tuple(tool_schema(method) for method in tools_of(kind).values()))
+        if callable(getattr(kind, "get_reward", None)):
+            if not self.reward_names:
+                object.__setattr__(self, "_single", kind.__name__)
+                object.__setattr__(self, "reward_names", (kind.__name__,))
+        elif self.reward_names:
+            raise ConfigError(
+                f"reward_names={[*self.reward_names]} has no effect: {kind.__name__} has no method `get_reward`"
+            )
+
+    async def open(self, prompt: Prompt, seed: int) -> PythonEpisode:
+        """See `morl.hookspecs.Environment`."""
+        with self._lock:
+            instance = self._idle.pop() if self._idle else None
+        if instance is None:
+            instance = await called(self._make)
+        messages = [dict(message) for message in prompt.messages]
+        said = await called(instance.reset, **{**prompt.columns, "prompt": messages})
+        if said is not None and not isinstance(said, str):
+            raise TypeError(f"reset() must return text, or None; got {type(said).__name__}")
+        return PythonEpisode(self, instance, with_text(prompt.messages, said) if said else None, self.tools)
+
+    def close(self) -> None:
+        """Closes the instances."""
+        with self._lock:
+            instances, self._idle[:] = [*self._idle], []
+        for instance in instances:
+            close_now(instance)
+
+    def give_back(self, instance: Any) -> None:
+        """An instance that can be reset."""
+        with self._lock:
+            self._idle.append(instance)
+
+    def named(self, reward: Any) -> Mapping[str, Any]:
+        """What `get_reward` returned, by name."""
+        if self._single is None:
+            if isinstance(reward, Mapping) or reward is None:
+                return dict.fromkeys(self.reward_names) | dict(reward or {})
+            raise PluginError(
+                f"get_reward() must return a mapping of {', '.join(self.reward_names)}, as reward_names says; got"
+                f" {reward!r:.80}"
+            )
+        if isinstance(reward, Mapping):
+            raise PluginError(
+                f"get_reward() returned a mapping with the keys {', '.join(map(repr, reward))}; say"
+                f" environment.reward_names: [{', '.join(map(str, reward))}]"
+            )
+        return {self._single: reward}
+
+
+@define(eq=False)
+class PythonEpisode:
+    """One conversation with an instance."""
+
+    owner: PythonEnvironment
+    instance: Any
+    prompt: Sequence[Message] | None
+    tools: tuple[Mapping[str, Any], ...]
+    _failed_calls: int = field(init=False, default=0)
+    _sound: bool = field(init=False, default=True)
+    _closed: bool = field(init=False, default=False)
+
+    async def step(self, reply: Message) -> EnvironmentAnswer:
+        """See `morl.hookspecs.Episode`."""
+        self._sound = False  # until it has answered
+        calls = reply.get("tool_calls") or ()
+        messages = [await self._answer(call) for call in calls]
+        self._sound = True
+        return EnvironmentAnswer(messages, done=not calls, info={"failed_calls": self._failed_calls})
+
+    async def finish(self, status: CompletionStatus) -> Mapping[str, float | None]:
+        """See `morl.hookspecs.Episode`."""
+        get_reward = getattr(self.instance, "get_reward", None)
+        if get_reward is None:
+            return {}
+        self._sound = False
+        reward = await called(get_reward)
+        self._sound = True
+        return self.owner.named(reward)
+
+    def close(self) -> Awaitable[None] | None:
+        """Gives the instance back; one that failed is closed."""
+        if self._closed:
+            return None
+        self._closed = True
+        if self._sound:
+            self.owner.give_back(self.instance)
+            return None
+        return closed(self.instance)
+
+    async def _answer(self, call: Mapping[str, Any]) -> Message:
+        name, limit = call["function"]["name"], self.owner.max_result
+        try:
+            method = getattr(self.instance, name)
+            content = result_text(await called(method, **call["function"]["arguments"]), limit)
+        except Exception as error:  # noqa: BLE001 - whatever a tool raises, the policy is told
+            self._failed_calls += 1
+            content = error_text(error, limit)
+        return {"role": "tool", "tool_call_id": call["id"], "name": name, "content": content}
+
+
+def tools_of(kind: type) -> dict[str, Callable[..., Any]]:
+    """The public methods of a class, by name."""
+    methods = inspect.getmembers(kind, inspect.isfunction)
+    return {name: method for name, method in methods if not name.startswith("_") and name not in _OWN}
+
+
+def with_text(messages: Sequence[Message], text: str) -> tuple[Message, ...]:
+    """The messages with a text at the end of the last one of the user; as one of its own where there is none."""
+    found = [place for place, message in enumerate(messages) if message["role"] == "user"]
+    if not found:
+        return (*messages, {"role": "user", "content": text})
+    changed = [dict(message) for message in messages]
+    changed[found[-1]]["content"] = f"{changed[found[-1]]['content']}{text}"
+    return tuple(changed)
