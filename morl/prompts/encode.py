@@ -88,18 +88,11 @@ class EncodedPrompts(Sequence[EncodedPrompt]):
         prompt = self.prompts[row]
         check_characters(prompt.content, f"the prompt of row {row}")
         check_row(prompt.columns, f"row {row}")
-        if isinstance(prompt.content, str):
-            shown, hidden = self.template.guarded(prompt.content, self.tokenizer, f"the prompt of row {row}")
-        else:
-<<<<<<< HEAD
-            shown, hidden = self.template.render_hidden(prompt, self.tokenizer, row)
-            check_characters(shown, f"the prompt of row {row}")
-        ids = self.template.encode(shown, hidden, self.tokenizer)
-        ids = self._around.completed(ids) if isinstance(prompt.content, str) else ids
-        text = hidden.restore(shown)
-=======
+        if not isinstance(prompt.content, str):
             return encode_chat(prompt, self.tokenizer, self.template, row)
->>>>>>> 5c4ae51 (Conversations run: an environment in the config answers between the turns; tools and classes in TRL's form ship in core)
+        shown, hidden = self.template.guarded(prompt.content, self.tokenizer, f"the prompt of row {row}")
+        ids = self._around.completed(self.template.encode(shown, hidden, self.tokenizer))
+        text = hidden.restore(shown)
         if not ids:
             raise DataError(f"the prompt of row {row} encodes to no tokens: {text!r:.80}")
         return EncodedPrompt(prompt, text, tuple(ids), row)
@@ -111,9 +104,10 @@ def encode_chat(prompt: Prompt, tokenizer: PreTrainedTokenizerBase, template: Ch
     Raises:
         DataError: see `ChatTemplate.render`; half a character.
     """
-    text = template.render(prompt, tokenizer, row)
-    check_characters(text, f"the prompt of row {row}")
-    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    shown, hidden = template.render_hidden(prompt, tokenizer, row)
+    check_characters(shown, f"the prompt of row {row}")
+    ids = template.encode(shown, hidden, tokenizer)
+    text = hidden.restore(shown)
     if not ids:
         raise DataError(f"the prompt of row {row} encodes to no tokens: {text!r:.80}")
     return EncodedPrompt(prompt, text, tuple(ids), row)

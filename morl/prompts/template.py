@@ -86,7 +86,9 @@ class ChatTemplate:
         """
         where = f"the prompt of row {row}"
         arguments = {**self.arguments, **self._own_arguments(prompt, tokenizer, where)}
-        return ChatTemplate(self.source, arguments), self._tools(prompt, where) or []
+        return ChatTemplate(self.source, arguments, special_tokens=self.special_tokens), self._tools(
+            prompt, where
+        ) or []
 
     def render(self, prompt: Prompt, tokenizer: PreTrainedTokenizerBase, row: int) -> str:
         """The text of a prompt of chat messages, as `render_hidden`, with everything in its place."""

@@ -10,17 +10,11 @@ from morl.config.schema import Config, ImportanceConfig
 from morl.config.sections import named
 from morl.errors import ConfigError, suggest
 from morl.runtime.hardware import check_bfloat16
-<<<<<<< HEAD
 from morl.runtime.learning_rate import factor_of_run
-from morl.runtime.loading import chat_template
-from morl.runtime.parts import Parts, max_staleness, weighting_of
-from morl.runtime.update_checks import check_update
-from morl.types import Sampling
-=======
 from morl.runtime.parts import Parts, max_staleness, weighting_of
 from morl.runtime.templates import chat_template
-from morl.types import Aggregation, Sampling
->>>>>>> 5c4ae51 (Conversations run: an environment in the config answers between the turns; tools and classes in TRL's form ship in core)
+from morl.runtime.update_checks import check_update
+from morl.types import Sampling
 
 _STRATEGIES = (
     "auto",

@@ -18,6 +18,7 @@ from morl.errors import ConfigError
 from morl.hookspecs import Environment, RolloutBackend
 from morl.prompts import ChatTemplate
 from morl.prompts.encode import encode_chat
+from morl.prompts.special_tokens import SpecialTokens, texts_of
 from morl.rollout.context import context_limit
 from morl.rollout.ends import end_ids
 from morl.runtime import seeds
@@ -167,7 +168,10 @@ class Language:
         if not opening.is_empty:
             before = prompt.prompt.messages if opening.prompt is None else opening.prompt
             messages = [*before, *opening.messages]
-            with_tools = evolve(template, tools_column="tools")
+            # What an environment says never becomes a special token: it could forge a turn of the policy.
+            keep = template.special_tokens == "keep" and not self._has_special(opening)
+            special_tokens = template.special_tokens if keep or template.special_tokens == "refuse" else "text"
+            with_tools = evolve(template, tools_column="tools", special_tokens=special_tokens)
             encoded = encode_chat(Prompt(messages, {"tools": tools}), self.tokenizer, with_tools, prompt.index)
             prompt = evolve(encoded, prompt=evolve(prompt.prompt, content=messages))
         return prompt, self.format(template, tools)
@@ -204,6 +208,10 @@ class Language:
     def decode(self, ids: Sequence[int]) -> str:
         """Text without special tokens."""
         return str(self.tokenizer.decode([*ids], skip_special_tokens=True))
+
+    def _has_special(self, opening: Opening) -> bool:
+        special = SpecialTokens.of(self.tokenizer)
+        return any(special.found_in(text) for text in texts_of([opening.prompt, opening.messages]))
 
     def _ends(self) -> frozenset[int]:
         return end_ids(self.tokenizer, self.generation_config, Sampling())

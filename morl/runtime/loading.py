@@ -10,12 +10,8 @@ from transformers import AutoConfig, GenerationConfig, PretrainedConfig, PreTrai
 from morl.config.schema import Config, HeldOutPromptsConfig
 from morl.errors import ConfigError, DataError
 from morl.policy.load import load_tokenizer
-<<<<<<< HEAD
 from morl.policy.options import PLAIN, Loading
-from morl.prompts import ChatTemplate, EncodedPrompts, encode_prompts
-=======
 from morl.prompts import EncodedPrompts, encode_prompts
->>>>>>> 5c4ae51 (Conversations run: an environment in the config answers between the turns; tools and classes in TRL's form ship in core)
 from morl.rollout.context import check_context, context_limit
 from morl.rollout.ends import check_stops, end_tokens
 from morl.rollout.generation_config import report_unused
@@ -102,7 +98,6 @@ def load_generation_config(
         return GenerationConfig.from_model_config(hf_config)
 
 
-<<<<<<< HEAD
 def exported_tokenizer(tokenizer: PreTrainedTokenizerBase, section: HeldOutPromptsConfig) -> PreTrainedTokenizerBase:
     """The tokenizer that goes with the trained model: a copy with the config's chat template, if it has one."""
     source = chat_template(section, "prompts").source
@@ -113,33 +108,6 @@ def exported_tokenizer(tokenizer: PreTrainedTokenizerBase, section: HeldOutPromp
     return exported
 
 
-def chat_template(section: HeldOutPromptsConfig, path: str) -> ChatTemplate:
-    """What the config's section `path` gives the chat template.
-
-    Raises:
-        ConfigError: a file that is not there, is empty or is no text.
-    """
-    source = None
-    if section.chat_template is not None:
-        file = Path(section.chat_template)
-        if not file.is_file():
-            near = [other.name for other in file.parent.iterdir()] if file.parent.is_dir() else []
-            raise ConfigError(
-                f"{path}.chat_template: there is no file {str(file)!r}{suggest(file.name, near)}"
-                f" (looked in {Path.cwd()})"
-            )
-        try:
-            source = file.read_text(encoding="utf-8")
-        except UnicodeDecodeError as error:
-            raise ConfigError(f"{path}.chat_template: {str(file)!r} is no text in UTF-8: {error}") from error
-        if not source.strip():
-            raise ConfigError(f"{path}.chat_template: {str(file)!r} is empty")
-    columns = {"tools_column": section.tools_column, "arguments_column": section.chat_template_kwargs_column}
-    return ChatTemplate(source, section.chat_template_kwargs, **columns, special_tokens=section.special_tokens)
-
-
-=======
->>>>>>> 5c4ae51 (Conversations run: an environment in the config answers between the turns; tools and classes in TRL's form ship in core)
 def encode_section(
     prompts: Sequence[Prompt],
     tokenizer: PreTrainedTokenizerBase,

@@ -31,4 +31,4 @@ def chat_template(section: HeldOutPromptsConfig, path: str) -> ChatTemplate:
         if not source.strip():
             raise ConfigError(f"{path}.chat_template: {str(file)!r} is empty")
     columns = {"tools_column": section.tools_column, "arguments_column": section.chat_template_kwargs_column}
-    return ChatTemplate(source, section.chat_template_kwargs, **columns)
+    return ChatTemplate(source, section.chat_template_kwargs, **columns, special_tokens=section.special_tokens)

@@ -41,7 +41,6 @@ from morl.runtime.loading import (
 )
 from morl.runtime.parts import Given, Parts, PassedPrompts, PassedRewards, build_parts
 from morl.runtime.process import run_settings
-from morl.runtime.templates import chat_template
 from morl.training import ranks, run_folder
 from morl.training.callbacks import Evaluations
 from morl.training.checkpoint_files import CLASSES
