@@ -7,7 +7,7 @@ PYTHON    ?= python3
 PIP_FLAGS ?=
 BIN       := .venv/bin
 PLUGINS   := morl-toolcall morl-math morl-code morl-vllm morl-playground morl-example morl-judge morl-estimators \
-             morl-smollm morl-reasoning-gym morl-openenv morl-bfcl
+             morl-smollm morl-reasoning-gym morl-openenv morl-bfcl morl-verifiers
 PARALLEL  := -n auto --dist worksteal
 REAL_RUN  ?= runs/real-$(shell date +%Y%m%d-%H%M%S)
 REAL_FLAGS ?=
@@ -28,8 +28,8 @@ define environment
 	@$(1)/bin/python -m pip uninstall --quiet --quiet --yes morl
 endef
 
-.PHONY: demo demo-real test test-light test-verl test-smollm test-openenv test-load test-mutations test-vllm quick lint \
-        studies studies-vllm setup clean
+.PHONY: demo demo-real test test-light test-verl test-smollm test-openenv test-verifiers test-load test-mutations test-vllm quick \
+        lint studies studies-vllm setup clean
 
 demo: setup
 	$(BIN)/morl train examples/demo.yaml --output=$(DEMO_RUN)
@@ -68,6 +68,10 @@ test-vllm: .venv-vllm/installed
 # Episodes on a server of openenv, in a process of its own with an environment of its own: openenv brings 75 packages.
 test-openenv: .venv-openenv/installed setup
 	MORL_OPENENV_PYTHON=.venv-openenv/bin/python $(BIN)/python -m pytest plugins/morl-openenv
+
+# Tasksets of verifiers, in an environment of its own: verifiers pins an older `openai`.
+test-verifiers: .venv-verifiers/installed
+	.venv-verifiers/bin/python -m pytest plugins/morl-verifiers
 
 # Tests of the real model; skipped with the reason where its weights cannot be installed.
 test-smollm: setup
@@ -111,6 +115,14 @@ setup: .venv/installed
 	@touch $@
 	$(call say,.venv-vllm is ready)
 
+.venv-verifiers/installed: pyproject.toml plugins/morl-verifiers/pyproject.toml
+	$(call environment,.venv-verifiers)
+	$(call say,installing morl and verifiers)
+	@.venv-verifiers/bin/python -m pip install --quiet $(PIP_FLAGS) -e ".[testing]" "pytest-timeout>=2.3" \
+		-e "plugins/morl-verifiers[verifiers]"
+	@touch $@
+	$(call say,.venv-verifiers is ready)
+
 .venv-openenv/installed:
 	$(call environment,.venv-openenv)
 	$(call say,installing openenv)
@@ -144,4 +156,4 @@ setup: .venv/installed
 	@touch $@
 
 clean:
-	rm -rf .venv .venv-light .venv-verl .venv-vllm .venv-openenv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-light .venv-verl .venv-vllm .venv-openenv .venv-verifiers build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

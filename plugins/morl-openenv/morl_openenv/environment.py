@@ -69,6 +69,7 @@ class OpenEnv:
     message_timeout: float = field(default=60.0, validator=validators.gt(0.0))
     _addresses: tuple[Address, ...] = field(init=False)
     _actions: TextActions | ToolActions | None = field(init=False)
+    _listed: tuple[Mapping[str, Any], ...] = field(init=False, default=())
     _loop: LoopThread = field(init=False, factory=LoopThread)
     _sessions: set[Session] = field(init=False, factory=set)
 
@@ -82,11 +83,16 @@ class OpenEnv:
         self._check_paths(schemas[0]["observation"])
         self._actions = self._action_form(schemas[0]["action"])
         if self.mcp:
-            self._check_tools()
+            self._listed = self._list_tools()
 
     @property
     def reward_names(self) -> tuple[str, ...]:
         return tuple(self.rewards)
+
+    @property
+    def tools(self) -> tuple[Mapping[str, Any], ...]:
+        """What every episode offers, as far as it is known before."""
+        return self._actions.tools if isinstance(self._actions, ToolActions) else self._listed
 
     @property
     def required_columns(self) -> tuple[str, ...]:
@@ -182,19 +188,19 @@ class OpenEnv:
             return ToolActions.of(self.tool, self.action, schema)
         return TextActions.of(self.text, self.action, schema)
 
-    def _check_tools(self) -> None:
-        """A session that is not reset: the list of tools does not need it."""
+    def _list_tools(self) -> tuple[Mapping[str, Any], ...]:
+        """By a session that is not reset: the list of tools does not need it."""
 
-        async def listed() -> None:
+        async def listed() -> McpActions:
             session = Session(self._addresses[0], self.connect_timeout, self.message_timeout)
             await session.open()
             try:
-                await _listed_tools(session)
+                return McpActions.of(await _listed_tools(session))
             finally:
                 await session.close()
 
         try:
-            self._loop.call(listed())
+            return self._loop.call(listed()).tools
         except OpenEnvError as error:
             raise ConfigError(f"mcp: {error}") from error
         finally:
@@ -263,7 +269,7 @@ class OpenEnvEpisode:
             name, number = call["function"]["name"], call.get("id")
             messages.append({"role": "tool", "name": name, "tool_call_id": number, "content": said})
         absent = self._rewards.absent if done else {}
-        return EnvironmentAnswer(messages, done, {**absent, **given}, {"failed_actions": self._failed})
+        return EnvironmentAnswer(messages, done, {**absent, **given}, {self._counter: self._failed})
 
     async def _call(self, function: Mapping[str, Any]) -> tuple[str, bool, dict[str, float]]:
         name, arguments = function["name"], function["arguments"]
@@ -285,6 +291,11 @@ class OpenEnvEpisode:
         self._failed += mcp and failed(observation)
         said = tool_result(observation) if mcp else shown(observation, self._fields)
         return said, data["done"], self._rewards.of(data)
+
+    @property
+    def _counter(self) -> str:
+        """`failed_calls` is the name that morl adds to the calls that could not be made."""
+        return "failed_actions" if isinstance(self._actions, TextActions) else "failed_calls"
 
     @property
     def _fields(self) -> Sequence[str] | None:

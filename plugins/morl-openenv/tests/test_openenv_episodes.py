@@ -71,8 +71,10 @@ def test_several_fields_are_read_as_json_and_metadata_is_not(game_url: str, say:
 
 def test_calls_of_one_reply_are_actions_in_their_order(game_url: str, say: Any) -> None:
     calls = [("guess", {"guess": guess, "loud": True}) for guess in ("3", str(NUMBER), "1")]
-    episode, (answer,) = converse(OpenEnv([game_url], tool="guess", observation=["said"]), say("", *calls))
+    environment = OpenEnv([game_url], tool="guess", observation=["said"])
+    episode, (answer,) = converse(environment, say("", *calls))
     (tool,) = episode.tools
+    assert environment.tools == (tool,), "known before the first episode"
     assert tool["function"]["name"] == "guess"
     assert tool["function"]["description"] == "Guesses the number."
     assert set(tool["function"]["parameters"]["properties"]) == {"guess", "loud"}
@@ -102,7 +104,7 @@ def test_what_the_server_s_schema_refuses_the_policy_is_told_and_the_episode_goe
     assert second == "Error: unknown tool 'gess'; tools: guess"
     assert answers[1].messages[0]["content"] == "Error: x: Extra inputs are not permitted"
     assert [answer.done for answer in answers] == [False, False, True]
-    assert [answer.info["failed_actions"] for answer in answers] == [2, 3, 3]
+    assert [answer.info["failed_calls"] for answer in answers] == [2, 3, 3]
 
 
 def test_a_reply_without_a_call_ends_an_episode_of_tools(game_url: str, say: Any) -> None:

@@ -52,6 +52,7 @@ def test_the_server_s_own_tools(tools: Any, say: Any) -> None:
     environment = OpenEnv([tools.url], mcp=True)
     episode, answers = asyncio.run(play(environment))
     environment.close()
+    assert environment.tools == episode.tools, "known before the first episode"
     assert episode.messages == (), "the observation of the reset has nothing but metadata"
     functions = [tool["function"] for tool in episode.tools]
     assert [(each["name"], each["description"]) for each in functions] == [
@@ -66,7 +67,7 @@ def test_the_server_s_own_tools(tools: Any, say: Any) -> None:
         "Error: unknown tool 'ad'; tools: add, shout",
         "Error: Error calling tool 'shout': nothing to shout",
     ]
-    assert [answer.info["failed_actions"] for answer in answers] == [0, 3, 3]
+    assert [answer.info["failed_calls"] for answer in answers] == [0, 3, 3]
     assert answers[2].done
     assert answers[2].rewards == {"reward": None}
 

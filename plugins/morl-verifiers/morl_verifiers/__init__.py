@@ -1,0 +1,1 @@
+"""Tasksets of verifiers: their prompts, their reward functions and their tools, without its processes."""
