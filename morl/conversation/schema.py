@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import repeat
 from typing import Any
 
 from morl.conversation.call_formats.written import Unreadable, json_value, kind_of
@@ -88,9 +89,11 @@ def _object_problem(value: Mapping[str, Any], schema: Mapping[str, Any], what: s
             problem = _problem(inner, _mapping(known[name]), f"{what}{name!r}")
             if problem:
                 return problem
-        elif isinstance(properties, Mapping) and not (
-            schema.get("additionalProperties") or schema.get("patternProperties")
-        ):
+        elif isinstance(others := schema.get("additionalProperties"), Mapping):
+            problem = _problem(inner, others, f"{what}{name!r}")
+            if problem:
+                return problem
+        elif isinstance(properties, Mapping) and not (others or schema.get("patternProperties")):
             return f"{what}{name!r} is not known{suggest(name, known)}; known: {', '.join(map(str, known)) or 'none'}"
     return ""
 
@@ -110,11 +113,19 @@ def _problem(value: Any, schema: Mapping[str, Any], what: str) -> str:
         return f"{what} must be one of {shown[:_LONGEST]}"
     if isinstance(value, dict):
         return _object_problem(value, schema, f"{what}, ")
-    items = schema.get("items")
-    if isinstance(value, list) and isinstance(items, Mapping):
-        found = (_problem(item, items, f"{what}, item {place}") for place, item in enumerate(value))
-        return next((problem for problem in found if problem), "")
-    return ""
+    return _items_problem(value, schema, what) if isinstance(value, list) else ""
+
+
+def _items_problem(value: list[Any], schema: Mapping[str, Any], what: str) -> str:
+    first, rest = schema.get("prefixItems"), _mapping(schema.get("items"))
+    fixed = [_mapping(each) for each in first] if isinstance(first, Sequence) else []
+    if fixed and len(value) != len(fixed):
+        return f"{what} must have {len(fixed)} items; it has {len(value)}"
+    found = (
+        _problem(item, of, f"{what}, item {place}")
+        for place, (item, of) in enumerate(zip(value, fixed or repeat(rest)))
+    )
+    return next((problem for problem in found if problem), "")
 
 
 _EXAMPLES: Mapping[str, Any] = {
