@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import repeat
 from typing import Any
 
 from morl.conversation.call_formats.written import Unreadable, json_value, kind_of
@@ -122,8 +121,7 @@ def _items_problem(value: list[Any], schema: Mapping[str, Any], what: str) -> st
     if fixed and len(value) != len(fixed):
         return f"{what} must have {len(fixed)} items; it has {len(value)}"
     found = (
-        _problem(item, of, f"{what}, item {place}")
-        for place, (item, of) in enumerate(zip(value, fixed or repeat(rest)))
+        _problem(item, fixed[place] if fixed else rest, f"{what}, item {place}") for place, item in enumerate(value)
     )
     return next((problem for problem in found if problem), "")
 

@@ -42,7 +42,7 @@ def tool_schema(function: Callable[..., Any]) -> dict[str, Any]:
     >>> tool_schema(add)["function"]["parameters"]["required"]
     ['x']
     """
-    from transformers.utils import get_json_schema  # takes a second to import
+    from transformers.utils.chat_template_utils import get_json_schema  # takes a second to import
 
     where = f"the tool {_full_name(function)}"
     if not (inspect.isfunction(function) or inspect.ismethod(function)):
