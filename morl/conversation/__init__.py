@@ -7,4 +7,3 @@ from morl.conversation.calls import ParsedReply as ParsedReply
 from morl.conversation.calls import ToolCall as ToolCall
 from morl.conversation.errors import TemplateFailed as TemplateFailed
 from morl.conversation.reply_format import ReplyFormat as ReplyFormat
-from morl.conversation.tool_schema import tool_schema as tool_schema

@@ -9,7 +9,7 @@ from typing import Any, Literal, Optional
 import pytest
 from chat_families import family_tokenizer
 
-from morl.conversation import tool_schema
+from morl.environments.schemas import tool_schema
 from morl.errors import ConfigError
 
 
@@ -59,6 +59,7 @@ def test_a_schema_has_names_types_and_descriptions():
     assert properties["who"]["nullable"] is True
     assert function["parameters"]["required"] == ["where"]
     assert tool_schema(World.wait)["function"]["name"] == "wait"
+    assert tool_schema(World.look) == schema  # as a class has it, which environments of classes go by
 
 
 def test_a_tokenizer_writes_it_as_it_writes_the_function():
@@ -189,7 +190,7 @@ def odd_return() -> set[int]:
 @pytest.mark.parametrize(
     ("function", "problem"),
     [
-        (no_docstring, r"test_tool_schema\.no_docstring: it has no docstring; .* under `Args:`"),
+        (no_docstring, r"test_schemas\.no_docstring: it has no docstring; .* under `Args:`"),
         (no_type, r"no_type: the argument 'x' has no type; annotate it: x: str"),
         (not_described, r"not_described: its docstring does not describe the argument 'x'; write under `Args:` a line"),
         (numpy_style, r"the argument 'x'; .* \(NumPy's style of docstrings is not read\)"),
