@@ -18,6 +18,8 @@ from morl.config.parser import as_written, build_parser, hints, readable, refuse
 from morl.config.renamed import present_name, with_present_names
 from morl.config.secrets import check_secrets, refuse_references
 from morl.config.sections import NESTED, Tree, node_at, not_own, part_of, sections, spelt_out, with_tools
+from morl.config.typos import refuse_typos
+from morl.config.values import refuse_shell, refuse_shell_in, refuse_values
 from morl.errors import ConfigError, MorlError, suggest
 from morl.plugins import Registry, disabled
 
@@ -124,7 +126,7 @@ def without_former_options(tree: Tree, overrides: Sequence[str]) -> dict[str, An
 
 def without_nulls(tree: Tree) -> dict[str, Any]:
     """A copy without the sections and the entries of `rewards` that are null."""
-    kept = {key: value for key, value in _copy(tree).items() if value is not None}
+    kept = {key: value for key, value in _copy(tree).items() if value is not None or key in ("seed", "output")}
     if isinstance(kept.get("rewards"), dict):
         kept["rewards"] = {key: entry for key, entry in kept["rewards"].items() if entry is not None}
     return kept
@@ -141,9 +143,11 @@ def parse(tree: Tree, registry: Registry, given: frozenset[str] = frozenset()) -
     if off := disabled(tree):
         tree["plugins"] = {**tree["plugins"], "disable": [*off]}
     registry.disable(off)
+    refuse_typos(tree, registry, given)
     tree = spelt_out(_inherited(tree, registry, given), registry, given)
     parser = build_parser(tree, registry, given)
     refuse_unknown(tree, parser)
+    refuse_values(tree, hints(parser))
     try:
         namespace = parser.parse_object(copy.deepcopy(tree))  # which it changes
     except (ArgumentError, TypeError, ValueError) as error:
@@ -205,6 +209,7 @@ def _config(
 ) -> schema.Config:
     built: dict[str, Any] = {"seed": namespace["seed"], "output": namespace["output"]}
     refuse_references(built["output"], "output")
+    refuse_shell(built["output"], "output")
     rewards: dict[str, Any] = {}
     for section in sections(tree):
         written = node_at(tree, section.path)
@@ -222,6 +227,7 @@ def _config(
         if section.kind is not None:
             own["options"] = {key: _rebuild(value, key) for key, value in values.items()}
             check_secrets(own["options"], section.path)
+            refuse_shell_in(own["options"], section.path)
         if section.path == "evaluation":
             continue
         if section.path == "evaluation.prompts":

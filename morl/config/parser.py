@@ -33,6 +33,7 @@ from morl.config.sections import (
     sections,
     spelt_out,
 )
+from morl.config.typos import unknown_key
 from morl.errors import ConfigError, suggest
 from morl.plugins import Registered, Registry
 
@@ -131,14 +132,9 @@ def refuse_unknown(tree: Tree, parser: ArgumentParser) -> None:
                 walk(value or {}, path)
             elif path not in known and path not in ("rewards", "evaluation"):
                 inside = f"{at}." if at else ""
-                siblings = sorted({d.removeprefix(inside).split(".")[0] for d in known if d.startswith(inside)})
-                siblings = [name for name in siblings if name != "help"]
-                where = f"{at} takes" if at else "the config has the sections"
-                if at in paths and paths[at].kind:
-                    where = f"{at} with name={name_of(tree, paths[at])} takes"
-                raise ConfigError(
-                    f"unknown key {path!r}{suggest(str(key), siblings)}\n  {where}: {', '.join(siblings)}"
-                )
+                siblings = {d.removeprefix(inside).split(".")[0] for d in known if d.startswith(inside)}
+                where = f"{at} with name={name_of(tree, paths[at])}" if at in paths and paths[at].kind else at
+                raise unknown_key(path, where, {name for name in siblings if name != "help"})
 
     walk(tree, "")
 

@@ -59,7 +59,7 @@ from morl.config.schema_run import (
     TrainingConfig as TrainingConfig,
 )
 from morl.policy.options import LoRA as LoRA
-from morl.types import Sampling as Sampling
+from morl.sampling import Sampling as Sampling
 
 
 @frozen

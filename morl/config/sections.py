@@ -13,7 +13,6 @@ from morl.config import schema
 from morl.config.record import is_description
 from morl.errors import ConfigError, MorlError, suggest
 from morl.plugins import Registered, Registry
-from morl.types import Weights
 
 Tree: TypeAlias = Mapping[str, Any]
 """A config as YAML has it."""
@@ -110,6 +109,8 @@ def takes_weighting(estimator: Callable[..., Any]) -> bool:
     parameter = inspect.signature(estimator).parameters.get("weighting")
     if parameter is None:
         return False
+    from morl.types import Weights  # PyTorch, which a typo in a key need not wait for
+
     hint = parameter.annotation
     # As written, where it is imported for type checkers only, and resolved otherwise.
     words = re.findall(r"\w+", hint) if isinstance(hint, str) else [getattr(hint, "__name__", "")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ class LoRA:
     """
 
     rank: int = field(default=16, validator=validators.ge(1))
-    alpha: float = field(default=32.0, validator=validators.gt(0.0))
+    alpha: float = field(default=32.0, validator=[validators.gt(0.0), validators.lt(math.inf)])
     dropout: float = field(default=0.0, validator=[validators.ge(0.0), validators.lt(1.0)])
     target_modules: str | list[str] = "all-linear"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, TypeAlias, get_args
 
@@ -105,8 +106,11 @@ def reward_names(name: str, entry: RewardEntry) -> tuple[str, ...]:
             f"reward {name!r}: unknown on_failure {entry.on_failure!r}{suggest(str(entry.on_failure), policies)};"
             f" choose from {', '.join(policies)}"
         )
-    if entry.timeout is not None and not entry.timeout > 0:
-        raise ConfigError(f"reward {name!r}: timeout must be positive seconds, or null for none; got {entry.timeout}")
+    if entry.timeout is not None and not 0 < entry.timeout <= threading.TIMEOUT_MAX:
+        raise ConfigError(
+            f"reward {name!r}: timeout must be positive seconds below {threading.TIMEOUT_MAX:.0e}, or null for none;"
+            f" got {entry.timeout}"
+        )
     patience = entry.max_failed_steps
     if patience is not None and (isinstance(patience, bool) or not isinstance(patience, int) or patience < 1):
         raise ConfigError(f"reward {name!r}: max_failed_steps must be a whole number from 1, or null; got {patience!r}")

@@ -119,9 +119,10 @@ def _check_best(config: Config, parts: Parts) -> None:
 
 def _check_optimizer(config: Config, parts: Parts) -> None:
     options = config.optimizer
-    for name in ("lr", "max_grad_norm", "min_lr", "warmup_ratio"):
-        if not math.isfinite(getattr(options, name)):
-            raise ConfigError(f"optimizer.{name} must be finite; got {getattr(options, name)}")
+    finite = {f"optimizer.{name}": getattr(options, name) for name in ("lr", "max_grad_norm", "min_lr", "warmup_ratio")}
+    for name, value in {**finite, "policy.router_loss_coef": config.policy.router_loss_coef}.items():
+        if not math.isfinite(value):
+            raise ConfigError(f"{name} must be finite; got {value}")
     if options.warmup_steps and options.warmup_ratio:
         raise ConfigError(
             f"optimizer.warmup_steps={options.warmup_steps} and optimizer.warmup_ratio={options.warmup_ratio} both say"

@@ -12,7 +12,7 @@ from morl.errors import ConfigError, DataError
 from morl.policy.load import load_tokenizer
 from morl.policy.options import PLAIN, Loading
 from morl.prompts import EncodedPrompts, encode_prompts
-from morl.rollout.context import check_context, context_limit
+from morl.rollout.context import context_limit, rope_limit
 from morl.rollout.ends import check_stops, end_tokens
 from morl.rollout.generation_config import report_unused
 from morl.rollout.visible import readable_tokenizer, warn_of_hidden
@@ -52,9 +52,16 @@ def prompt_limit(hf_config: PretrainedConfig, sampling: Sampling) -> int | None:
     Raises:
         ConfigError: the longest completion alone is longer than the model's context.
     """
-    check_context(hf_config, 1, sampling.max_tokens)
     limit = context_limit(hf_config)
-    return None if limit is None else limit - sampling.max_tokens
+    if limit is None:
+        return None
+    if sampling.max_tokens >= limit:
+        why = " whose rotary embeddings do not change with the length" if limit == rope_limit(hf_config) else ""
+        raise ConfigError(
+            f"sampling.max_tokens={sampling.max_tokens} leaves no room for a prompt: the model has {limit} positions"
+            f"{why}; lower it"
+        )
+    return limit - sampling.max_tokens
 
 
 def sampling_tokenizer(

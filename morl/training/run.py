@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -208,6 +209,12 @@ def _module(config: Config, parts: Parts) -> RLModule:
     shown = sampling_tokenizer(config, exported, hf_config, generation_config, [prompts, held_out])
     limit = prompt_limit(hf_config, config.sampling)
     encoded = encode_section(prompts, tokenizer, config.prompts, "prompts", limit)
+    if len(encoded) < config.training.prompts_per_step:
+        warnings.warn(
+            f"there are {len(encoded)} prompts and training.prompts_per_step={config.training.prompts_per_step}, so a"
+            " step takes some of them twice; lower it, or give more prompts",
+            stacklevel=2,
+        )
     encoded_held_out: Sequence[EncodedPrompt] = ()
     if config.evaluation is not None:
         section = config.evaluation.prompts

@@ -65,3 +65,13 @@ def test_a_model_that_cannot_be_exported_is_refused_before_its_folder_is_made(se
     with pytest.raises(ConfigError, match="could not be exported: OSError: cannot be written"):
         train(config, policy=Unwritable.from_pretrained(tiny_model), tokenizer=load_tokenizer(str(tiny_model)))
     assert not (tmp_path / "run").exists()
+
+
+def test_completions_without_room_for_a_prompt_are_refused(settings):
+    with pytest.raises(ConfigError, match=r"sampling.max_tokens=4096 leaves no room for a prompt: the model has 4096"):
+        train(settings({"sampling.max_tokens": 4096}))
+
+
+def test_fewer_prompts_than_a_step_takes_are_warned_of(settings):
+    with pytest.warns(UserWarning, match="there are 3 prompts and training.prompts_per_step=6, so a step takes some"):
+        train(settings({"prompts.limit": 3, "training.steps": 1, "training.mini_batches": 1}))

@@ -1,0 +1,62 @@
+"""Keys that nothing knows, found before the parts are imported that a config names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from attrs import fields_dict
+
+from morl.config import schema
+from morl.config.declared import declared_options
+from morl.config.record import is_description
+from morl.config.sections import Section, Tree, name_of, node_at, part_of, sections
+from morl.errors import ConfigError, suggest
+from morl.plugins import Registry
+from morl.plugins.registry import CONDITIONED
+
+
+def refuse_typos(tree: Tree, registry: Registry, given: frozenset[str] = frozenset()) -> None:
+    """Refuses a key that neither morl nor the named part takes, as far as the text of the part tells.
+
+    Raises:
+        ConfigError: the first such key; see `unknown_key`.
+        PluginError: a name that no plugin offers.
+    """
+    for key in tree:
+        if key not in (known := {*fields_dict(schema.Config)}):
+            raise unknown_key(str(key), "", known)
+    for section in sections(tree):
+        node = node_at(tree, section.path)
+        if not isinstance(node, Mapping) or section.path in given:
+            continue
+        taken = _known(section, tree, registry)
+        if taken is None:
+            continue
+        for key in node:
+            if key not in taken:
+                where = f"{section.path} with name={name_of(tree, section)}" if section.kind else section.path
+                raise unknown_key(f"{section.path}.{key}", where, taken)
+
+
+def unknown_key(path: str, where: str, known: set[str]) -> ConfigError:
+    """The error of a key that its section does not take, with near ones and all that it takes."""
+    takes = f"{where} takes" if where else "the config has the sections"
+    near = suggest(path.rpartition(".")[2], sorted(known))
+    return ConfigError(f"unknown key {path!r}{near}\n  {takes}: {', '.join(sorted(known))}")
+
+
+def _known(section: Section, tree: Tree, registry: Registry) -> set[str] | None:
+    """What a section takes; None where its part has to be imported to tell."""
+    own = {*fields_dict(section.own)} - {"options"}
+    if section.kind is None:
+        return own
+    name = name_of(tree, section)
+    if section.kind == "advantage estimator" and isinstance(name, str) and name.startswith(CONDITIONED):
+        own.add("conditions")
+        tree = {**tree, section.path: {"name": name.removeprefix(CONDITIONED)}}
+    elif is_description(name):
+        return None  # which is refused elsewhere
+    options = declared_options(part_of(section, tree, registry).factory)
+    if options is None:
+        return None
+    return own | options
