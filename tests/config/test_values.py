@@ -26,7 +26,7 @@ CONFIG = {
 }
 WRONG = ("text", -1, ["", None], 1e20, {"a": None}, 10**30, float("inf"), True)
 NULLABLE = {
-    *("prompts.max_tokens", "prompts.chat_template", "prompts.system", "prompts.limit", "trainer.threads"),
+    *("prompts.max_prompt_tokens", "prompts.chat_template", "prompts.system", "prompts.limit", "trainer.threads"),
     *("rewards.short.timeout", "rewards.short.bounds", "rewards.short.when", "rollout.max_logprob_difference"),
     *("training.micro_batch_tokens", "training.keep_best", "training.push_to_hub", "evaluation.temperature"),
 }
@@ -83,7 +83,7 @@ def test_null_is_taken_where_it_is_declared_and_nowhere_else(full, declared):
         assert "None" in str(declared[key]) or "Any" in str(declared[key]) or key.endswith("lora"), key
 
 
-@pytest.mark.parametrize("key", ["training.steps", "policy.dtype", "rewards.short.limit", "output", "seed"])
+@pytest.mark.parametrize("key", ["training.group_size", "policy.dtype", "rewards.short.limit", "output", "seed"])
 def test_a_null_is_refused_by_the_command(full, key):
     with pytest.raises(ConfigError, match=f"{key} must have a value; got null; leave the key out"):
         parse(put(full, key.split("."), None), REGISTRY)
