@@ -21,6 +21,7 @@ ENTRY_POINT_GROUP = "morl.commands"
 COMMANDS = {
     "train": "morl.training.command:train",
     "resume": "morl.training.command:resume",
+    "diagnose": "morl.diagnosis.command:diagnose",
     "compare": "morl.compare.command:compare",
     "evaluate": "morl.evaluation.command:evaluate",
     "estimators": "morl.integrations.command:estimators",
@@ -39,6 +40,7 @@ commands:
   train CONFIG --print_config               print the resolved config and stop
   train CONFIG --help                       every setting, with the options of the parts that CONFIG names
   resume FOLDER [--section.key=value ...]   resume the run in FOLDER from its newest checkpoint
+  diagnose CONFIG [options]                 what the first step would push up or down; samples, and trains nothing
   compare CONFIG [options] [--section...]   train a grid of arms, settings and seeds, and report what differs
   export RUN [options]                      write a checkpoint of a run as a model folder that transformers loads
   evaluate CONFIG MODEL [options]           score a model on the held-out prompts of CONFIG, with confidence intervals

@@ -75,7 +75,7 @@ def read_arguments(arguments: Sequence[str]) -> Arguments:
             )
     if options.limit is not None and options.limit < 1:
         raise ConfigError(f"--limit must be at least 1 token; got {options.limit}")
-    measures = Measures(_read_k(options.k), dict(map(_read_success, options.success)), options.limit)
+    measures = Measures(_read_k(options.k), dict(map(read_success, options.success)), options.limit)
     return Arguments(measures, options.output, options.samples_file, overrides)
 
 
@@ -115,7 +115,12 @@ def _read_k(text: str | None) -> tuple[int, ...] | None:
     return numbers
 
 
-def _read_success(text: str) -> tuple[str, float]:
+def read_success(text: str) -> tuple[str, float]:
+    """Reward and score of an option `--success REWARD=SCORE`.
+
+    Raises:
+        ConfigError: another form.
+    """
     name, _, score = text.rpartition("=")
     try:
         threshold = float(score)

@@ -90,7 +90,7 @@ def evaluate_model(
             raise ConfigError(f"--success: no reward {name!r}{suggest(name, names)}; rewards: {', '.join(names)}")
     path = str(resolved.policy.options["path"])
     with run_settings(resolved):
-        trainer = _trainer(resolved.trainer)
+        trainer = evaluation_trainer(resolved.trainer)
         module = _module(resolved, parts, path, keep_samples)
         try:
             trainer.predict(module, return_predictions=False)
@@ -123,7 +123,7 @@ def _module(config: Config, parts: Parts, path: str, keep_samples: bool) -> Eval
     return EvaluationModule(config, parts, policy, shown, encoded, path, keep_samples)
 
 
-def _trainer(options: TrainerConfig) -> L.Trainer:
+def evaluation_trainer(options: TrainerConfig) -> L.Trainer:
     return make_trainer(
         options,
         # Sampling needs the whole model on every rank, so there is nothing to gain from sharding it.
