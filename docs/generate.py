@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import collections.abc
 import inspect
+import json
 import re
 import sys
 import types
@@ -75,6 +76,7 @@ _TYPES = (
     TokenBatch,
     TokenLosses,
 )
+_ABSENT = "–"
 _SECTION_OF = {
     "prompt source": "prompts",
     "policy source": "policy",
@@ -220,6 +222,25 @@ def study(name: str, *pairs: tuple[str, str]) -> Iterator[str]:
     yield from _markdown(Table(caption, ["lines", *results.rewards], rows))
 
 
+def predictions() -> Iterator[str]:
+    """What `morl diagnose` says of the studies' initial policies, and what came of it."""
+    found = json.loads((STUDIES / "predictions" / "results.json").read_text(encoding="utf-8"))
+    yield from ("```console", f"$ {found['command']}", "```", "")
+    header = ["study", "estimator", "reward", "predicted", "before training", "after", "at the end"]
+    rows = []
+    for row in found["rows"]:
+        low, high = (f"{row[end]:+.2f}" for end in ("low", "high"))
+        predicted = f"{row['predicted']} {row['correlation']:+.2f} [{low}, {high}]"
+        after = _ABSENT if row["first"] is None else f"{number(row['first'])} ({row['steps']} steps)"
+        cells = [predicted, number(row["before"]), after, number(row["end"])]
+        rows.append([row["case"], row["estimator"], row["reward"], *cells])
+    caption = (
+        f"Correlation of advantage and reward under the initial policy of seed 0 [95% interval over {found['prompts']}"
+        " training prompts], and the median held-out reward over the seeds of the study"
+    )
+    yield from _markdown(Table(caption, header, rows))
+
+
 def study_of_backends() -> Iterator[str]:
     """As `study`, and the figures of each run."""
     yield from study("backends", ("transformers", "vllm"))
@@ -344,6 +365,7 @@ PAGES: Mapping[str, Mapping[str, Callable[[], Iterator[str]]]] = {
     "reference/command-line.md": {"usage": usage},
     "reference/metrics.md": {family: partial(metrics_table, family) for family in FAMILIES},
     "reference/hooks.md": {"registering": registering_hooks, "observers": observer_hooks, "types": hook_types},
+    "how-to/diagnose.md": {"predictions": predictions},
     "explanation/studies.md": {
         "tool-calling": partial(study, "tool-calling", *_ESTIMATORS),
         "toolrl": partial(study, "toolrl", ("grpo", "gdpo"), ("grpo-no-std", "gdpo")),

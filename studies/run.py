@@ -1,5 +1,5 @@
 """Runs the studies and publishes what they found: `python studies/run.py [NAME ...]`; without names, all of them but
-those that need vLLM (`make studies-vllm`).
+those that need vLLM (`make studies-vllm`) and the experiments of `experiments.py`, which are tuned before they run.
 
 A study is a grid of runs (`morl compare`) in `runs/studies/NAME`.  Finished runs are kept, so that an interrupted study
 goes on where it stopped.  What is published is small and committed: `studies/NAME/results.json` and the plots beside
@@ -9,11 +9,13 @@ it; `python docs/generate.py` then brings the tables of docs/explanation/studies
 from __future__ import annotations
 
 import argparse
+import shutil
 import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
 
+import experiments
 from attrs import evolve
 
 from morl.analysis.figures import save_study_plots
@@ -24,13 +26,6 @@ HERE = Path(__file__).resolve().parent
 THREE, FIVE, TEN = (("--seeds", *map(str, range(count))) for count in (3, 5, 10))
 GRIDS: dict[str, tuple[str, ...]] = {
     "tool-calling": (*FIVE, "--vary", "policy.task_options.formatted_slips=0.2,0.8"),
-    "weights": (
-        *FIVE,
-        *("--primary", "format:0:1,correctness:-3:3"),
-        *("--declare", "grpo, format weight 3 - grpo, format weight 1: format"),
-        *("--declare", "gdpo - grpo, format weight 3: primary"),
-        *("--equivalence", "0.02"),
-    ),
     "math": (*FIVE, "--vary", "rewards.brief.weight=1,0.75,0.5,0.25"),
     "code": FIVE,
     "toolrl": THREE,
@@ -53,6 +48,16 @@ def arguments(name: str) -> list[str]:
     ]
 
 
+def experiment(name: str) -> int:
+    """Tunes an experiment, unless its settings are frozen already, and runs it; the exit code."""
+    frozen = HERE / name / "tuned.yaml"
+    if experiments.EXPERIMENTS[name].prompts is not None and not frozen.is_file():
+        if code := morl(experiments.tuning_arguments(name)):
+            return code
+        shutil.copy(HERE.parent / "runs" / "studies" / f"{name}-tuning" / "tuned.yaml", frozen)
+    return morl(experiments.arguments(name))
+
+
 def publish(name: str) -> None:
     """Writes down here what the page shows of a study's results, and draws its plots."""
     results = Results.load(HERE.parent / "runs" / "studies" / name / "results.json")
@@ -73,8 +78,8 @@ def small(results: Results) -> Results:
 
 def main() -> int:
     """0, 1 if a study could not be finished, or 130 when interrupted."""
-    names = ["counts", *GRIDS]
-    by_default = [name for name in names if name not in ENGINE]
+    names = ["counts", *GRIDS, *experiments.EXPERIMENTS]
+    by_default = [name for name in names if name not in (*ENGINE, *experiments.EXPERIMENTS)]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", choices=[*names, []], metavar="NAME", help=f"of: {', '.join(names)}")
     unfinished = []
@@ -84,7 +89,7 @@ def main() -> int:
         elif name in ENGINE and find_spec("vllm") is None:
             print(f"the study {name!r} needs vLLM, which is not installed here: make studies-vllm", file=sys.stderr)
             unfinished.append(name)
-        elif (code := morl(arguments(name))) == 0:
+        elif (code := experiment(name) if name in experiments.EXPERIMENTS else morl(arguments(name))) == 0:
             publish(name)
         elif code == 130:
             return code

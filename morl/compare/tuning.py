@@ -15,7 +15,7 @@ from morl.analysis.plan import PRIMARY
 from morl.analysis.results import Line, Results
 from morl.artifacts.files import write_text
 from morl.compare.check import CheckedCell
-from morl.compare.grid import Grid
+from morl.compare.grid import Cell, Grid
 from morl.errors import ConfigError
 
 _HEAD = """\
@@ -39,6 +39,12 @@ def choice_metric(rewards: Sequence[str], primary: bool) -> str:
     return rewards[0]
 
 
+def tuned_label(grid: Grid, cell: Cell) -> str:
+    """What an arm is called in `tuned.yaml`: its label, and what was varied without being tuned."""
+    kept = {key: value for key, value in cell.varied.items() if key not in grid.tune}
+    return ", ".join([cell.arm, *(f"{key}={value}" for key, value in kept.items())])
+
+
 def write_tuned(path: Path, grid: Grid, cells: Sequence[CheckedCell], results: Results, metric: str) -> None:
     """Writes each arm with its best settings: the highest mean of the final values over all seeds of the grid.
 
@@ -52,9 +58,7 @@ def write_tuned(path: Path, grid: Grid, cells: Sequence[CheckedCell], results: R
     lines = {line.name: line for line in results.lines}
     arms: dict[str, dict[str, Any]] = {}
     for cell in cells:
-        own = cell.cell
-        kept = {key: value for key, value in own.varied.items() if key not in grid.tune}
-        label = ", ".join([own.arm, *(f"{key}={value}" for key, value in kept.items())])
+        own, label = cell.cell, tuned_label(grid, cell.cell)
         mean = _mean(lines[own.line], metric)
         if label not in arms or mean > arms[label]["mean"]:
             settings = {**grid.arms[own.arm], **own.varied}

@@ -29,6 +29,7 @@ from attrs import frozen
 from morl.cli import main
 from morl.config import yaml12
 from morl.config.load import merge, parse, read_configs, read_yaml
+from morl.diagnosis.arguments import read_arguments as read_diagnosis
 from morl.errors import ConfigError, PluginError
 from morl.evaluation.arguments import read_arguments
 from morl.evaluation.resolve import resolve
@@ -174,6 +175,10 @@ class Reader:
                 return self._morl([*words[1:], "--report_only"], fails)
             case ["morl", "evaluate", str(run), *options] if run.startswith("runs/") and "--help" not in options:
                 read_arguments(options)  # a run, which brings its config
+            case ["morl", "diagnose", *arguments]:
+                # All that is checked before a policy is loaded; tests/diagnosis samples.
+                _, tree, rest = read_configs(arguments)
+                self._config(merge(tree, read_diagnosis(rest).overrides))
             case ["morl", "evaluate", *arguments] if "--help" not in arguments:
                 self._evaluate(arguments)
             case ["morl", "export", str(run), *options]:

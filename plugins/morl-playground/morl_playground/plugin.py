@@ -27,3 +27,13 @@ def morl_register_prompt_sources() -> Mapping[str, Factory]:
 @hookimpl
 def morl_register_reward_providers() -> Mapping[str, Factory]:
     return {"playground-code": "morl_playground.code_reward:StackCodeReward"}
+
+
+@hookimpl
+def morl_register_advantage_estimators() -> Mapping[str, Factory]:
+    return {"quantised-gdpo": "morl_playground.quantised:QuantisedGDPO"}
+
+
+@hookimpl
+def morl_register_weightings() -> Mapping[str, Factory]:
+    return {"batch-std": "morl_playground.quantised:BatchStdWeighting"}

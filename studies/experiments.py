@@ -1,0 +1,126 @@
+"""The experiments E1 to E6: what each tunes, varies and declares, frozen before any of it runs.
+
+The same rules for all: every arm is tuned alike, on seeds and prompts of its own; then ten fresh seeds, 256 held-out
+prompts with 8 completions each, at most four declared contrasts, and a margin of .02 within which a difference is none.
+An experiment without a file `tuned.yaml` is tuned first, which writes it; with the file it runs with what that says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from attrs import frozen
+
+HERE = Path(__file__).resolve().parent
+TUNING_SEEDS = ("100", "101")
+SEEDS = tuple(map(str, range(10)))
+MARGIN = "0.02"
+LEARNING_RATES = "optimizer.lr=2.5e-4,5e-4,1e-3"
+SMALL_WEIGHTS = "rewards.format.weight=1,3,6"
+OWN_PROMPTS = (
+    *("--prompts.skip=0", "--prompts.size=256"),
+    "--evaluation.prompts={name: playground-tool-calling, split: train, skip: 256, size: 64}",
+)
+"""Of the tuning: none of them is among those of the experiments, which begin at 320 of the same order."""
+
+
+@frozen
+class Experiment:
+    """One of them.
+
+    Attributes:
+        primary: the primary metric, as `--primary` takes it.
+        declared: contrasts.
+        vary: settings that are varied, in the tuning as well.
+        tune: settings that every arm gets its best value of.
+        prompts: overrides that give the tuning prompts of its own; None where there are none to spare, so that the
+            experiment runs with the settings of its config.
+    """
+
+    primary: str
+    declared: tuple[str, ...]
+    vary: tuple[str, ...] = ()
+    tune: tuple[str, ...] = (LEARNING_RATES,)
+    prompts: tuple[str, ...] | None = OWN_PROMPTS
+
+
+FORMAT_AND_CONTENT = "format:0:1,correctness:-3:3"
+_SLIPS = "policy.task_options.formatted_slips"
+_SCALE = "rewards.correctness.weight"
+EXPERIMENTS = {
+    "e1": Experiment(
+        FORMAT_AND_CONTENT,
+        (
+            f"gdpo, {_SLIPS}=0.8 - grpo, {_SLIPS}=0.8: primary",
+            f"gdpo, {_SLIPS}=0.8 - grpo, equal ranges, {_SLIPS}=0.8: primary",
+            f"gdpo, {_SLIPS}=0.8 - grpo, batch std, {_SLIPS}=0.8: primary",
+            f"gdpo, {_SLIPS}=0.2 - grpo, {_SLIPS}=0.2: primary",
+        ),
+        vary=(f"{_SLIPS}=0.2,0.4,0.6,0.8",),
+        tune=(LEARNING_RATES, SMALL_WEIGHTS),
+    ),
+    "e2": Experiment(
+        "tool:0:1,number:0:1,word:0:1",
+        (
+            "gdpo K3 G8 - quantised-gdpo K3 G8: primary",
+            "gdpo K3 G8 - grpo K3 G8: primary",
+            "gdpo K5 G8 - quantised-gdpo K5 G8: primary",
+            "gdpo K5 G4 - quantised-gdpo K5 G4: primary",
+        ),
+    ),
+    "e3": Experiment(
+        FORMAT_AND_CONTENT,
+        (
+            f"gdpo, {_SCALE}=0.16666667 - grpo, {_SCALE}=0.16666667: primary",
+            f"gdpo, {_SCALE}=0.5 - grpo, {_SCALE}=0.5: primary",
+            f"gdpo, {_SCALE}=1 - grpo, {_SCALE}=1: primary",
+            f"gdpo, {_SCALE}=6 - grpo, {_SCALE}=6: primary",
+        ),
+        vary=(f"{_SCALE}=0.16666667,0.5,1,3,6",),
+    ),
+    "e4": Experiment(
+        FORMAT_AND_CONTENT,
+        (
+            "gdpo, judge - grpo, judge: primary",
+            "gdpo, judge - gdpo: primary",
+            "gdpo, coin - grpo, coin: primary",
+            "gdpo - grpo: primary",
+        ),
+    ),
+    "e6": Experiment("format:0:1,correctness:-3:3", ("gdpo - grpo: primary", "gdpo - grpo: correctness"), prompts=None),
+}
+
+
+def tuning_arguments(name: str) -> list[str]:
+    """Of the `morl compare` that tunes an experiment."""
+    experiment = EXPERIMENTS[name]
+    return [
+        *_start(name, f"runs/studies/{name}-tuning"),
+        *("--arms", f"studies/{name}/arms.yaml", "--seeds", *TUNING_SEEDS, "--primary", experiment.primary),
+        *_each("--vary", experiment.vary),
+        *_each("--tune", experiment.tune),
+        *(experiment.prompts or ()),
+    ]
+
+
+def arguments(name: str) -> list[str]:
+    """Of the `morl compare` that runs an experiment, with the arms of its `tuned.yaml` where it is tuned."""
+    experiment = EXPERIMENTS[name]
+    tuned = experiment.prompts is not None
+    arms = ("--tuned", f"studies/{name}/tuned.yaml") if tuned else ("--arms", f"studies/{name}/arms.yaml")
+    return [
+        *_start(name, f"runs/studies/{name}"),
+        *(*arms, "--seeds", *SEEDS, "--primary", experiment.primary),
+        *(() if tuned else _each("--vary", experiment.vary)),  # which is in the tuned arms
+        *_each("--declare", experiment.declared),
+        *("--equivalence", MARGIN),
+    ]
+
+
+def _start(name: str, output: str) -> Sequence[str]:
+    return ("compare", f"studies/{name}/config.yaml", "--output", output, "--seed_also", "policy.seed")
+
+
+def _each(option: str, values: Sequence[str]) -> list[str]:
+    return [word for value in values for word in (option, value)]
