@@ -41,8 +41,8 @@ def check_export(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, lor
     ids = torch.arange(1, 9, device=small.device)[None] % model.config.get_text_config().vocab_size
     with torch.random.fork_rng(devices=[]), torch.no_grad():  # the global random state is not ours to advance
         policy = PolicyModel(small if lora is None else with_adapters(small, lora), packed=False)
-        for name, parameter in policy.named_parameters():
-            if "lora_" in name:
+        for parameter in policy.parameters():
+            if lora is not None and parameter.requires_grad:
                 parameter.add_(0.05 * torch.randn(parameter.shape, dtype=parameter.dtype))
         expected = policy.model(ids).logits.cpu()
         try:

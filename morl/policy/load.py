@@ -133,6 +133,7 @@ def wrap_policy(
     """
     if attention not in ("auto", "packed", "padded"):
         raise ConfigError(f"unknown attention {attention!r}; expected auto, packed or padded")
+    _check_dense(model)
     trial = float32_copy(model)
     if (found := default_attention_fault(trial)) is not None:
         _log.warning("the policy computes its attention by the model's own code, which is slower: %s", found)
@@ -147,6 +148,18 @@ def wrap_policy(
         return policy
     model.set_attn_implementation(policy.own_attention)
     return PolicyModel(with_adapters(model, lora), packed)
+
+
+def _check_dense(model: PreTrainedModel) -> None:
+    """Refuses quantised weights: what is merged and exported would be another network than the one that was trained."""
+    for name, weight in model.named_parameters():
+        if not weight.is_floating_point() or weight.element_size() < 2 or type(weight.data) is not torch.Tensor:
+            kind = type(weight.data).__name__ if type(weight.data) is not torch.Tensor else str(weight.dtype)
+            raise ConfigError(
+                f"the weights of the policy are quantised ({name}: {kind}), which morl cannot train on: adapters are"
+                " merged into weights for the export, and these would not be those that they were trained on; give the"
+                " model in float32 or bfloat16 (policy.dtype)"
+            )
 
 
 def _packs(model: PreTrainedModel, attention: Attention) -> bool:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from attrs import field, frozen, validators
+from attrs import field, fields, frozen, validators
 
 from morl.errors import ConfigError
 
@@ -21,13 +22,41 @@ class LoRA:
         alpha: scale; the update is multiplied by alpha / rank.
         dropout: on the adapters' input while training. Completions are sampled without it, so any value but 0 makes
             importance ratios noisy and the run depend on torch's global random state.
-        target_modules: `all-linear`, or names of the modules that get an adapter.
+        target_modules: `all-linear`, names of the modules that get an adapter, or one regular expression that their
+            whole paths match (`.*layers.*_proj`).
+        exclude_modules: names, or a regular expression, of modules that get none.
+        dora: learn the sizes of the columns apart from their directions (DoRA, arXiv 2402.09353).
+        rslora: scale the update by alpha / sqrt(rank) (arXiv 2312.03732).
+        modules_to_save: names of modules that are trained whole beside the adapters, such as `lm_head` or `norm`.
+        adapter: folder of an adapter to train on, in peft's form, with its own options; those above are then left out.
+
+    Raises:
+        ConfigError: an adapter that is not there or of another kind; options beside an adapter, which has its own.
     """
 
     rank: int = field(default=16, validator=validators.ge(1))
     alpha: float = field(default=32.0, validator=[validators.gt(0.0), validators.lt(math.inf)])
     dropout: float = field(default=0.0, validator=[validators.ge(0.0), validators.lt(1.0)])
     target_modules: str | list[str] = "all-linear"
+    exclude_modules: str | list[str] | None = None
+    dora: bool = False
+    rslora: bool = False
+    modules_to_save: list[str] = field(factory=list)
+    adapter: str | None = None
+
+    def __attrs_post_init__(self) -> None:
+        if self.adapter is None:
+            return
+        for own in fields(LoRA):
+            default = own.default.factory() if own.name == "modules_to_save" else own.default  # type: ignore[union-attr]
+            if own.name != "adapter" and getattr(self, own.name) != default:
+                raise ConfigError(f"policy.lora.{own.name} has no effect beside policy.lora.adapter, which has its own")
+        file = Path(self.adapter) / "adapter_config.json"
+        if not file.is_file():
+            raise ConfigError(f"policy.lora.adapter: there is no adapter in {self.adapter!r} (no adapter_config.json)")
+        kind = json.loads(file.read_text(encoding="utf-8")).get("peft_type")
+        if kind != "LORA":
+            raise ConfigError(f"policy.lora.adapter: {self.adapter!r} is an adapter of the kind {kind}; expected LORA")
 
 
 _HUB = ("revision", "cache_dir", "local_files_only", "subfolder")

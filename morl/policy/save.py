@@ -82,12 +82,13 @@ def _merged(policy: PolicyModel, weights: Mapping[str, Tensor]) -> PreTrainedMod
     """
     from peft import get_peft_model
     from peft.tuners.tuners_utils import BaseTunerLayer
+    from peft.utils.other import AuxiliaryTrainingWrapper
 
     base = policy.base_model
     (adapter_config,) = policy.model.peft_config.values()  # type: ignore[operator]
     config = copy.deepcopy(base.config)
     ends = (base.get_input_embeddings(), base.get_output_embeddings())
-    untied = any(isinstance(module, BaseTunerLayer) for module in ends)
+    untied = any(isinstance(module, BaseTunerLayer | AuxiliaryTrainingWrapper) for module in ends)
     if untied:
         config.tie_word_embeddings = config.get_text_config().tie_word_embeddings = False
     with torch.device("meta"):

@@ -107,7 +107,8 @@ class RLModule(L.LightningModule):
         self.exchange = Exchange()
         self.register_buffer("finished_steps", torch.zeros((), dtype=torch.int64))
         self.register_buffer("consumed_prompts", torch.zeros((), dtype=torch.int64))
-        lora = config.policy.lora is not None
+        # An adapter that is trained on is part of the initial policy, so switching it off would give another.
+        lora = config.policy.lora is not None and config.policy.lora.adapter is None
         self.reference = Reference(policy, lora=lora) if parts.loss.needs_reference else None
         training, lag = config.training, config.rollout.lag
         draw = Draw(parts.backend, prompts, config.sampling, training.group_size, config.prompts.shuffle, config.seed)

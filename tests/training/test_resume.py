@@ -23,9 +23,10 @@ from morl.rollout.transformers import TransformersBackend
         {"training.dynamic_sampling_rounds": 3},
         {"loss.kl_coef": 0.1},
         {"policy.lora": {"rank": 2, "dropout": 0.0}, "loss.kl_coef": 0.1},
+        {"policy.lora": {"rank": 2, "dora": True, "modules_to_save": ["norm"]}, "loss.kl_coef": 0.1},
         {"policy.dtype": "bfloat16"},
     ],
-    ids=["plain", "dynamic-sampling", "reference", "lora", "bfloat16"],
+    ids=["plain", "dynamic-sampling", "reference", "lora", "dora", "bfloat16"],
 )
 def test_a_run_resumed_after_any_step_ends_bit_identical(settings, weights_of, tmp_path, changes, rows_of, same_bits):
     whole = train(settings(changes))

@@ -7,6 +7,7 @@ would silently stay as it was.
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -34,6 +35,11 @@ class Weight:
     read: Callable[[], Tensor]
 
 
+_TRAINED_WHOLE = re.compile(r"\.modules_to_save\.[^.]+\.")
+_FROZEN_TWIN = re.compile(r"\.original_module\.")
+"""How peft names a module that is trained whole (`modules_to_save`), and the one in whose place it computes."""
+
+
 def policy_weights(policy: Any) -> list[Weight]:
     """The present weights of a `morl.policy.PolicyModel`, LoRA adapters merged; the policy is left as it is.
 
@@ -46,7 +52,10 @@ def policy_weights(policy: Any) -> list[Weight]:
     adapters = {} if policy.model is base else _adapters(base)
     weights = []
     # Not named_parameters(), which leaves out the second name of a tied tensor.
-    for name, tensor in base.state_dict().items():
+    for stored, tensor in base.state_dict().items():
+        name = _TRAINED_WHOLE.sub(".", stored)
+        if _FROZEN_TWIN.search(stored):
+            continue
         owner, _, last = name.rpartition(".base_layer.")
         if owner in adapters and last == "weight":
             weights.append(Weight(f"{owner}.weight", tuple(tensor.shape), _merged(adapters[owner], tensor)))
@@ -98,15 +107,17 @@ def read_all(weights: list[Weight]) -> Iterator[tuple[str, Tensor]]:
 
 def _adapters(base: nn.Module) -> dict[str, Any]:
     from peft.tuners.lora import LoraLayer
+    from peft.utils.other import AuxiliaryTrainingWrapper
 
     adapters = {name: module for name, module in base.named_modules() if isinstance(module, LoraLayer)}
     if base.config.get_text_config().tie_word_embeddings:  # type: ignore[union-attr, operator]
         ends = {id(base.get_input_embeddings()), id(base.get_output_embeddings())}  # type: ignore[operator]
-        for name, module in adapters.items():
+        whole = {name: module for name, module in base.named_modules() if isinstance(module, AuxiliaryTrainingWrapper)}
+        for name, module in {**adapters, **whole}.items():
             if id(module) in ends:
                 raise RolloutError(
                     f"the LoRA adapter on {name!r} cannot be merged for the engine, which computes embeddings and head"
-                    " from one tensor: take it out of policy.lora.target_modules"
+                    " from one tensor: take it out of policy.lora.target_modules and modules_to_save"
                 )
     return adapters
 
@@ -127,6 +138,9 @@ def _merged(layer: Any, tensor: Tensor) -> Callable[[], Tensor]:
         for adapter in layer.active_adapters:
             if adapter in layer.lora_A or adapter in layer.lora_embedding_A:
                 whole = whole + _gathered(layer.get_delta_weight(adapter)).to(whole.dtype)
+                if layer.use_dora.get(adapter):  # the size of every row is learned apart (arXiv 2402.09353)
+                    size = _gathered(layer.lora_magnitude_vector[adapter].weight).to(whole.dtype)
+                    whole = whole * (size / whole.norm(dim=1))[:, None]
         return whole
 
     return read

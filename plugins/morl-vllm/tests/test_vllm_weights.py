@@ -43,8 +43,13 @@ def test_every_tensor_of_a_checkpoint_is_sent(make_model: Any, tmp_path: Path, f
         assert tensors["lm_head.weight"].data_ptr() == tensors["model.embed_tokens.weight"].data_ptr()
 
 
-def test_adapters_are_merged_as_in_the_saved_model(tied_model: str, tmp_path: Path) -> None:
-    policy = load_policy(tied_model, lora=LoRA(rank=4))
+@pytest.mark.parametrize(
+    "lora",
+    [LoRA(rank=4), LoRA(rank=4, dora=True, rslora=True, target_modules=["q_proj"], modules_to_save=["norm"])],
+    ids=["lora", "dora"],
+)
+def test_adapters_are_merged_as_in_the_saved_model(lora: LoRA, tied_model: str, tmp_path: Path) -> None:
+    policy = load_policy(tied_model, lora=lora)
     randomise_adapters(policy)
     before = {name: tensor.clone() for name, tensor in policy.state_dict().items()}
     tensors = sent(policy)
@@ -56,6 +61,12 @@ def test_adapters_are_merged_as_in_the_saved_model(tied_model: str, tmp_path: Pa
     assert any(not torch.equal(merged[name], plain[name]) for name in merged)
     for name, tensor in policy.state_dict().items():
         assert torch.equal(tensor, before[name]), f"{name} of the policy was changed"
+
+
+def test_a_tied_head_that_is_trained_whole_cannot_be_sent(tied_model: str) -> None:
+    policy = load_policy(tied_model, lora=LoRA(rank=4, target_modules=["q_proj"], modules_to_save=["lm_head"]))
+    with pytest.raises(RolloutError, match=r"'lm_head' cannot be merged.*take it out of policy.lora.target"):
+        policy_weights(policy)
 
 
 def test_an_adapter_on_a_tied_embedding_cannot_be_merged(tied_model: str) -> None:
