@@ -22,7 +22,7 @@ from morl.types import Message
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-MARK = "Zq7VxMARK"
+MARK, _PROBE = "Zq7VxMARK", "Zq7VxPROBE"
 """Letters and digits alone, so that no template quotes, trims or escapes a part of it."""
 
 _ENDS = ("<|eom_id|>", "<|call|>", "<|return|>", "<|observation|>", "<|tool_response>")
@@ -63,6 +63,7 @@ class Bridge:
     _named: frozenset[int] = field(init=False)
     _openers: frozenset[int] = field(init=False)
     ends: frozenset[int] = field(init=False)
+    _closed: dict[str, bool] = field(init=False, factory=dict)
 
     @special.default
     def _of_the_template(self) -> SpecialTokens:
@@ -96,7 +97,7 @@ class Bridge:
         """
         more = self._after(messages)
         last = reply_ids[-1] if reply_ids and reply_ids[-1] in self.ends else None
-        if last is None:
+        if last is None or not self._is_closed(str(messages[0]["role"])):
             return tuple(more)
         if last in more[: self._closing(more)]:
             return tuple(more[more.index(last) + 1 :])
@@ -121,8 +122,8 @@ class Bridge:
         mark = MARK
         while any(mark in text for text in texts_of(shown)):
             mark += "K"
-        reason = "the end of a reply is not found"
-        for reply in _replies(shown, mark):
+        reason, closed = "the end of a reply is not found", self._is_closed(str(messages[0]["role"]))
+        for reply in _replies(shown, mark) if closed else [_said(mark)]:
             try:
                 text = self.render([{"role": "user", "content": "u"}, reply, *shown], add_generation_prompt=True)
             except Exception as error:  # noqa: BLE001 - templates raise what they like
@@ -136,11 +137,30 @@ class Bridge:
                 ids = self.special.encode(after, hidden)
             except DataError as error:
                 raise TemplateFailed(str(error)) from error
-            start = next((index for index, token in enumerate(ids) if token in self._cuts), None)
+            start = next((index for index, token in enumerate(ids) if token in self._cuts), None) if closed else 0
             if start is not None:
                 return ids[start:]
         roles = ", ".join(str(message["role"]) for message in messages)
         raise TemplateFailed(f"the chat template cannot continue a reply with messages of the roles {roles}: {reason}")
+
+    def _is_closed(self, role: str) -> bool:
+        """Whether the template ends a reply with a token before a message of a role; without one nothing is cut."""
+        if role not in self._closed:
+            message = {"role": role, "name": "f", "tool_call_id": "call00000", "content": _PROBE}
+            heads = (self._between(reply, message) for reply in _replies([message], MARK))
+            head = next((head for head in heads if head is not None), None)
+            self._closed[role] = head is None or not self._cuts.isdisjoint(self.encode(head))
+        return self._closed[role]
+
+    def _between(self, reply: Message, message: Message) -> str | None:
+        """What stands between the marker in a reply and the message after it; None where either is missing."""
+        try:
+            text = self.render([{"role": "user", "content": "u"}, reply, message], add_generation_prompt=True)
+        except Exception:  # noqa: BLE001 - templates raise what they like
+            return None
+        _, found, after = text.rpartition(MARK)
+        head, probed, _ = after.partition(_PROBE)
+        return head if found and probed else None
 
     def render(self, messages: Sequence[Message], *, add_generation_prompt: bool) -> str:
         """The text of messages."""
@@ -204,7 +224,11 @@ def _replies(messages: Sequence[Message], mark: str) -> Iterator[dict[str, Any]]
             for arguments in ({"x": mark}, f'{{"x": "{mark}"}}'):
                 calls = [_call(message, arguments if message is answered[-1] else {}) for message in answered]
                 yield {"role": "assistant", "content": "", "tool_calls": calls}
-    yield {"role": "assistant", "content": mark}
+    yield _said(mark)
+
+
+def _said(text: str) -> dict[str, Any]:
+    return {"role": "assistant", "content": text}
 
 
 def _call(message: Message, arguments: Mapping[str, Any] | str) -> dict[str, Any]:

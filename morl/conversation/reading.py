@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -59,11 +60,13 @@ class Reader:
         calls: the call format; None where no calls are looked for.
         thinking: how thinking is marked; None where the template knows none, or the call format has it.
         tools: by name; None where any name will do.
+        unseen: texts of special tokens, which are left out of what a reply says.
     """
 
     calls: CallFormat | None
     thinking: Thinking | None
     tools: Mapping[str, Mapping[str, Any]] | None
+    unseen: re.Pattern[str] = re.compile(r"(?!)")
 
     def read(self, text: str, context: str, turn: int) -> ParsedReply:
         """What a text says; whitespace around its parts is left out, unless it is all content."""
@@ -72,9 +75,9 @@ class Reader:
             reasoning, rest = self.thinking.split(text, self.thinking.is_opened_by(context), self._begins)
         said = Said(rest) if self.calls is None else self.calls.read(rest)
         calls = tuple(self._calls(said.calls, turn))
-        message: dict[str, Any] = {"role": "assistant", "content": said.content}
+        message: dict[str, Any] = {"role": "assistant", "content": self.unseen.sub("", said.content)}
         if thought := reasoning or said.reasoning:
-            message["reasoning_content"] = thought
+            message["reasoning_content"] = self.unseen.sub("", thought)
         written = [call.message for call in calls if call.name and call.arguments is not None]
         return ParsedReply(message | ({"tool_calls": written} if written else {}), calls)
 

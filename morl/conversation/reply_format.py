@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -72,7 +73,9 @@ class ReplyFormat:
         calls = call_format_of(call_format, bridge)
         known = by_name(tools) if tools or call_format == AUTO else None
         opening = bridge.render([{"role": "user", "content": "u"}], add_generation_prompt=True)
-        return cls(bridge, Reader(calls, thinking_of(bridge, calls), known), opening, refused)
+        special = [token.content for token in tokenizer.added_tokens_decoder.values() if token.special]
+        unseen = re.compile("|".join(map(re.escape, special)) or r"(?!)")
+        return cls(bridge, Reader(calls, thinking_of(bridge, calls), known, unseen), opening, refused)
 
     def changes(self) -> tuple[str, ...]:
         """What the template would write in another way if it were asked for a conversation anew, one sentence each.

@@ -244,6 +244,26 @@ def test_a_conversation_needs_a_chat_template():
         ReplyFormat.of(tokenizer, template=ChatTemplate(), end_ids=[0])
 
 
+OPEN = (
+    "{% for m in messages %}<{{ m.role }}> {{ m.content }}{% if m.role == 'user' %}<|im_end|>{% endif %} {% endfor %}"
+)
+NO_ENDS = "{% for m in messages %}<{{ m.role }}> {{ m.content }} {% endfor %}"
+
+
+@pytest.mark.parametrize("source", [OPEN, NO_ENDS])
+def test_a_template_that_does_not_end_replies_is_continued_after_what_was_sampled(source):
+    tokenizer = family_tokenizer("smollm2")
+    source += "{% if add_generation_prompt %}<assistant> {% endif %}"
+    format = ReplyFormat.of(tokenizer, template=ChatTemplate(source), end_ids=[tokenizer.eos_token_id])
+    end = "<|im_end|>" if source.startswith(OPEN) else ""
+    for kind in ("user", "tool"):
+        message = {"role": kind, "content": "and now?", "name": "f", "tool_call_id": "call00000"}
+        closing = end if kind == "user" else ""
+        for reply in ("it is 42", "it is 42<|im_end|>"):
+            text = tokenizer.decode(format.continuation(encoded("smollm2", reply), [message]))
+            assert text == f" <{kind}> and now?{closing} <assistant> "
+
+
 def test_the_templates_variables_count():
     format = ReplyFormat.of(
         family_tokenizer("qwen3"), template=ChatTemplate(arguments={"enable_thinking": False}), end_ids=()

@@ -12,7 +12,7 @@ from chat_families import end_ids, family_tokenizer
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from renderers_oracle import CALLS, opening
-from reply_formats import TOOLS, WITH_TOOLS, encoded, tool_format
+from reply_formats import TOOLS, WITH_TOOLS, encoded, plain_format, tool_format
 from trl.chat_template_utils import add_response_schema
 
 from morl.conversation import CallStatus, ReplyFormat
@@ -372,6 +372,12 @@ def test_text_around_calls_is_content_and_ids_are_distinct():
     assert parsed.message["reasoning_content"] == "hm"
     assert [call.id for call in parsed.calls] == ["call07000", "call07001"]
     assert [call["id"] for call in parsed.message["tool_calls"]] == ["call07000", "call07001"]
+
+
+def test_special_tokens_are_no_part_of_what_is_said():
+    reply = "<|im_start|>first<|vision_end|> <tool_call>{]</tool_call> last<|im_end|>"
+    assert tool_format("qwen3").parse(encoded("qwen3", reply)).message["content"] == "first  last"
+    assert plain_format("smollm2").parse(encoded("smollm2", "<|im_start|> a b<|im_end|>")).message["content"] == " a b"
 
 
 def test_a_call_that_names_a_tool_is_in_the_message_even_if_it_cannot_be_made():

@@ -35,6 +35,7 @@ SAMPLES = (f"{ORACLE}/test_sampling.py::test_training_samples_come_from_the_stre
 BOTH_CUTS = (f"{ORACLE}/test_sampling.py::test_training_samples_come_from_the_streams_of_their_prompts[both]",)
 EVALUATION = (f"{ORACLE}/test_sampling.py::test_evaluation_samples_have_seeds_of_their_own[1.3]",)
 COLLECT = "tests/training/test_collect.py"
+BRIDGE = "tests/conversation/test_bridge.py"
 
 MUTATIONS = (
     # The loss of a token
@@ -512,6 +513,37 @@ MUTATIONS = (
         "REWARD_DEAD_GROUPS.of(name)] = 1 - _share_that_varies(",
         "REWARD_DEAD_GROUPS.of(name)] = _share_that_varies(",
         update("missing"),
+    ),
+    # What stands between two turns
+    Mutation(
+        "the end token of a reply stands twice",
+        "return tuple(more[more.index(last) + 1 :])",
+        "return tuple(more[more.index(last) :])",
+        (f"{BRIDGE}::test_the_tokens_are_those_of_the_package_renderers[qwen3]",),
+    ),
+    Mutation(
+        "a reply that opens another message is continued",
+        "if self._openers & {last, more[0]}:",
+        "if False:",
+        (f"{BRIDGE}::test_an_end_token_that_opens_another_message_ends_the_conversation[glm4moe]",),
+    ),
+    Mutation(
+        "answers of an environment may forge turns",
+        "shown, hidden = self.special.hide([changed(message, _whole_characters) for message in messages])",
+        "shown, hidden = [changed(message, _whole_characters) for message in messages], self.special.hide([])[1]",
+        (f"{BRIDGE}::test_no_answer_forges_a_turn[qwen3]",),
+    ),
+    Mutation(
+        "thinking that was cut stays open",
+        "return (*self._bridge.encode(closing), *more) if closing else more",
+        "return more",
+        (f"{BRIDGE}::test_thinking_that_was_cut_is_closed",),
+    ),
+    Mutation(
+        "arguments of calls are not held against their schema",
+        "return arguments, CallStatus.WRONG_ARGUMENTS if problem else CallStatus.OK, problem",
+        'return arguments, CallStatus.OK, ""',
+        ("tests/conversation/test_calls.py::test_what_is_wrong_with_a_call_is_said",),
     ),
 )
 
