@@ -10,6 +10,7 @@ evaluation.json      rewards on the held-out prompts, by step
 checkpoints/         Lightning checkpoints, the newest last
 exports/             the policy after some of the steps, in the same form as model/
 best/                the policy with the best evaluation, likewise
+nonfinite/           batches whose gradient was NaN or infinite
 model/               the final policy and its tokenizer, in Hugging Face form
 """
 
@@ -98,6 +99,11 @@ class RunFolder:
         return self.exports / f"step-{step:06d}"
 
     @property
+    def nonfinite(self) -> Path:
+        """Batches of optimizer steps whose gradient was not finite; kept also where the run itself is taken back."""
+        return self.path / "nonfinite"
+
+    @property
     def best(self) -> Path:
         """The policy with the best evaluation so far; complete where it exists."""
         return self.path / "best"
@@ -112,7 +118,7 @@ class RunFolder:
     def strangers(self) -> list[str]:
         """Names in the folder that no run writes; what a killed process was writing counts as the run's."""
         known = {name for entry in self.entries for name in (entry.name, draft_of(entry).name)}
-        known |= {self.lock.name, damaged(self.evaluation).name}
+        known |= {self.lock.name, self.nonfinite.name, damaged(self.evaluation).name}
         return sorted(entry.name for entry in self.path.iterdir() if entry.name not in known)
 
     def all_checkpoints(self) -> list[Path]:

@@ -39,6 +39,8 @@ class TrainingConfig:
         step_backup: whether a step of several optimizer steps keeps a copy of what it changes in the host's memory (12
             bytes a weight in float32 with `adamw`), to return to when it is stopped in the middle; without, signals
             wait for the end of the update, and an error within it leaves the last regular checkpoint.
+        on_nonfinite: an optimizer step with a gradient that is NaN or infinite ends the run (`stop`), or is left out
+            (`skip`; ten in a row end it).  Its batch is saved in the run folder's `nonfinite/`.
         samples_every: steps between files of sampled completions; 0 writes none.
         export_every: steps between models in Hugging Face form in the run folder's `exports/`, all of which are kept; 0
             writes none before the end.
@@ -62,6 +64,7 @@ class TrainingConfig:
     keep_checkpoints: PositiveInt = 2
     keep: Literal["all", "weights"] = "all"
     step_backup: bool = True
+    on_nonfinite: Literal["stop", "skip"] = "stop"
     samples_every: NonNegativeInt = 10
     export_every: NonNegativeInt = 0
     keep_best: str | None = None

@@ -14,6 +14,7 @@ import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as L
@@ -25,6 +26,7 @@ from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerBase
 
 from morl.artifacts import metrics as names
+from morl.artifacts.folder import RunFolder
 from morl.artifacts.metrics import Metrics
 from morl.config.schema import Config, ImportanceConfig
 from morl.copies import copied
@@ -46,6 +48,7 @@ from morl.training.checkpoint_content import leave_out, put_back
 from morl.training.collect import Collector, Experience
 from morl.training.losses import share_of
 from morl.training.metrics import experience_metrics
+from morl.training.nonfinite import NonfiniteGradients
 from morl.training.passes import FrozenLogprobs, completion_logprobs
 from morl.training.probe import Difference
 from morl.training.reference import Reference
@@ -136,6 +139,7 @@ class RLModule(L.LightningModule):
             router_coef=config.policy.router_loss_coef,
         )
         self.watch = DifferenceWatch(difference_limit(config, parts.backend))
+        self.nonfinite = NonfiniteGradients(RunFolder(Path(config.output)), training.on_nonfinite == "skip")
 
     # The data flow ----------------------------------------------------------------------------------------------------
 
@@ -182,12 +186,7 @@ class RLModule(L.LightningModule):
 
         sums = TokenSums()
         norms: list[float] = []
-        groups = len(torch.unique(experience.scores.positions_B))
-        batches = [
-            chosen
-            for epoch in range(training.inner_epochs)
-            for chosen in mini_batches(groups, training.mini_batches, self.config.seed, step, epoch)
-        ]
+        batches = self._mini_batches(step, len(torch.unique(experience.scores.positions_B)))
         for number, chosen in enumerate(batches, start=1):
             self.updater.backward(
                 experience,
@@ -199,14 +198,16 @@ class RLModule(L.LightningModule):
                 sums=sums,
                 version=None if norms else step,
             )
-            norms.append(clip_gradients(self.policy, self.config.optimizer.max_grad_norm, step))
+            norms.append(clip_gradients(self.policy, self.config.optimizer.max_grad_norm))
+            sound = self.nonfinite.check(self.policy, norms[-1], experience, chosen, step, self.exchange)
             if number == 1 and len(batches) > 1 and training.step_backup:
                 self._snapshot = Snapshot()
                 self._snapshot.take(self.policy.parameters(), optimizer.optimizer)
             if number == (len(batches) if training.step_backup else 1):
                 finish.enter_context(deferred())
             self.updating = True
-            optimizer.step()
+            if sound:
+                optimizer.step()
             optimizer.zero_grad()
         scheduler = self.lr_schedulers()
         assert isinstance(scheduler, LambdaLR)
@@ -337,6 +338,12 @@ class RLModule(L.LightningModule):
 
     def _sync(self, exchange: bool) -> AbstractContextManager[object]:
         return self._optimizer().toggle_model(sync_grad=exchange)  # type: ignore[no-any-return]
+
+    def _mini_batches(self, step: int, groups: int) -> list[Tensor]:
+        """The groups of each optimizer step."""
+        training, seed = self.config.training, self.config.seed
+        epochs = range(training.inner_epochs)
+        return [part for epoch in epochs for part in mini_batches(groups, training.mini_batches, seed, step, epoch)]
 
     def _frozen_logprobs(self, experience: Experience) -> FrozenLogprobs:
         """Those that the update compares the policy's with."""

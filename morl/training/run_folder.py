@@ -66,7 +66,7 @@ def check_new(folder: RunFolder, config: Mapping[str, Any]) -> None:
     """
     if not is_first_rank():
         return  # The first rank may have created it by now.
-    if not folder.path.is_dir() or all(entry == folder.lock for entry in folder.path.iterdir()):
+    if not folder.path.is_dir() or {*folder.path.iterdir()} <= {folder.lock, folder.nonfinite}:
         return
     is_run = folder.config.exists()
     if is_run and _has_nothing_to_lose(folder) and not changes(_config(folder), config):

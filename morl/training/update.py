@@ -13,7 +13,6 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor
 
 from morl.artifacts import metrics as names
-from morl.errors import TrainingError
 from morl.hookspecs import PolicyLoss
 from morl.loss import ImportanceWeights
 from morl.policy.logprobs import TokenLogprobs
@@ -252,17 +251,11 @@ def _advantages(advantages: Advantages, rows: Tensor, mask_BT: Tensor) -> Tensor
     return advantages.values_BT[rows[row_T], column_T].float()
 
 
-def clip_gradients(policy: PolicyModel, max_norm: float, step: int) -> float:
-    """Scales gradients down to this norm, 0 = any; returns the norm they had.
-
-    Raises:
-        TrainingError: it is not finite.
-    """
-    norm = torch.nn.utils.clip_grad_norm_(policy.parameters(), max_norm or math.inf)
+def clip_gradients(policy: PolicyModel, max_norm: float) -> float:
+    """Scales gradients down to this norm, 0 = any, unless it is not finite; returns the norm they had."""
+    parameters = [parameter for parameter in policy.parameters() if parameter.grad is not None]
+    norm = torch.nn.utils.get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
     size = float(norm.full_tensor() if isinstance(norm, DTensor) else norm)
-    if not math.isfinite(size):
-        raise TrainingError(
-            f"the gradient of step {step} is not finite, so the run ends before it spoils the weights; resume from the"
-            " last checkpoint with a smaller optimizer.lr or more warm-up, and look at the samples of the last steps"
-        )
+    if math.isfinite(size):
+        torch.nn.utils.clip_grads_with_norm_(parameters, max_norm or math.inf, norm)
     return size

@@ -308,14 +308,14 @@ MUTATIONS = (
     Mutation("eps is ignored", "            eps=self.eps,\n", "            eps=1e-8,\n", update("gdpo")),
     Mutation(
         "gradients are not clipped",
-        "clip_grad_norm_(policy.parameters(), max_norm or math.inf)",
-        "clip_grad_norm_(policy.parameters(), math.inf)",
+        "clip_grads_with_norm_(parameters, max_norm or math.inf, norm)",
+        "clip_grads_with_norm_(parameters, math.inf, norm)",
         update("gdpo"),
     ),
     Mutation(
         "max_grad_norm 0 stops the run",
-        "clip_grad_norm_(policy.parameters(), max_norm or math.inf)",
-        "clip_grad_norm_(policy.parameters(), max_norm)",
+        "clip_grads_with_norm_(parameters, max_norm or math.inf, norm)",
+        "clip_grads_with_norm_(parameters, max_norm, norm)",
         update("whole-batch"),
     ),
     Mutation("warm-up is off by one", "return (step + 1) / (warmup + 1)", "return (step + 1) / warmup", update("gdpo")),

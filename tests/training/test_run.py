@@ -286,7 +286,7 @@ def test_a_gradient_that_is_not_finite_ends_the_run_before_it_spoils_the_weights
         def __call__(self, batch):
             return TokenLosses(batch.policy_logprobs_T * float("inf"))
 
-    with pytest.raises(TrainingError, match="the gradient of step 0 is not finite"):
+    with pytest.raises(TrainingError, match="the gradient of step 1 is not finite, so the run ends"):
         train(settings(), loss=Explodes())
 
 
