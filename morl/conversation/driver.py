@@ -190,7 +190,7 @@ class Driver:
         """Reads the reply, and gives it to the environment."""
         assert talk.format is not None
         assert talk.episode is not None
-        parsed = talk.format.parse(talk.reply_ids, len(talk.turns) - 1)
+        parsed = talk.format.parse(talk.reply_ids, len(talk.turns) - 1, talk.read_ids)
         made = makeable(parsed.calls)
         talk.understand(parsed.message, parsed.calls, len(parsed.calls) - len(made))
         if self.limits.tool_calls is not None and talk.tool_calls > self.limits.tool_calls:
@@ -223,7 +223,7 @@ class Driver:
         else:
             assert talk.format is not None
             try:
-                self._goes_on(talk, talk.format.continuation(talk.reply_ids, told))
+                self._goes_on(talk, talk.format.continuation(talk.reply_ids, told, talk.read_ids))
             except TemplateFailed as error:
                 talk.info["template"] = str(error)
                 self._end(talk, CompletionStatus.TEMPLATE_FAILED)

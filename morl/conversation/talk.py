@@ -125,6 +125,11 @@ class Talk:
         return evolve(self.prompt, token_ids=(*self.prompt.token_ids, *self.ids)) if self.ids else self.prompt
 
     @property
+    def read_ids(self) -> list[int]:
+        """Tokens that the policy had read when it said the last turn."""
+        return [*self.prompt.token_ids, *self.ids[: self.turns[-1].start]]
+
+    @property
     def reply_ids(self) -> list[int]:
         """Tokens of the last turn."""
         return self.ids[self.turns[-1].start : self.turns[-1].end]

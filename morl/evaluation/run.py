@@ -20,6 +20,7 @@ from morl.plugins import Registry
 from morl.policy.load import load_policy
 from morl.prompts import check_columns
 from morl.runtime.checks import check_settings
+from morl.runtime.conversations import Conversations
 from morl.runtime.loading import (
     encode_section,
     load_description,
@@ -114,9 +115,11 @@ def _module(config: Config, parts: Parts, path: str, keep_samples: bool) -> Eval
         tokenizer, hf_config = load_description(path, config.policy.loading)
     except DataError as error:
         raise DataError(f"{error}{near_folders(path)}") from error
+    generation_config = load_generation_config(path, hf_config, config.policy.loading)
+    if isinstance(parts.backend, Conversations):
+        parts.backend.check({"evaluation.prompts": prompts}, tokenizer, generation_config)
     limit = prompt_limit(hf_config, config.sampling)
     encoded = encode_section(prompts, tokenizer, config.evaluation.prompts, "evaluation.prompts", limit)
-    generation_config = load_generation_config(path, hf_config, config.policy.loading)
     shown = sampling_tokenizer(config, tokenizer, hf_config, generation_config, [prompts])
     section = config.policy
     policy = load_policy(path, dtype=section.dtype, attention=section.attention, loading=section.loading)

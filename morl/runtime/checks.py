@@ -9,6 +9,7 @@ from typing import Any
 from morl.config.schema import Config, ImportanceConfig
 from morl.config.sections import named
 from morl.errors import ConfigError, suggest
+from morl.runtime.conversation_checks import check_conversations
 from morl.runtime.hardware import check_bfloat16
 from morl.runtime.learning_rate import factor_of_run
 from morl.runtime.parts import Parts, max_staleness, weighting_of
@@ -40,6 +41,7 @@ def check_settings(config: Config, parts: Parts) -> None:
         )
     _check_rewards(parts)
     _check_sampling(config, parts)
+    check_conversations(config)
     chat_template(config.prompts, "prompts")
     if config.evaluation is not None:
         chat_template(config.evaluation.prompts, "evaluation.prompts")

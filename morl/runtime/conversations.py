@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -24,6 +25,8 @@ from morl.rollout.ends import end_ids
 from morl.runtime import seeds
 from morl.runtime.sampling import sample
 from morl.types import EncodedPrompt, Prompt, RolloutBatch, Sampling
+
+_log = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from torch import nn
@@ -70,6 +73,30 @@ class Conversations:
         check = getattr(self.backend, "check_sampling", None)
         if check is not None:
             check(sampling)
+
+    def check(self, rows: Mapping[str, Sequence[Prompt]], tokenizer: Any, generation_config: Any) -> None:
+        """Refuses what no conversation can be held with, before any weights are loaded.
+
+        Args:
+            rows: prompts by the path of their section.
+            tokenizer: of the policy.
+            generation_config: of the model.
+
+        Raises:
+            ConfigError: prompts that are text, a chat template that cannot continue or leaves out the tools.
+        """
+        for path, prompts in rows.items():
+            looked_at = prompts if isinstance(prompts, list | tuple) else prompts[:1]
+            for row, prompt in enumerate(looked_at):
+                if isinstance(prompt.content, str):
+                    raise ConfigError(
+                        f"{path}: conversations need chats, and the prompt of row {row} is text; set {path}.chat: true,"
+                        " or leave the section `environment` out"
+                    )
+        language = Language(tokenizer, self.template, self.options.call_format, generation_config)
+        reply_format = language.format(self.template, getattr(self.environment, "tools", None) or ())
+        for change in reply_format.changes():
+            _log.warning("%s", change)
 
     def start(self, policy: nn.Module, tokenizer: Any, model_path: str) -> None:
         """See `morl.hookspecs.RolloutBackend`."""

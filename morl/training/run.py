@@ -29,6 +29,7 @@ from morl.policy.export import check_export
 from morl.policy.load import check_model, load_model, ready_tokenizer, wrap_policy
 from morl.prompts import check_columns, check_routes
 from morl.runtime.checks import check_length, check_settings
+from morl.runtime.conversations import Conversations
 from morl.runtime.exchange import is_first_rank
 from morl.runtime.hub import check_hub
 from morl.runtime.loading import (
@@ -198,14 +199,17 @@ def _module(config: Config, parts: Parts) -> RLModule:
     given = parts.given
     prompts = _load(parts.prompts, given.prompts)
     held_out = _load(parts.evaluation_prompts, given.evaluation_prompts) if config.evaluation else ()
-    for rows in (prompts, held_out):
-        if len(rows):
-            check_columns(rows, parts.scorer.required_columns, parts.scorer.applies)
+    for source in (prompts, held_out):
+        if len(source):
+            check_columns(source, parts.scorer.required_columns, parts.scorer.applies)
     check_routes(prompts, parts.scorer.route_columns, parts.scorer.applies)
 
     model: PreTrainedModel | None = given.policy
     path, tokenizer, hf_config, generation_config = _description(parts, config.policy)
     exported = exported_tokenizer(tokenizer, config.prompts)
+    if isinstance(parts.backend, Conversations):
+        rows = {"prompts": prompts, **({"evaluation.prompts": held_out} if config.evaluation else {})}
+        parts.backend.check(rows, exported, generation_config)
     shown = sampling_tokenizer(config, exported, hf_config, generation_config, [prompts, held_out])
     limit = prompt_limit(hf_config, config.sampling)
     encoded = encode_section(prompts, tokenizer, config.prompts, "prompts", limit)

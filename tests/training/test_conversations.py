@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
+from typing import ClassVar
 
 import pytest
-from attrs import define, field, frozen
+import torch
+from attrs import define, field
 
 from morl import hookimpl, train
+from morl.evaluation.run import evaluate_model
 from morl.types import EnvironmentAnswer
 
 ROUNDING = 1e-4
@@ -44,14 +48,26 @@ class CountdownEpisode:
         Countdown.open_episodes -= 1
 
 
-@frozen
+@define(eq=False)
 class Countdown:
-    open_episodes = 0
-    reward_names = ("letters", "even")
+    open_episodes: ClassVar[int] = 0
+    closed: ClassVar[int] = 0
+    reward_names: ClassVar = ("letters", "even")
+    opened: int = field(init=False, default=0)
 
     def open(self, prompt, seed):
         Countdown.open_episodes += 1
+        self.opened += 1
         return CountdownEpisode(1 + seed % 3, prompt.columns)
+
+    def state_dict(self):
+        return {"opened": self.opened}
+
+    def load_state_dict(self, state):
+        self.opened = state["opened"]
+
+    def close(self):
+        Countdown.closed += 1
 
 
 class Plugin:
@@ -59,9 +75,13 @@ class Plugin:
     def morl_register_environments(self):
         return {"countdown": Countdown}
 
+    def __init__(self):
+        self.batches = []
+
     @hookimpl
     def morl_rollouts_ready(self, rollouts):
         self.rollouts = rollouts
+        self.batches.append(rollouts)
 
     @hookimpl
     def morl_advantages_ready(self, rewards, advantages):
@@ -109,3 +129,75 @@ def test_what_is_learned_from_is_what_was_sampled(conversing, rows_of):
     for row in rows_of(result):
         assert float(row["rollout/logprob_difference_max"]) < ROUNDING
         assert float(row["conversation/turns"]) > 1
+
+
+def same_samples(one, other):
+    for first, second in zip(one, other, strict=True):
+        assert torch.equal(first.completion_ids_BT, second.completion_ids_BT)
+        assert torch.equal(first.sampled_mask_BT, second.sampled_mask_BT)
+        assert torch.equal(first.rollout_logprobs_BT, second.rollout_logprobs_BT)
+        assert first.statuses == second.statuses
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"rollout.lag": 1, "training.steps": 3},
+        {"training.dynamic_sampling_rounds": 3},
+        {"policy.lora": {"rank": 4}, "loss.kl_coef": 0.1},
+        {"estimator.name": "conditioned-gdpo", "estimator.conditions": {"letters": {"on": "vowel"}}},
+        {"environment.weight": {"even": 2.0}, "environment.bounds": {"even": [0, 1]}, "policy.attention": "padded"},
+    ],
+    ids=lambda changes: ",".join(changes),
+)
+def test_conversations_go_with_everything_else(conversing, rows_of, changes):
+    plugin = Plugin()
+    for row in rows_of(train(conversing(changes), plugins=[plugin])):
+        assert float(row["rollout/logprob_difference_max"]) < ROUNDING
+        assert float(row["conversation/turns"]) > 1
+    assert Countdown.open_episodes == 0
+
+
+@pytest.mark.parametrize("lag", [0, 1])
+def test_a_resumed_run_has_the_bits_of_a_whole_one(conversing, weights_of, same_bits, tmp_path, lag):
+    changes = {"rollout.lag": lag, "training.steps": 3}
+    whole, rest = Plugin(), Plugin()
+    one = train(conversing(changes), plugins=[whole])
+    resumed = tmp_path / "resumed"
+    shutil.copytree(one.folder, resumed)
+    shutil.rmtree(resumed / "model")
+    for step in (2, 3):
+        (resumed / "checkpoints" / f"step-{step:06d}.ckpt").unlink()
+    other = train(conversing({**changes, "output": str(resumed)}), plugins=[rest], resume=True)
+    same_samples(whole.batches[1:], rest.batches)
+    assert same_bits(weights_of(one.model), weights_of(other.model))
+
+
+def test_the_state_of_an_environment_is_in_the_checkpoint(conversing, tmp_path):
+    first, second = Countdown(), Countdown()
+
+    def of(environment):
+        class Plugin:
+            @hookimpl
+            def morl_register_environments(self):
+                return {"kept": lambda: environment}
+
+        return Plugin()
+
+    train(conversing({"environment.name": "kept"}), plugins=[of(first)])
+    train(conversing({"environment.name": "kept", "training.steps": 3}), plugins=[of(second)], resume=True)
+    assert (first.opened, second.opened) == (24, 36)
+
+
+def test_held_out_prompts_are_conversations_too(conversing, chats):
+    prompts = {"path": str(chats / "prompts.jsonl"), "limit": 4}
+    config = conversing({"evaluation": {"prompts": prompts, "samples": 2}, "training.steps": 1})
+    before = Countdown.closed
+    result = train(config, plugins=[Plugin()])
+    metrics = result.evaluations[0]
+    assert {"letters", "even", "vowel"} <= {*metrics}
+    evaluated = evaluate_model(config, str(result.model), keep_samples=True, plugins=[Plugin()])
+    after = result.evaluations[1]
+    assert evaluated.figures.rewards["letters"].mean.mean == pytest.approx(after["letters"])
+    assert any(len(row["turns"]) > 1 for row in evaluated.samples if "turns" in row)
+    assert Countdown.closed == before + 2

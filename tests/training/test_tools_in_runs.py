@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import json
+import importlib.util
+import threading
+from pathlib import Path
 
 import pytest
-import torch
 from attrs import define, field
 
-from morl import hookimpl, train
-from morl.types import RolloutBatch
+from morl import ConfigError, PluginError, RewardError, hookimpl, train
+from morl.types import EnvironmentAnswer
 
-TEMPLATE = (
-    "{% if tools %}<tools>{% for tool in tools %}{{ tool | tojson }}{% endfor %}</tools>{% endif %}"
-    "{% for message in messages %}<{{ message.role }}> {{ message.content }}"
-    "{% for call in message.tool_calls or [] %}<tool_call>"
-    '{"name": {{ call.function.name | tojson }}, "arguments": {{ call.function.arguments | tojson }}}</tool_call>'
-    "{% endfor %}<eos>{% endfor %}{% if add_generation_prompt %}<assistant> {% endif %}"
-)
+_SPEC = importlib.util.spec_from_file_location("scripted_replies", Path(__file__).with_name("scripted_replies.py"))
+scripted_replies = importlib.util.module_from_spec(_SPEC)
+_SPEC.loader.exec_module(scripted_replies)
+TEMPLATE, Scripted, call = scripted_replies.TEMPLATE, scripted_replies.Scripted, scripted_replies.call
+
 TOOLS = '''
 import asyncio, threading, time
 
@@ -65,55 +64,6 @@ def prints() -> None:
 '''
 
 
-def call(name, **arguments):
-    return "<tool_call>" + json.dumps({"name": name, "arguments": arguments}) + "</tool_call>"
-
-
-@define(eq=False, slots=False)
-class Scripted:
-    """Says what `script(prompt text, member, turn)` says, or "done"."""
-
-    script: object
-    contexts: list = field(factory=list)
-    in_process = False
-
-    def start(self, policy, tokenizer, model_path):
-        self._tokenizer = tokenizer
-
-    def sync_weights(self, version):
-        self._version = version
-
-    def close(self):
-        pass
-
-    def generate(self, prompts, n, sampling, seeds):
-        rows = []
-        for prompt in prompts:
-            text = self._tokenizer.decode(prompt.token_ids)
-            self.contexts.append(prompt.token_ids)
-            turn = text.count("<assistant> ") - 1
-            for member in range(n):
-                said = self.script(text, member, turn)
-                ids = self._tokenizer.encode(said + "<eos>")
-                rows.append((said, ids[: sampling.max_tokens], len(ids) > sampling.max_tokens))
-        longest = max(len(ids) for _, ids, _ in rows)
-        ids_BT = torch.zeros(len(rows), longest, dtype=torch.int64)
-        mask_BT = torch.zeros(len(rows), longest, dtype=torch.bool)
-        for b, (_, ids, _) in enumerate(rows):
-            ids_BT[b, : len(ids)] = torch.tensor(ids)
-            mask_BT[b, : len(ids)] = True
-        return RolloutBatch(
-            prompts=tuple(prompts),
-            group_ids_B=torch.arange(len(prompts)).repeat_interleave(n),
-            completion_ids_BT=ids_BT,
-            completion_mask_BT=mask_BT,
-            rollout_logprobs_BT=torch.zeros(len(rows), longest),
-            truncated_B=torch.tensor([cut for *_, cut in rows]),
-            texts=tuple(self._tokenizer.decode(ids, skip_special_tokens=True) for _, ids, _ in rows),
-            weights_versions_B=torch.full((len(rows),), self._version),
-        )
-
-
 class Recorder:
     @hookimpl
     def morl_rollouts_ready(self, rollouts):
@@ -141,7 +91,10 @@ def talk(settings, tmp_path):
             "training": {"steps": 1, "prompts_per_step": 2, "group_size": 2, "samples_every": 1},
         }
         recorder, backend = Recorder(), Scripted(script)
-        result = train(settings({**base, **(changes or {})}), plugins=[recorder], rollout=backend)
+        config = settings({**base, **(changes or {})})
+        if "name" in environment and environment["name"] != "tools":
+            del config["environment"]["functions"]
+        result = train(config, plugins=[recorder], rollout=backend)
         return result, recorder.rollouts, backend
 
     return run
@@ -168,15 +121,214 @@ def test_results_are_read_and_calls_counted(talk, rows_of):
 
 
 @pytest.mark.parametrize(
-    ("said", "told"),
+    ("said", "told", "failed"),
     [
-        (call("fails", text="no"), "Error: ValueError: no"),
-        (call("hangs"), "Error: TimeoutError: no answer within 0.2 s"),
-        (call("huge", n=5000), "x" * 50 + "\n... (4950 of 5000 characters left out)"),
+        (call("fails", text="no"), "Error: ValueError: no", 1),
+        (call("hangs"), "Error: TimeoutError: no answer within 0.2 s", 1),
+        (call("huge", n=500), "x" * 50 + "\n... (450 of 500 characters left out)", 0),
+        (call("ad", a=1, b=2), "'ad'", 1),
+        (call("add", a=1), "'b'", 1),
+        (call("add", a=1, b="x"), "integer", 1),
+        ("<tool_call>{'name'}</tool_call>", "JSON", 1),
+        ('<tool_call>{"name": "add"', "", 1),
+        (call("add", a=1, b=2) + call("nope"), "3", 1),
     ],
-    ids=["raises", "hangs", "huge"],
+    ids=["raises", "hangs", "huge", "unknown", "missing", "type", "json", "unclosed", "one of two"],
 )
-def test_calls_that_go_wrong(talk, said, told):
-    _, rollouts, _ = talk(lambda text, member, turn: said if turn == 0 else "so", call_timeout=0.2, max_result=50)
+def test_calls_that_go_wrong_are_answered_and_counted(talk, rows_of, said, told, failed):
+    result, rollouts, _ = talk(lambda text, member, turn: said if turn == 0 else "so", call_timeout=0.2, max_result=50)
     for turns, status in zip(rollouts.turns, rollouts.statuses, strict=True):
-        assert (status, contents(turns[0])) == ("completed", [told])
+        assert status == "completed"
+        assert told in contents(turns[0])[0]
+        assert len(turns) == 2
+    assert float(rows_of(result)[0]["conversation/failed_calls"]) == failed
+
+
+@pytest.mark.parametrize(
+    ("limits", "status", "turns"),
+    [
+        ({"max_turns": 3}, "turn_limit", 3),
+        ({"max_tool_calls": 2}, "tool_limit", 3),
+        ({"max_tokens": 300}, "token_limit", None),
+    ],
+    ids=lambda value: str(value),
+)
+def test_every_limit_ends_a_conversation_with_its_status(talk, rows_of, limits, status, turns):
+    result, rollouts, backend = talk(lambda text, member, turn: call("add", a=turn, b=1), **limits)
+    assert rollouts.statuses == (status,) * 4
+    assert turns is None or [len(own) for own in rollouts.turns] == [turns] * 4
+    assert float(rows_of(result)[0][f"conversation/status/{status}"]) == 1
+    if "max_tokens" in limits:
+        assert (rollouts.total_lengths_B <= 300).all()
+    # Every context begins with the tokens sampled before, untouched.
+    for before, after in zip(backend.calls[1:], backend.calls[2:], strict=False):
+        assert all(long[: len(short)] == short for short, long in zip(before, after, strict=False))
+
+
+def test_the_context_of_the_model_is_a_limit(talk, make_model_folder, tmp_path):
+    text = "the answer is a number: 0 1 2 3 4 5 6 7 8 9. yes no " * 20
+    small = make_model_folder(tmp_path / "small", text=text, max_position_embeddings=1900)
+    _, rollouts, backend = talk(
+        lambda text, member, turn: call("add", a=turn, b=1),
+        {"policy": {"path": str(small)}, "sampling.max_tokens": 80},
+        max_turns=99,
+    )
+    assert rollouts.statuses == ("context_full",) * 4
+    assert all(len(turns) > 1 for turns in rollouts.turns)
+    assert max(len(ids) for call in backend.calls for ids in call) < 1900
+
+
+# Environments that fail ---------------------------------------------------------------------------------------------
+
+
+@define(eq=False)
+class Faulty:
+    """Fails for some members, as `kind` says; counts what is open."""
+
+    kind: str
+    open_now: int = 0
+    opened: int = 0
+    reward_names = ("score",)
+    lock: object = field(factory=threading.Lock)
+
+    def open(self, prompt, seed):
+        with self.lock:
+            self.opened += 1
+            number = self.opened
+        if self.kind == "open" and number == 1:
+            raise ValueError("no room")
+        with self.lock:
+            self.open_now += 1
+        return FaultyEpisode(self)
+
+
+@define(eq=False)
+class FaultyEpisode:
+    owner: Faulty
+    closed: bool = False
+
+    def step(self, reply):
+        assert not self.closed
+        if "bad" in reply["content"]:
+            match self.owner.kind:
+                case "raises":
+                    raise ValueError("broken")
+                case "hangs":
+                    threading.Event().wait(20)
+                case "contract":
+                    return "an answer"
+                case "reward":
+                    return EnvironmentAnswer(done=True, rewards={"other": 1.0})
+                case "silent":
+                    return EnvironmentAnswer()
+                case "error":
+                    raise RewardError("wrong input")
+                case "interrupt":
+                    raise KeyboardInterrupt
+        return EnvironmentAnswer(done=True, rewards={"score": 1.0})
+
+    def close(self):
+        with self.owner.lock:
+            self.owner.open_now -= not self.closed
+        self.closed = True
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "said"),
+    [
+        ("raises", "environment_failed", "broken"),
+        ("contract", "environment_failed", "EnvironmentAnswer"),
+        ("reward", "environment_failed", "does not declare"),
+        ("silent", "environment_failed", "no message"),
+        ("hangs", "environment_timeout", "no answer within 0.3 s"),
+        ("open", "environment_failed", "no room"),
+    ],
+)
+@pytest.mark.parametrize("on_failure", ["abstain", "zero", "drop"])
+def test_a_failure_is_told_apart_from_a_zero(settings, tmp_path, rows_of, kind, status, said, on_failure):
+    environment = Faulty(kind)
+    result, recorder = run_faulty(settings, tmp_path, environment, on_failure=on_failure, timeout=0.3)
+    (row,) = rows_of(result)
+    assert environment.open_now == 0
+    assert recorder.rollouts.statuses.count(status) == 1
+    assert said in next(info["failure"] for info in recorder.rollouts.infos if "failure" in info)
+    assert float(row["reward/score/failed"]) == 0.25
+    assert float(row["reward/score/missing"]) == (0.0 if on_failure == "zero" else 0.25)
+    assert float(row["reward/vowel/missing"]) == (0.0 if on_failure == "zero" else 0.25)
+    assert float(row["completions/dropped"]) == (0.25 if on_failure == "drop" else 0.0)
+    assert float(row[f"conversation/status/{status}"]) == 0.25
+
+
+def test_a_failure_ends_the_run_where_it_is_to(settings, tmp_path):
+    environment = Faulty("raises")
+    with pytest.raises(RewardError, match=r"environment failed in 1 of 4 conversations .*ValueError: broken"):
+        run_faulty(settings, tmp_path, environment, on_failure="raise")
+    assert environment.open_now == 0
+
+
+def test_an_error_of_the_input_ends_the_run_and_every_episode(settings, tmp_path):
+    environment = Faulty("error")
+    with pytest.raises(RewardError, match="environment: wrong input"):
+        run_faulty(settings, tmp_path, environment)
+    assert environment.open_now == 0
+
+
+def test_episodes_are_closed_when_sampling_is_interrupted(settings, tmp_path):
+    environment = Faulty("fine")
+
+    def interrupted(context, member, turn):
+        raise KeyboardInterrupt
+
+    with pytest.raises((KeyboardInterrupt, SystemExit)):
+        run_faulty(settings, tmp_path, environment, script=interrupted)
+    assert (environment.opened, environment.open_now) == (4, 0)
+    assert not [each for each in threading.enumerate() if each.name.startswith("morl-environment")]
+
+
+def run_faulty(settings, tmp_path, environment, script=None, **options):
+    class Plugin(Recorder):
+        @hookimpl
+        def morl_register_environments(self):
+            return {"faulty": lambda: environment}
+
+    (tmp_path / "template.jinja").write_text(TEMPLATE)
+    (tmp_path / "prompts.jsonl").write_text('{"prompt": "how many?"}\n{"prompt": "and now?"}\n')
+    config = settings(
+        {
+            "prompts": {
+                "path": str(tmp_path / "prompts.jsonl"),
+                "chat": True,
+                "chat_template": str(tmp_path / "template.jinja"),
+            },
+            "rewards": {"vowel": {"name": "regex", "pattern": "[ae]"}},
+            "environment": {"name": "faulty", "patience": None, **options},
+            "training": {"steps": 1, "prompts_per_step": 2, "group_size": 2},
+        }
+    )
+    plugin = Plugin()
+    script = script or (lambda text, member, turn: "bad" if member == 0 and "how many" in text else "good")
+    return train(config, plugins=[plugin], rollout=Scripted(script)), plugin
+
+
+# What is refused ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "environment", "said"),
+    [
+        ({"prompts.chat": False, "prompts.chat_template": None}, {}, r"prompts: conversations need chats"),
+        ({}, {"name": "tols"}, r"unknown environment 'tols'; did you mean 'tools'"),
+        ({}, {"max_tokens": 20}, r"environment.max_tokens=20 limits a whole conversation"),
+        ({}, {"max_turns": 1, "max_tool_calls": 3}, r"max_tool_calls=3 has no effect with max_turns=1"),
+        ({}, {"weight": 2.0}, r"environment.weight=2.0 has no effect"),
+        ({"rewards.environment": {"name": "length", "limit": 3}}, {}, r"rewards.environment: an entry of this name"),
+        ({"tools": ["a:b"]}, {}, r"tools: stands for environment"),
+        ({}, {"call_format": "hermse"}, r"unknown call format 'hermse'; did you mean 'hermes'"),
+        ({}, {"functions": []}, r"functions must be a list of functions, one at least"),
+        ({}, {"call_timeout": 0}, r"call_timeout must be positive"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_the_model_is_loaded(talk, monkeypatch, changes, environment, said):
+    monkeypatch.setattr("morl.training.run.load_model", lambda *_, **__: pytest.fail("too late"))
+    with pytest.raises((ConfigError, PluginError), match=said):
+        talk(lambda text, member, turn: "so", changes, **environment)
