@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from morl.conversation.talk import FIGURES
 from morl.types import RolloutBatch, Turn
 
 
@@ -13,7 +14,8 @@ def rollout_rows(rollouts: RolloutBatch) -> Iterator[dict[str, Any]]:
     lengths, truncated = rollouts.lengths_B.tolist(), rollouts.truncated_B.tolist()
     foreign = (rollouts.total_lengths_B - rollouts.lengths_B).tolist()
     statuses, turns = rollouts.statuses, rollouts.turns
-    several = any(foreign) or any(len(own) > 1 for own in turns)
+    infos = rollouts.infos
+    several = any(foreign) or any(len(own) > 1 for own in turns) or any(FIGURES in info for info in infos)
     for b, (text, group) in enumerate(zip(rollouts.texts, rollouts.group_ids_B.tolist(), strict=True)):
         prompt = rollouts.prompts[group]
         yield {
@@ -24,6 +26,7 @@ def rollout_rows(rollouts: RolloutBatch) -> Iterator[dict[str, Any]]:
             "truncated": truncated[b],
             "status": statuses[b],
             **({"environment_tokens": foreign[b], "turns": [_turn(turn) for turn in turns[b]]} if several else {}),
+            **{key: str(infos[b][key]) for key in ("failure", "template") if FIGURES in infos[b] and key in infos[b]},
         }
 
 

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
+import re
 import shutil
+import subprocess
+import sys
 from typing import ClassVar
 
 import pytest
 import torch
 from attrs import define, field
+from rich.console import Console
 
 from morl import hookimpl, train
 from morl.evaluation.run import evaluate_model
+from morl.training.callbacks.display import LiveDisplay
 from morl.types import EnvironmentAnswer
 
 ROUNDING = 1e-4
@@ -110,7 +117,13 @@ def conversing(settings, chats):
             "environment": {"name": "countdown", "patience": None},
             # Every fifth token ends a turn, so that a policy that has learned nothing speaks in turns.
             "sampling": {"max_tokens": 6, "stop_token_ids": [*range(0, 290, 5)]},
-            "training": {"steps": 2, "prompts_per_step": 4, "group_size": 3, "checkpoint_every": 1, "samples_every": 1},
+            "training": {
+                "steps": 2,
+                "prompts_per_step": 4,
+                "group_size": 3,
+                "checkpoint_every": 1,
+                "keep_checkpoints": 9,
+            },
         }
         return settings({**base, **(changes or {})})
 
@@ -190,7 +203,7 @@ def test_the_state_of_an_environment_is_in_the_checkpoint(conversing, tmp_path):
 
 
 def test_held_out_prompts_are_conversations_too(conversing, chats):
-    prompts = {"path": str(chats / "prompts.jsonl"), "limit": 4}
+    prompts = {"path": str(chats / "prompts.jsonl"), "limit": 10}
     config = conversing({"evaluation": {"prompts": prompts, "samples": 2}, "training.steps": 1})
     before = Countdown.closed
     result = train(config, plugins=[Plugin()])
@@ -199,5 +212,36 @@ def test_held_out_prompts_are_conversations_too(conversing, chats):
     evaluated = evaluate_model(config, str(result.model), keep_samples=True, plugins=[Plugin()])
     after = result.evaluations[1]
     assert evaluated.figures.rewards["letters"].mean.mean == pytest.approx(after["letters"])
-    assert any(len(row["turns"]) > 1 for row in evaluated.samples if "turns" in row)
+    assert any(len(row["turns"]) > 1 for row in evaluated.samples)
     assert Countdown.closed == before + 2
+
+
+def test_the_display_shows_turns_and_how_conversations_ended(conversing):
+    console = Console(file=io.StringIO(), width=400)
+    train(conversing({"trainer.progress": True}), plugins=[Plugin()], callbacks=[LiveDisplay(console)])
+    line = console.file.getvalue().splitlines()[0]
+    assert re.search(r"turns 1\.\d, calls 0\.0 \(0\.0 failed\), completed \d+%, truncated \d+%", line), line
+
+
+@pytest.mark.slow
+def test_two_ranks_have_the_weights_of_one(conversing, difference, tmp_path):
+    config = conversing({"training.samples_every": 0})
+    one = train(config, plugins=[Plugin()])
+    config |= {"output": str(tmp_path / "two")}
+    config["trainer"] |= {"devices": 2, "strategy": "ddp"}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    done = subprocess.run(
+        [sys.executable, __file__, str(tmp_path / "config.json")],
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"},
+    )
+    assert done.returncode == 0, done.stderr
+    assert difference(one.model, tmp_path / "two" / "model") < ROUNDING
+
+
+if __name__ == "__main__":  # a run of several ranks
+    with open(sys.argv[1]) as file:
+        train(json.load(file), plugins=[Plugin()])

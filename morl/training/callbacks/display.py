@@ -19,6 +19,7 @@ from morl.artifacts import metrics as names
 from morl.artifacts.metrics import Metrics
 from morl.training.arithmetic import step_in_words
 from morl.training.module import RLModule
+from morl.types import CompletionStatus
 
 PLAIN_LINES = 20
 """Lines that a whole run prints where there is no terminal to draw on."""
@@ -123,6 +124,19 @@ def _summary(metrics: Mapping[str, float]) -> str:
         f" | {metrics.get(names.TOKENS_PER_SECOND.name, 0):,.0f} tokens/s"
         f" | length {metrics.get(names.LENGTH_MEAN.name, 0):.1f}"
         f" | entropy {metrics.get(names.ENTROPY.name, 0):.2f}"
+        f"{_conversations(metrics)}"
+    )
+
+
+def _conversations(metrics: Mapping[str, float]) -> str:
+    """Turns and calls, where there are such, and the ways to end other than by itself that occurred."""
+    if names.TURNS.name not in metrics:
+        return ""
+    shares = {status: metrics.get(names.STATUS.of(status.value), 0.0) for status in CompletionStatus}
+    ends = [f"{status.value.replace('_', ' ')} {share:.0%}" for status, share in shares.items() if share > 0]
+    return (
+        f" | turns {metrics[names.TURNS.name]:.1f}, calls {metrics.get(names.TOOL_CALLS.name, 0):.1f}"
+        f" ({metrics.get(names.FAILED_CALLS.name, 0):.1f} failed), {', '.join(ends)}"
     )
 
 
