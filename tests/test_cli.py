@@ -103,6 +103,7 @@ def fails(capsys, *arguments: str) -> str:
         (["--policy.path=./missing"], ["./missing"]),
         (["--prompts.max_prompt_tokens=1"], ["max_prompt_tokens", "skip"]),
         (["--sampling.max_tokens=100000"], ["4096"]),
+        (["--trainer.strategy=deepspeed_stage_3"], ["DeepSpeed's engine keeps the gradients to itself", "take fsdp2"]),
         (["--trainer.strategy=fspd2"], ["trainer.strategy", "fspd2", "did you mean 'fsdp2'?"]),
         (["--trainer.strategy=ddp_spawn"], ["trainer.strategy", "available: auto, ddp"]),
         (["--trainer.precision=bf16-true"], ["trainer.precision=bf16-true", "policy.dtype=bfloat16"]),

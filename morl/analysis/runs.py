@@ -15,6 +15,7 @@ import yaml
 from attrs import field, frozen
 
 from morl.artifacts.folder import RunFolder
+from morl.artifacts.history import Change, read_history
 from morl.artifacts.metrics import REWARD_MEAN
 from morl.artifacts.table import read_rows
 from morl.errors import DataError
@@ -88,6 +89,7 @@ class Run:
         versions: of Python, plugins and libraries, by name.
         scored: of rewards that some held-out completions have no score of, by finished steps, a fingerprint of those
             that have one.
+        changes: settings and files that were others when the run was resumed.
     """
 
     label: LabelledRun
@@ -97,6 +99,7 @@ class Run:
     config: Mapping[str, Any]
     versions: Mapping[str, str]
     scored: Mapping[str, Mapping[int, str]] = field(factory=dict)
+    changes: tuple[Change, ...] = ()
 
     @property
     def line(self) -> str:
@@ -128,7 +131,8 @@ def read_run(label: LabelledRun) -> Run:
     # The evaluation keeps the order of the config, Lightning's table is sorted.
     rewards = (*evaluated, *(name for name in trained if name not in evaluated))
     config = _config(_present(folder.config))
-    return Run(label, metrics, held_out, rewards, config, _versions(folder.environment), scored)
+    changes = tuple(change for change in read_history(folder.history) if change.step)
+    return Run(label, metrics, held_out, rewards, config, _versions(folder.environment), scored, changes)
 
 
 def _present(path: Path) -> Path:

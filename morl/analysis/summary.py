@@ -17,6 +17,7 @@ from morl.analysis.primary import with_primary
 from morl.analysis.results import Band, Failure, Line, Results, Score
 from morl.analysis.runs import Curve, FailedRun, Run
 from morl.analysis.statistics import area_under_curve, non_dominated, spread
+from morl.artifacts.history import Change
 from morl.artifacts.metrics import REWARD_MEAN
 from morl.errors import ConfigError
 
@@ -227,6 +228,15 @@ def _warnings(lines: Mapping[str, Sequence[Run]], rewards: Sequence[str], source
     for name, found in _versions(runs).items():
         if len(found) > 1:
             yield f"Runs were made with different versions of {name}: {', '.join(found)}."
+    for run in runs:
+        for change in run.changes:
+            yield f"{run.line}, seed {run.seed}, was resumed from step {change.step} on with {_changed(change)}."
+
+
+def _changed(change: Change) -> str:
+    """What of the settings and files is different, in words; more steps alone are no difference."""
+    settings = [f"{key} {new} in place of {old}" for key, (old, new) in change.changed.items()]
+    return ", ".join([*settings, *(f"another content of {name}" for name in change.files)])
 
 
 def _late(plan: Plan) -> tuple[str, ...]:

@@ -66,6 +66,12 @@ def check_settings(config: Config, parts: Parts) -> None:
             f"evaluation.temperature=0 makes all evaluation.samples={evaluation.samples} completions of a prompt the"
             " same; set samples to 1, or a temperature"
         )
+    if config.trainer.strategy.startswith("deepspeed"):
+        raise ConfigError(
+            f"trainer.strategy={config.trainer.strategy}: DeepSpeed's engine keeps the gradients to itself, counts the"
+            " backward passes between two steps, and clips; morl does these itself, once per mini-batch, whose passes"
+            " differ in number; take fsdp2, which shards weights, gradients and optimizer state as ZeRO-3 does"
+        )
     if config.trainer.strategy not in _STRATEGIES:
         raise ConfigError(
             f"trainer.strategy: unknown strategy {config.trainer.strategy!r}"

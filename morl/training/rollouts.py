@@ -11,6 +11,7 @@ alone, never from how long anything took, and a run can be repeated and resumed 
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -34,6 +35,8 @@ from morl.runtime.sampling import sample
 from morl.training.probe import Difference, probe
 from morl.training.sampled import Sampled
 from morl.types import EncodedPrompt, RolloutBatch, Sampling
+
+_log = logging.getLogger(__name__)
 
 Context: TypeAlias = Callable[[], AbstractContextManager[object]]
 Weights: TypeAlias = list[dict[str, Tensor]]
@@ -235,7 +238,14 @@ class Ahead:
     def drawn_ahead(self, step: int) -> list[dict[str, Any]]:
         works = [planned.work for planned in self._planned if planned.step >= step]
         # One that failed ends the run in its turn; a checkpoint that is written meanwhile keeps those before it.
-        whole = takewhile(lambda work: work.exception() is None, works)
+        whole = [*takewhile(lambda work: work.exception() is None, works)]
+        if len(whole) < len(works) and isinstance(works[len(whole)].exception(), SystemExit):
+            _log.warning(
+                "step %d: stopped while %d batches were being drawn ahead; a resumed run draws them anew, with newer"
+                " weights, so it is not the one that would have been",
+                step,
+                len(works) - len(whole),
+            )
         return [work.result().plain() for work in whole]
 
     def restore(self, step: int, position: int, batches: Iterable[Any], exchange: Exchange) -> None:

@@ -11,6 +11,7 @@ from morl.analysis.results import Band, Results
 from morl.analysis.runs import Curve, read_run
 from morl.analysis.statistics import Spread
 from morl.analysis.summary import band, summarise
+from morl.artifacts.history import Change, write_history
 from morl.errors import ConfigError, DataError
 
 
@@ -106,6 +107,18 @@ def test_different_versions_are_told(make_run):
     environment = labels[1].folder / "environment.json"
     environment.write_text(environment.read_text().replace("2.13.0", "2.14.0"))
     assert warned(study(labels), "different versions of torch: 2.13.0, 2.14.0.")
+
+
+def test_what_was_changed_when_a_run_was_resumed_is_told(make_run):
+    label = make_run("gdpo", 3, {"good": [0.5] * 5})
+    begun = Change(0, {}, {"data.jsonl": "sha256 1"})
+    resumed = Change(2, {"optimizer.schedule": ["constant", "linear"]}, {"data.jsonl": "sha256 2"})
+    write_history(label.folder / "config.history", [begun, resumed])
+    assert warned(
+        study([label]),
+        "gdpo, seed 3, was resumed from step 2 on with optimizer.schedule linear in place of constant, another content"
+        " of data.jsonl.",
+    )
 
 
 def test_runs_that_are_no_pair_are_told(make_run):

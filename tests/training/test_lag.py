@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import shutil
 import threading
+from concurrent.futures import Future
 
 import lightning.pytorch as L
 import pytest
@@ -12,8 +13,10 @@ import torch
 
 from morl import hookimpl, train
 from morl.errors import ConfigError, RewardError, RolloutError
+from morl.interrupts import Terminated
 from morl.reward import RewardEntry
 from morl.rollout.transformers import TransformersBackend
+from morl.training.rollouts import Ahead, Planned
 
 STEPS = 5
 LOGPROBS = 1e-4
@@ -280,3 +283,11 @@ def test_a_backend_may_be_allowed_older_weights(settings, rows_of):
     assert rows_of(result)[1]["importance/mean"], "a correction is in force by default"
     with pytest.raises(RolloutError, match=r"weights version 0, where version 1 or newer was due"):
         train(settings({"training.steps": 3, "output": str(result.folder) + "-longer"}), rollout=backend)
+
+
+def test_a_batch_that_sigterm_cut_off_is_told(caplog):
+    ahead, work = Ahead(None, 1, STEPS, 2), Future()
+    work.set_exception(Terminated())
+    ahead._planned.append(Planned(3, 6, work))
+    assert ahead.drawn_ahead(3) == []
+    assert "step 3: stopped while 1 batches were being drawn ahead; a resumed run draws them anew" in caplog.text
