@@ -13,18 +13,18 @@ from __future__ import annotations
 import asyncio
 import copy
 import inspect
-import json
-import math
 import multiprocessing
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 from attrs import define, field, frozen
 
+from morl.conversation.answers import AnswerError, check_answer, check_rewards
+from morl.conversation.opening import Opening
 from morl.hookspecs import Environment, Episode
 from morl.testing.requirements import random_states, require
-from morl.types import EnvironmentAnswer, Message, Prompt
+from morl.types import CompletionStatus, Message, Prompt
 
 Policy: TypeAlias = Callable[[Sequence[Message]], Message]
 
@@ -57,7 +57,7 @@ def check_environment(
         raise ValueError(f"check_environment needs two prompts at least; got {len(prompts)}")
     before, running = random_states(), _running()
     environment = make_environment()
-    asyncio.run(_check(_Case(environment, policy, max_turns, _declared(environment)), prompts))
+    asyncio.run(_check_case(_Case(environment, policy, max_turns, _declared(environment)), prompts))
     require(random_states() == before, "the global state of random, numpy or torch was advanced")
     left = _left(running)
     require(not left, f"still running after all episodes and the environment were closed: {', '.join(left)}")
@@ -90,35 +90,41 @@ class _Conversation:
         episode = await _awaited(case.environment.open(prompt, seed))
         unchanged = (prompt.content, prompt.columns) == (given.content, given.columns)
         require(unchanged, "the environment changed the prompt that it was given")
-        require(isinstance(episode, Episode), f"open() must give an episode with step() and close(); got {episode!r}")
-        opening = list(getattr(episode, "messages", ()))
-        _check_messages(opening, ("system", "user"))
-        _check_json("tools", list(getattr(episode, "tools", ())))
-        return cls(case, episode, [*prompt.messages, *opening])
+        _check(Opening.of, episode)
+        opening = Opening.of(episode)
+        before = prompt.messages if opening.prompt is None else opening.prompt
+        return cls(case, episode, [*before, *opening.messages])
 
     async def turn(self) -> None:
         reply = self.case.policy(copy.deepcopy(self.messages))
         given = copy.deepcopy(reply)
         answer = await _awaited(self.episode.step(given))
         require(given == reply, "step() changed the reply that it was given")
-        require(
-            isinstance(answer, EnvironmentAnswer),
-            f"step() must return a morl.types.EnvironmentAnswer; got {type(answer).__name__}",
-        )
-        _check_answer(answer, reply, self.case.rewards)
+        _check(check_answer, answer, len(reply.get("tool_calls") or ()), self.case.rewards)
         self.messages += [reply, *answer.messages]
         self.transcript.append((copy.deepcopy(list(answer.messages)), answer.done, dict(answer.rewards)))
         self.done = answer.done
+        if self.done:
+            await self.finish()
         require(
             self.done or len(self.transcript) < self.case.max_turns,
             f"an episode is not done after {self.case.max_turns} turns (max_turns)",
         )
 
+    async def finish(self) -> None:
+        """Adds the rewards at the end to those of the last turn."""
+        finish = getattr(self.episode, "finish", None)
+        if finish is not None:
+            rewards = await _awaited(finish(CompletionStatus.COMPLETED))
+            _check(check_rewards, rewards, self.case.rewards)
+            messages, done, given = self.transcript[-1]
+            self.transcript[-1] = (messages, done, {**given, **rewards})
+
     async def close(self) -> None:
         await _closed(self.episode, "close() of an episode")
 
 
-async def _check(case: _Case, prompts: Sequence[Prompt]) -> None:
+async def _check_case(case: _Case, prompts: Sequence[Prompt]) -> None:
     pairs = [(prompt, SEEDS[row % 2]) for row, prompt in enumerate(prompts)]
     try:
         alone = [(await _play(case, [pair]))[0] for pair in pairs]
@@ -169,37 +175,12 @@ def _declared(environment: Environment) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _check_answer(answer: EnvironmentAnswer, reply: Message, names: Sequence[str]) -> None:
-    _check_messages(answer.messages, ("tool", "user"))
-    require(isinstance(answer.done, bool), f"`done` must be a bool; got {answer.done!r}")
-    require(
-        answer.done or len(answer.messages) > 0,
-        "an answer that is not done has no message: the policy would have nothing to reply to",
-    )
-    results, calls = sum(message["role"] == "tool" for message in answer.messages), len(reply.get("tool_calls") or ())
-    require(
-        results in (0, calls),
-        f"a reply with {calls} calls of tools got {results} messages of the role tool; expected {calls} or none",
-    )
-    for name, value in answer.rewards.items():
-        require(name in names, f"gives the reward {name!r}, which reward_names {list(names)} does not declare")
-        number = isinstance(value, int | float) and math.isfinite(value)
-        require(value is None or number, f"reward {name!r} must be a finite number or None; got {value!r}")
-
-
-def _check_messages(messages: Sequence[Any], roles: Sequence[str]) -> None:
-    for message in messages:
-        legal = isinstance(message, Mapping) and message.get("role") in roles
-        require(legal, f"a message must be a mapping whose role is {' or '.join(roles)}; got {message!r}")
-        require(isinstance(message.get("content"), str), f"the content of a message must be text; got {message!r}")
-    _check_json("messages", [dict(message) for message in messages])
-
-
-def _check_json(what: str, value: object) -> None:
+def _check(check: Callable[..., object], *given: object) -> None:
+    """What morl refuses in a run is a failed assertion here."""
     try:
-        json.dumps(value, allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise AssertionError(f"{what} must be plain data that JSON can hold: {error}") from error
+        check(*given)
+    except AnswerError as error:
+        raise AssertionError(str(error)) from error
 
 
 def _check_declared(case: _Case, transcript: Transcript) -> None:

@@ -1,0 +1,190 @@
+"""A class in TRL's form as an environment: tools, reset, rewards, and what becomes of its instances."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import pytest
+
+from morl import ConfigError, PluginError, Prompt
+from morl.environments.python import PythonEnvironment
+from morl.testing import check_environment
+from morl.types import CompletionStatus
+
+
+class Adder:
+    """As TRL's documentation has it."""
+
+    made = 0
+    closed = 0
+
+    def __init__(self):
+        Adder.made += 1
+
+    def reset(self, **row):
+        self.target, self.sum, self.asked = row.get("target", 3), 0, row["prompt"]
+        return f" Reach {self.target}."
+
+    def add(self, n: int) -> int:
+        """Adds to the sum.
+
+        Args:
+            n: what is added.
+        """
+        self.sum += n
+        return self.sum
+
+    async def later(self, n: int) -> dict:
+        """Adds later.
+
+        Args:
+            n: what is added.
+        """
+        await asyncio.sleep(0)
+        if n < 0:
+            raise ValueError("only up")
+        return {"sum": self.add(n)}
+
+    def _hidden(self):
+        pass
+
+    def get_reward(self):
+        return float(self.sum == self.target)
+
+    def close(self):
+        Adder.closed += 1
+
+
+class Several(Adder):
+    async def get_reward(self):
+        return {"right": float(self.sum == self.target), "close": None}
+
+
+class Undescribed:
+    def reset(self, **row):
+        pass
+
+    def act(self, x):
+        return x
+
+
+def reply(*calls):
+    made = [
+        {"type": "function", "id": f"call{n}", "function": {"name": name, "arguments": arguments}}
+        for n, (name, arguments) in enumerate(calls)
+    ]
+    return {"role": "assistant", "content": "", **({"tool_calls": made} if made else {})}
+
+
+PROMPTS = [
+    Prompt([{"role": "system", "content": "s"}, {"role": "user", "content": "Go."}], {"target": n}) for n in (2, 5)
+]
+
+
+@pytest.mark.parametrize("kind", [Adder, Several])
+def test_it_keeps_what_every_environment_has_to(kind):
+    names = () if kind is Adder else ("right", "close")
+
+    def policy(messages):
+        said = [message["content"] for message in messages if message["role"] == "tool"]
+        return reply(("add", {"n": 1}), ("later", {"n": 1})) if len(said) < 4 else reply()
+
+    check_environment(lambda: PythonEnvironment(kind, reward_names=names), PROMPTS, policy)
+
+
+def test_one_conversation():
+    environment = PythonEnvironment(Adder)
+    assert environment.reward_names == ("Adder",)
+    assert [tool["function"]["name"] for tool in environment.tools] == ["add", "later"]
+
+    async def talk():
+        episode = await environment.open(PROMPTS[0], 0)
+        assert [message["content"] for message in episode.prompt] == ["s", "Go. Reach 2."]
+        assert episode.instance.asked == [dict(message) for message in PROMPTS[0].messages]
+        first = await episode.step(reply(("add", {"n": 2}), ("later", {"n": -1}), ("later", {"n": 0})))
+        assert [message["content"] for message in first.messages] == ["2", "Error: ValueError: only up", '{"sum": 2}']
+        assert (first.done, first.info) == (False, {"failed_calls": 1})
+        last = await episode.step(reply())
+        assert last.done
+        assert await episode.finish(CompletionStatus.COMPLETED) == {"Adder": 1.0}
+        episode.close()
+        episode.close()
+        return episode.instance
+
+    instance = asyncio.run(talk())
+    before = Adder.made, Adder.closed
+    assert asyncio.run(environment.open(PROMPTS[1], 0)).instance is instance  # pooled, as TRL does
+    assert (Adder.made, Adder.closed) == before
+
+
+def test_an_instance_that_failed_is_closed_and_not_used_again():
+    class Breaks(Adder):
+        def get_reward(self):
+            raise RuntimeError("broken")
+
+    environment = PythonEnvironment(Breaks)
+
+    async def talk():
+        episode = await environment.open(PROMPTS[0], 0)
+        with pytest.raises(RuntimeError, match="broken"):
+            await episode.finish(CompletionStatus.COMPLETED)
+        episode.close()
+        return episode.instance
+
+    before = Adder.closed
+    instance = asyncio.run(talk())
+    assert Adder.closed == before + 1
+    assert asyncio.run(environment.open(PROMPTS[0], 0)).instance is not instance
+
+
+def test_methods_that_block_do_not_block_each_other():
+    gate = threading.Barrier(2)
+
+    class Waits(Adder):
+        def add(self, n: int) -> int:
+            """Waits for another.
+
+            Args:
+                n: nothing.
+            """
+            gate.wait(20)
+            return n
+
+    environment = PythonEnvironment(Waits)
+
+    async def both():
+        episodes = [await environment.open(prompt, 0) for prompt in PROMPTS]
+        return await asyncio.gather(*(episode.step(reply(("add", {"n": 1}))) for episode in episodes))
+
+    assert [answer.messages[0]["content"] for answer in asyncio.run(both())] == ["1", "1"]
+
+
+def test_rewards_by_name_have_to_be_declared():
+    class Undeclared(Several):
+        pass
+
+    environment = PythonEnvironment(Undeclared)
+
+    async def talk():
+        episode = await environment.open(PROMPTS[0], 0)
+        await episode.finish(CompletionStatus.COMPLETED)
+
+    with pytest.raises(PluginError, match=r"environment.reward_names: \[right, close\]"):
+        asyncio.run(talk())
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"factory": "morl.types:Prompt"}, "Prompt is no environment: it has no method `reset`"),
+        ({"factory": "nowhere:Env"}, "no module 'nowhere'"),
+        ({"factory": 3}, "factory must be a class"),
+        ({"factory": type("Plain", (), {"reset": lambda self, **row: None}), "reward_names": ["a"]}, "has no effect"),
+        ({"factory": Undescribed}, "act"),
+    ],
+    ids=["no reset", "no module", "no class", "no rewards", "no schema"],
+)
+def test_what_is_refused(options, said):
+    with pytest.raises(ConfigError, match=said):
+        PythonEnvironment(**options)
