@@ -138,7 +138,8 @@ ENTROPY = Metric(
 )
 OF_THE_LOSS = Metric(
     "policy/<name>",
-    "whatever metrics the policy loss returns; `router_loss`, the balance of a mixture of experts, with"
+    "whatever metrics the policy loss returns: `off_policy`, the share of tokens that `off_policy_threshold` left out,"
+    " `gate` of `sapo` and `weight` of `vespo`, or a plugin's; `router_loss`, the balance of a mixture of experts, with"
     " `policy.router_loss_coef`",
 )
 RATIO = Metric(OF_THE_LOSS.of("ratio"), "mean importance ratio")
@@ -150,6 +151,9 @@ CLIP_FRACTION = Metric(OF_THE_LOSS.of("clip_fraction"), "share of tokens whose g
 KL_REFERENCE = Metric(
     OF_THE_LOSS.of("kl_reference"),
     "mean estimate of the divergence from the reference policy; only with `loss.kl_coef` above 0",
+)
+ENTROPY_COEF = Metric(
+    "policy/entropy_coef", "coefficient of the entropy bonus in the step; only with the section `entropy`"
 )
 LOGPROB_DIFFERENCE = Metric(
     "rollout/logprob_difference",
@@ -216,7 +220,18 @@ FAMILIES: dict[str, tuple[Metric, ...]] = {
     "Completions": (LENGTH_MEAN, LENGTH_MAX, TRUNCATED, DROPPED),
     "Conversations": (TURNS, TOOL_CALLS, FAILED_CALLS, ENVIRONMENT_TOKENS, ENVIRONMENT_SECONDS, STATUS),
     "Update": (
-        *(LOSS, ENTROPY, RATIO, KL_OLD, CLIP_FRACTION, KL_REFERENCE, LOGPROB_DIFFERENCE, LOGPROB_DIFFERENCE_MAX, LAG),
+        *(
+            LOSS,
+            ENTROPY,
+            ENTROPY_COEF,
+            RATIO,
+            KL_OLD,
+            CLIP_FRACTION,
+            KL_REFERENCE,
+            LOGPROB_DIFFERENCE,
+            LOGPROB_DIFFERENCE_MAX,
+            LAG,
+        ),
         *(IMPORTANCE_MEAN, IMPORTANCE_BOUNDED, GRAD_NORM, LEARNING_RATE),
     ),
     "Time": (

@@ -47,10 +47,16 @@ from morl.config.schema_parts import (
     WeightingConfig as WeightingConfig,
 )
 from morl.config.schema_run import (
+    EntropyConfig as EntropyConfig,
+)
+from morl.config.schema_run import (
     EvaluationConfig as EvaluationConfig,
 )
 from morl.config.schema_run import (
     PluginsConfig as PluginsConfig,
+)
+from morl.config.schema_run import (
+    ReferenceConfig as ReferenceConfig,
 )
 from morl.config.schema_run import (
     TrainerConfig as TrainerConfig,
@@ -78,6 +84,8 @@ class Config:
         sampling: how completions are drawn.
         loss: advantages to loss.
         importance: correction for completions of another policy.
+        entropy: bonus.
+        reference: policy that a KL penalty pulls to.
         optimizer: and schedule.
         training: the loop.
         evaluation: held-out prompts; null evaluates nothing.
@@ -101,3 +109,5 @@ class Config:
     evaluation: EvaluationConfig | None = None
     trainer: TrainerConfig = field(factory=TrainerConfig)
     plugins: PluginsConfig = field(factory=PluginsConfig)
+    entropy: EntropyConfig = field(factory=EntropyConfig)
+    reference: ReferenceConfig = field(factory=ReferenceConfig)

@@ -29,6 +29,8 @@ class TrainingConfig:
             and 16384 elsewhere.
         recompute_logprobs: compute the importance ratio's denominator with a forward pass in place of the
             log-probabilities captured while sampling; for backends of other numerics.
+        mask_truncated: whether truncated completions leave the loss (DAPO, arXiv 2503.14476); `statistics` takes them
+            out of the rewards that the estimator sees, too, and so out of the means and deviations of their groups.
         dynamic_sampling_rounds: 0 keeps every group; n >= 1 drops the groups in which no weighted, normalised reward
             has signal and samples up to n - 1 times more to replace them.
         checkpoint_every: steps between checkpoints; 0 writes one at the end only.
@@ -58,6 +60,7 @@ class TrainingConfig:
     mini_batches: PositiveInt = 1
     micro_batch_tokens: PositiveInt | None = None
     recompute_logprobs: bool = False
+    mask_truncated: bool | Literal["statistics"] = False
     dynamic_sampling_rounds: NonNegativeInt = 0
     checkpoint_every: NonNegativeInt = 50
     checkpoint_minutes: NonNegativeFloat = 0.0
@@ -90,6 +93,45 @@ class TrainingConfig:
         if self.epochs is None:
             return self
         return evolve(self, steps=math.ceil(self.epochs * rows / self.prompts_per_step), epochs=None)
+
+
+@frozen
+class EntropyConfig:
+    """A bonus for entropy: a coefficient times the mean entropy of the tokens in the loss is subtracted from it.
+
+    The mean is over tokens, whatever the aggregation of the loss; with its `top_entropy` over those that it keeps.
+
+    Args:
+        coef: the coefficient; with a target, the one of the first step.  0 gives no bonus.
+        target: entropy in nats that the coefficient is adapted to: after a step whose `policy/entropy` is not above it,
+            `delta` is added, else subtracted, and the bonus is given only in the step after one that was not above
+            (Skywork-OR1, arXiv 2505.22312).  null leaves the coefficient as it is.
+        delta: change of the coefficient after each step, with a target; null is 0.005.
+        min_coef: smallest coefficient, with a target; null is 0.
+        max_coef: largest coefficient, with a target; null is 1.
+    """
+
+    coef: NonNegativeFloat = 0.0
+    target: PositiveFloat | None = None
+    delta: PositiveFloat | None = None
+    min_coef: NonNegativeFloat | None = None
+    max_coef: PositiveFloat | None = None
+
+
+@frozen
+class ReferenceConfig:
+    """The policy that a KL penalty pulls to; of the initial policy a copy, with LoRA that policy without its adapters.
+
+    Args:
+        sync_every: steps after which it is moved to the policy (TR-DPO, arXiv 2404.09656); 0 leaves it where it is.
+        mixup: how far, reference = mixup * policy + (1 - mixup) * reference: 1 makes it the policy, and a small one
+            after every step makes it an exponential moving average.
+        dtype: of its weights: `bfloat16` takes half the memory of `float32`; null is that of the policy.
+    """
+
+    sync_every: NonNegativeInt = 0
+    mixup: PositiveFloat = 1.0
+    dtype: Literal["float32", "bfloat16"] | None = None
 
 
 @frozen

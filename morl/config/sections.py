@@ -47,6 +47,8 @@ _SECTIONS = (
     Section("sampling", schema.Sampling),
     Section("loss", schema.LossConfig, "policy loss"),
     Section("importance", schema.ImportanceConfig),
+    Section("entropy", schema.EntropyConfig),
+    Section("reference", schema.ReferenceConfig),
     Section(
         "optimizer",
         schema.OptimizerConfig,

@@ -98,6 +98,11 @@ class Parts:
     given: Given = field(factory=Given)
     labels: Mapping[str, str] = field(factory=dict)
 
+    @property
+    def needs_reference(self) -> bool:
+        """Whether a part looks at the reference policy."""
+        return bool(self.loss.needs_reference)
+
     def label(self, path: str) -> str:
         """What errors call the part at a path of the config."""
         if path in self.labels:

@@ -85,6 +85,7 @@ class Collector:
     group_size: int
     rounds: int
     label: str = ""
+    without_truncated: bool = False
 
     def collect(self, step: int, position: int, exchange: Exchange) -> Experience:
         """The experience of step `step`, from the prompts at `position` of the stream onwards."""
@@ -147,12 +148,13 @@ class Collector:
         return rollouts, _gather(torch.tensor(places, dtype=torch.int64), rollouts, scores, exchange)
 
     def _matrix(self, scores: BatchScores, step: int) -> RewardMatrix:
+        out_B = scores.dropped_B | scores.truncated_B if self.without_truncated else scores.dropped_B
         return RewardMatrix(
             scores.values_BK,
             scores.positions_B,
             self.scorer.names,
             self.scorer.weights,
-            valid_BK=~scores.values_BK.isnan() & ~scores.dropped_B[:, None],
+            valid_BK=~scores.values_BK.isnan() & ~out_B[:, None],
             lengths_B=scores.lengths_B,
             spans=scores.spans,
             turn_rewards=scores.turn_rewards if any(any(turns) for turns in scores.turn_rewards) else None,

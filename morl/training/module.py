@@ -46,6 +46,7 @@ from morl.runtime.sources import source_metrics
 from morl.training.batching import mini_batches
 from morl.training.checkpoint_content import leave_out, put_back
 from morl.training.collect import Collector, Experience
+from morl.training.entropy import EntropyBonus
 from morl.training.losses import share_of
 from morl.training.metrics import experience_metrics
 from morl.training.nonfinite import NonfiniteGradients
@@ -112,7 +113,8 @@ class RLModule(L.LightningModule):
         self.register_buffer("consumed_prompts", torch.zeros((), dtype=torch.int64))
         # An adapter that is trained on is part of the initial policy, so switching it off would give another.
         lora = config.policy.lora is not None and config.policy.lora.adapter is None
-        self.reference = Reference(policy, lora=lora) if parts.loss.needs_reference else None
+        self.reference = Reference(policy, lora=lora, options=config.reference) if parts.needs_reference else None
+        self.entropy = EntropyBonus.of(config.entropy)
         training, lag = config.training, config.rollout.lag
         draw = Draw(parts.backend, prompts, config.sampling, training.group_size, config.prompts.shuffle, config.seed)
         self.rollouts: Rollouts = OnPolicy(draw)
@@ -128,6 +130,7 @@ class RLModule(L.LightningModule):
             group_size=training.group_size,
             rounds=training.dynamic_sampling_rounds,
             label=parts.label("estimator"),
+            without_truncated=training.mask_truncated == "statistics",
         )
         self.updater = Updater(
             policy,
@@ -137,6 +140,7 @@ class RLModule(L.LightningModule):
             _importance(config.importance, lag + max_staleness(parts.backend), parts.loss),
             label=parts.label("loss"),
             router_coef=config.policy.router_loss_coef,
+            mask_truncated=bool(training.mask_truncated),
         )
         self.watch = DifferenceWatch(difference_limit(config, parts.backend))
         self.nonfinite = NonfiniteGradients(RunFolder(Path(config.output)), training.on_nonfinite == "skip")
@@ -167,6 +171,10 @@ class RLModule(L.LightningModule):
                 metrics |= source_metrics(prompts, column, self.parts.scorer.names, experience.scores.values_BK)
             self.finished_steps += 1
             self.consumed_prompts += experience.consumed_prompts
+            if self.reference is not None:
+                self.reference.finish_step(int(self.finished_steps), self.policy)
+            if names.ENTROPY.name in metrics:
+                self.entropy.update(metrics[names.ENTROPY.name])
             self.experience, self.row = experience, metrics
             self.updating = False
         # For what reads Lightning's metrics.  The loggers get the row itself, before a checkpoint counts the step.
@@ -181,6 +189,7 @@ class RLModule(L.LightningModule):
         """
         optimizer, training = self._optimizer(), self.config.training
         logprobs = self._frozen_logprobs(experience)
+        self.updater.entropy_coef = self.entropy.applied
         if self.rounding is not None:
             self.rounding.begin(seeds.derive(self.config.seed, seeds.ROUNDING, step))
 
@@ -228,6 +237,7 @@ class RLModule(L.LightningModule):
             **{name: total / tokens for name, total in totals.items()},
             names.GRAD_NORM.name: sum(norms) / len(norms),
             names.LEARNING_RATE.name: lr,
+            **({names.ENTROPY_COEF.name: self.updater.entropy_coef} if self.entropy.active else {}),
         }
 
     def evaluate(self) -> HeldOut:
@@ -250,6 +260,8 @@ class RLModule(L.LightningModule):
         if self.device_mesh is None:
             return
         shard(self.policy, self.device_mesh.device_type)
+        if self.reference is not None:
+            self.reference.shard(self.device_mesh.device_type)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimizer of what is trainable, with the schedule stepped once per rollout batch."""
@@ -296,6 +308,8 @@ class RLModule(L.LightningModule):
         checkpoint["morl_plugins"] = self.parts.registry.versions()
         checkpoint["morl_states"] = save_states(self.parts, exchange)
         checkpoint["morl_drawn_ahead"] = ahead
+        checkpoint["morl_entropy"] = self.entropy.state()
+        checkpoint["morl_reference"] = None if self.reference is None else self.reference.state()
         leave_out(checkpoint, self, self.config.training.keep)
         # Whether the last step was reached follows from the counts.  Lightning's flag would also stop a run that is
         # resumed with more steps than it had.
@@ -306,6 +320,9 @@ class RLModule(L.LightningModule):
         put_back(checkpoint, self)
         load_states(self.parts, checkpoint.get("morl_states", {}), Exchange.current())
         self._drawn_ahead = checkpoint.get("morl_drawn_ahead", [])
+        self.entropy.load(checkpoint.get("morl_entropy"))
+        if self.reference is not None:
+            self.reference.load(checkpoint.get("morl_reference"))
 
     def _adapt(self, experience: Experience) -> None:
         """Shows a weighting that adapts what this step's rewards and advantages were, once."""
@@ -358,7 +375,7 @@ class RLModule(L.LightningModule):
             old_BT = now_BT if recompute else old_BT
         reference = None
         if self.reference is not None:
-            reference = self.reference.logprobs(
+            reference = self.reference.apply(
                 lambda policy: self._logprobs(policy, experience.rollouts, experience.spare)[0]
             )
         return FrozenLogprobs(old_BT, reference, entropy_BT, capture)

@@ -28,7 +28,8 @@ def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> Changes:
     differ = {}
     for key in dict.fromkeys((*old, *new)):
         section = key.split(".")[0]
-        unknown = key not in old and section in own and section != "rewards"
+        # A section that is not there is one that an older version did not know, but for that which may be missing.
+        unknown = key not in old and section != "rewards" and (section in own or section != "evaluation")
         if key != "output" and not unknown and old.get(key) != new.get(key):
             differ[key] = (old.get(key), new.get(key))
     return differ
@@ -48,6 +49,8 @@ def check_changes(differ: Changes, before: Mapping[str, Any], after: Mapping[str
             reason = "in a resumed run, whose checkpoint restores it"
         elif lags and any(key == fixed or key.startswith(f"{fixed}.") for fixed in DRAWN_AHEAD):
             reason = "in a resumed run with rollout.lag, whose checkpoint holds batches that were drawn with it"
+        elif key == "entropy.coef" and all((config.get("entropy") or {}).get("target") for config in (before, after)):
+            reason = "in a resumed run with entropy.target, whose checkpoint holds the coefficient"
         elif key == "trainer.strategy" and "fsdp2" in (old, new):
             reason = "in a resumed run, for a checkpoint is either sharded or not"
         if reason:

@@ -148,6 +148,60 @@ MUTATIONS = (
         "return mask_BT & (entropy_BT <= lowest)",
         update("top-entropy"),
     ),
+    Mutation(
+        "the entropy is pushed down",
+        "weighted = weighted - batch.entropy_weight * bonus",
+        "weighted = weighted + batch.entropy_weight * bonus",
+        update("entropy"),
+    ),
+    Mutation(
+        "the bonus is given above the target, too",
+        "return self.coef if target is None or self.last <= target else 0.0",
+        "return self.coef",
+        update("entropy-target"),
+    ),
+    Mutation(
+        "the coefficient moves the wrong way",
+        "delta if entropy <= options.target else -delta",
+        "-delta if entropy <= options.target else delta",
+        update("entropy-target"),
+    ),
+    Mutation(
+        "truncated completions stay in the statistics",
+        "scores.dropped_B | scores.truncated_B if self.without_truncated else scores.dropped_B",
+        "scores.dropped_B",
+        update("truncated-statistics"),
+    ),
+    Mutation(
+        "truncated completions stay in the loss",
+        "used &= ~scores.truncated_B",
+        "used &= True",
+        update("truncated"),
+    ),
+    Mutation(
+        "reference and policy change places in the mixture",
+        "torch.lerp(mine, theirs.to(mine.dtype), mixup)",
+        "torch.lerp(theirs.to(mine.dtype), mine, mixup)",
+        update("moving-average"),
+    ),
+    Mutation(
+        "the reference moves a step late",
+        "if not self._options.sync_every or step % self._options.sync_every:",
+        "if not self._options.sync_every or (step + 1) % self._options.sync_every:",
+        update("synced"),
+    ),
+    Mutation(
+        "checkpoints lack the reference",
+        "None if self.reference is None else self.reference.state()",
+        "None",
+        ("tests/training/test_resume.py::test_a_run_resumed_after_any_step_ends_bit_identical[moving]",),
+    ),
+    Mutation(
+        "checkpoints lack the coefficient of the entropy",
+        'checkpoint["morl_entropy"] = self.entropy.state()',
+        'checkpoint["morl_entropy"] = None',
+        ("tests/training/test_resume.py::test_a_run_resumed_after_any_step_ends_bit_identical[moving]",),
+    ),
     # Aggregation
     Mutation(
         "sequence-sum divides by the tokens",

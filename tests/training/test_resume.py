@@ -25,8 +25,17 @@ from morl.rollout.transformers import TransformersBackend
         {"policy.lora": {"rank": 2, "dropout": 0.0}, "loss.kl_coef": 0.1},
         {"policy.lora": {"rank": 2, "dora": True, "modules_to_save": ["norm"]}, "loss.kl_coef": 0.1},
         {"policy.dtype": "bfloat16"},
+        {
+            "loss.kl_coef": 0.5,
+            "reference.sync_every": 1,
+            "reference.mixup": 0.3,
+            "loss.top_entropy": 0.5,
+            "entropy.coef": 0.1,
+            "entropy.target": 5.5,
+            "entropy.delta": 0.05,
+        },
     ],
-    ids=["plain", "dynamic-sampling", "reference", "lora", "dora", "bfloat16"],
+    ids=["plain", "dynamic-sampling", "reference", "lora", "dora", "bfloat16", "moving"],
 )
 def test_a_run_resumed_after_any_step_ends_bit_identical(settings, weights_of, tmp_path, changes, rows_of, same_bits):
     whole = train(settings(changes))

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-
-LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789 "
+from recorded_run import LETTERS
 
 
 @pytest.fixture(scope="session")

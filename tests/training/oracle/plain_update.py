@@ -53,6 +53,13 @@ class Setup:
     kl_coef: float = 0.0
     kl_estimator: str = "k3"
     kl_unbiased: bool = False
+    sync_every: int = 0
+    mixup: float = 1.0
+    entropy_coef: float = 0.0
+    entropy_target: float | None = None
+    entropy_delta: float = 0.0
+    cut: Callable[[Sequence[int]], bool] = lambda ids: False
+    mask_truncated: bool | str = False
     lora_rank: int = 0
     lora_alpha: float = 4.0
     lr: float = 0.1
@@ -72,13 +79,16 @@ def plain_run(
     reference = copy.deepcopy(model)
     trained = _add_adapters(model, setup, adapters) if adapters else dict(model.named_parameters())
     moments = {name: (torch.zeros_like(weight), torch.zeros_like(weight)) for name, weight in trained.items()}
-    updates, past, history = 0, [], []
+    updates, past, history, coefficient, last_entropy = 0, [], [], setup.entropy_coef, math.inf
     for step, sampled in enumerate(rollouts):
         past.append(copy.deepcopy(model))
         groups = [group for group in sampled if not setup.dynamic or _varies(setup, group)]
         rows = [(prompt, ids) for prompt, completions in groups for ids in completions]
         group_of = torch.tensor([g for g, (_, completions) in enumerate(groups) for _ in completions])
         scores, failed, dropped = _scores(setup, [ids for _, ids in rows])
+        cut = torch.tensor([setup.cut(ids) for _, ids in rows])
+        if setup.mask_truncated == "statistics":
+            scores[cut] = math.nan
         contributions = advantages(setup, scores, group_of)
         with torch.no_grad():
             sampler = past[max(step - setup.lag, 0)]
@@ -86,20 +96,25 @@ def plain_run(
             fresh = setup.recompute or (setup.correction is not None and setup.loss != "vespo")
             old = [logprobs(model, *row, setup.temperature)[0] for row in rows] if fresh else rollout
             far = [logprobs(reference, *row, setup.temperature)[0] for row in rows]
-            entropies = [logprobs(model, *row, setup.temperature)[1] for row in rows]
+            # Rounded, so that the first tokens of a group, which are drawn from one distribution, have one entropy.
+            entropies = [logprobs(model, *row, setup.temperature)[1].round(decimals=9) for row in rows]
 
         lr = setup.lr * rate_factor(setup, step)
         losses, norms, seen = [], [], defaultdict(list)
+        bonus = coefficient if setup.entropy_target is None or last_entropy <= setup.entropy_target else 0.0
         for epoch in range(setup.inner_epochs):
             for chosen in deal(setup, len(groups), step, epoch):
                 used = [b for b in range(len(rows)) if int(group_of[b]) in chosen and not dropped[b]]
+                used = [b for b in used if not (setup.mask_truncated and cut[b])]
                 lowest = lowest_entropy(setup, [entropies[b] for b in used])
+                among = sum(int((entropies[b] >= lowest).sum()) for b in used)
                 loss = sum(0.0 * weight.sum() for weight in trained.values())  # where every completion was dropped
                 for b in used:
                     now, entropy = logprobs(model, *rows[b], setup.temperature)
                     kept = (entropies[b] >= lowest).double()
                     values, figures = token_losses(setup, now, old[b], rollout[b], far[b], contributions[b].sum(), kept)
                     loss = loss + values.sum() / divisor(setup, [len(rows[u][1]) for u in used], len(now))
+                    loss = loss - bonus * (entropy * kept).sum() / among
                     for name, figure in (figures | {"policy/entropy": entropy}).items():
                         seen[name].append(figure.detach())
                 gradients = torch.autograd.grad(loss, list(trained.values()))
@@ -107,8 +122,16 @@ def plain_run(
                 norms.append(math.sqrt(sum(float(gradient.square().sum()) for gradient in gradients)))
                 updates += 1
                 _adamw(setup, trained, gradients, norms[-1], moments, updates, lr)
+        if (step + 1) % (setup.sync_every or len(rollouts) + 1) == 0:
+            for theirs, mine in zip(reference.parameters(), model.parameters(), strict=True):
+                theirs.data = (1 - setup.mixup) * theirs.data + setup.mixup * mine.data
+        last_entropy = float(torch.cat(seen["policy/entropy"]).mean())
+        if setup.entropy_target is not None:  # Skywork-OR1 (arXiv 2505.22312), section 4
+            coefficient += setup.entropy_delta * (1 if last_entropy <= setup.entropy_target else -1)
+            coefficient = min(max(coefficient, 0.0), 1.0)
         history.append(
             {
+                **({"policy/entropy_coef": bonus} if setup.entropy_coef or setup.entropy_target else {}),
                 "loss": sum(losses) / len(losses),
                 "optimizer/lr": lr,
                 "optimizer/grad_norm": sum(norms) / len(norms),

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from morl.types import RolloutBatch
 
 PROMPTS = 4
 GROUP = 4
+LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789 "
 STOP = ("e", "t", " ", "s", "12")
 """Texts that end a completion, so that an untrained policy writes completions of all lengths."""
 
@@ -42,6 +43,16 @@ class TokenReward:
         self.seen += completions
         scores = [self.of(completion.token_ids) for completion in completions]
         return [ValueError("no score") if score == FAILED else score for score in scores]
+
+
+def cut_at(max_tokens: int) -> Callable[[Sequence[int]], bool]:
+    """Whether a completion ended because of the limit: at its length, without a text or token that ends one."""
+
+    def cut(ids: Sequence[int]) -> bool:
+        text = "".join(LETTERS[token - 2] for token in ids if token > 1)
+        return len(ids) == max_tokens and 0 not in ids and not any(stop in text for stop in STOP)
+
+    return cut
 
 
 def rewards_of(*, rare: int = 0, **exceptions: int) -> dict[str, TokenReward]:
@@ -95,6 +106,8 @@ def config_of(setup: Setup, model: Path, prompts: Path, output: Path) -> dict[st
         "sampling": {"temperature": setup.temperature, "max_tokens": setup.max_tokens, "stop": list(STOP)},
         "importance": importance,
         "loss": loss,
+        "entropy": {"coef": setup.entropy_coef, "target": setup.entropy_target, "delta": setup.entropy_delta or None},
+        "reference": {"sync_every": setup.sync_every, "mixup": setup.mixup},
         "optimizer": {
             "lr": setup.lr,
             "betas": list(setup.betas),
@@ -111,6 +124,7 @@ def config_of(setup: Setup, model: Path, prompts: Path, output: Path) -> dict[st
             "mini_batches": setup.mini_batches,
             "inner_epochs": setup.inner_epochs,
             "recompute_logprobs": setup.recompute,
+            "mask_truncated": setup.mask_truncated,
             "dynamic_sampling_rounds": 2 if setup.dynamic else 0,
             "micro_batch_tokens": 40,  # several micro-batches to every mini-batch
             "checkpoint_every": 0,

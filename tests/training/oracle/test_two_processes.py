@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import forks
@@ -11,7 +12,7 @@ import pytest
 import torch
 from plain_sampling import ROUNDING, misses, training_uniforms
 from plain_update import Setup, distance, plain_run
-from recorded_run import config_of, rewards_of
+from recorded_run import config_of, cut_at, rewards_of
 from transformers import AutoModelForCausalLM
 
 CLOSE = 1e-5
@@ -27,14 +28,30 @@ def double(folder):
     ("strategy", "options"),
     [
         ("ddp", {"on_failure": "drop", "aggregation": "sequence-mean", "kl_coef": 0.3}),
-        ("fsdp2", {"on_failure": "abstain", "recompute": True}),
+        ("fsdp2", {"on_failure": "abstain", "recompute": True, "kl_coef": 0.3, "loss": "gspo-token", "clip_low": 0.02}),
         ("ddp", {"on_failure": "zero", "lag": 1, "correction": "truncated", "level": "sequence", "high": 1.05}),
+        (
+            "ddp",
+            {
+                "on_failure": "drop",
+                "top_entropy": 0.4,
+                "entropy_coef": 0.2,
+                "entropy_target": 3.0,
+                "entropy_delta": 0.1,
+                "kl_coef": 0.3,
+                "kl_estimator": "k1",
+                "sync_every": 1,
+                "mixup": 0.5,
+                "mask_truncated": True,
+            },
+        ),
     ],
-    ids=["ddp", "fsdp2", "ddp-lag"],
+    ids=["ddp", "fsdp2", "ddp-lag", "ddp-options"],
 )
 def test_two_processes_end_where_the_plain_update_ends(strategy, options, small_model, few_prompts, tmp_path):
     rewards = rewards_of(**EXCEPTIONS)
     plain = Setup(rewards={name: reward.of for name, reward in rewards.items()}, weights={"second": 0.3}, **options)
+    plain = replace(plain, cut=cut_at(plain.max_tokens))
     config = config_of(plain, small_model, few_prompts, tmp_path / "run")
     config["trainer"] |= {"devices": 2, "strategy": strategy}
     run = {"config": config, "exceptions": EXCEPTIONS, "weights": plain.weights, "on_failure": plain.on_failure}

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from plain_update import Setup, distance, plain_run
-from recorded_run import config_of, recorded_train, rewards_of
+from recorded_run import config_of, cut_at, recorded_train, rewards_of
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
@@ -60,6 +60,12 @@ SETUPS = {
     ),
     "vespo": setup(loss="vespo", estimator="grpo"),
     "lag-vespo": setup(loss="vespo", lag=1, steps=4, correction="auto", kl_coef=0.1),
+    "synced": setup(kl_coef=0.5, sync_every=2, mixup=0.6, steps=4, kl_estimator="k2"),
+    "moving-average": setup(kl_coef=0.5, sync_every=1, mixup=0.1, lag=1, steps=4),
+    "entropy": setup(entropy_coef=0.3, aggregation="sequence-mean", exceptions={"failing": 5}, on_failure="drop"),
+    "entropy-target": setup(entropy_coef=0.3, entropy_target=2.9, entropy_delta=0.2, top_entropy=0.5, steps=5),
+    "truncated": setup(mask_truncated=True, aggregation="dr-grpo", max_tokens=4),
+    "truncated-statistics": setup(mask_truncated="statistics", max_tokens=4, estimator="grpo", entropy_coef=0.1),
     "lag-lora": setup(lag=1, steps=4, correction="masked", level="sequence", low=0.9, high=1.1, lora_rank=2),
 }
 
@@ -79,6 +85,7 @@ def test_a_run_ends_where_the_plain_update_ends(name, small_model, few_prompts, 
     options = dict(SETUPS[name])
     rewards = rewards_of(**options.pop("exceptions"))
     plain = Setup(rewards={reward: given.of for reward, given in rewards.items()}, **options)
+    plain = replace(plain, cut=cut_at(plain.max_tokens))
     lora = plain.lora_rank > 0
     initial = weights_in(small_model, lora=False)
     if lora:  # a run that learns nothing leaves its adapters as they began
