@@ -7,6 +7,7 @@ from typing import Any
 
 from attrs import define
 
+from morl.artifacts.metrics import ENTROPY, ENTROPY_COEF, Metrics
 from morl.config.schema import EntropyConfig
 
 DELTA, LOWEST, HIGHEST = 0.005, 0.0, 1.0
@@ -55,14 +56,16 @@ class EntropyBonus:
         target = self.options.target
         return self.coef if target is None or self.last <= target else 0.0
 
-    def update(self, entropy: float) -> None:
-        """At the end of a step with this mean entropy."""
-        options = self.options
-        if options.target is None:
-            return
-        delta = DELTA if options.delta is None else options.delta
-        moved = self.coef + (delta if entropy <= options.target else -delta)
-        self.coef, self.last = min(max(moved, self.lowest), self.highest), entropy
+    def finish_step(self, metrics: Metrics) -> Metrics:
+        """Adapts the coefficient to the entropy of the step that these metrics are of; returns the one it had."""
+        applied = {ENTROPY_COEF.name: self.applied} if self.active else {}
+        options, entropy = self.options, metrics.get(ENTROPY.name)
+        # A step in which every completion was dropped says nothing.
+        if options.target is not None and entropy is not None:
+            delta = DELTA if options.delta is None else options.delta
+            moved = self.coef + (delta if entropy <= options.target else -delta)
+            self.coef, self.last = min(max(moved, self.lowest), self.highest), entropy
+        return applied
 
     @property
     def lowest(self) -> float:

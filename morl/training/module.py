@@ -159,7 +159,9 @@ class RLModule(L.LightningModule):
         # Dropout of LoRA adapters is all that draws from torch's own generator.
         torch.manual_seed(seeds.derive(self.config.seed, seeds.DROPOUT, step, self.exchange.rank))
         with ExitStack() as finish:
+            self.updater.entropy_coef = self.entropy.applied
             metrics = self.update(step, experience, finish)
+            metrics |= self.entropy.finish_step(metrics)
             self._adapt(experience)
             ended = time.perf_counter()
             seconds = {**experience.seconds, "sync": begun - start, "update": ended - collected, "step": ended - start}
@@ -173,8 +175,6 @@ class RLModule(L.LightningModule):
             self.consumed_prompts += experience.consumed_prompts
             if self.reference is not None:
                 self.reference.finish_step(int(self.finished_steps), self.policy)
-            if names.ENTROPY.name in metrics:
-                self.entropy.update(metrics[names.ENTROPY.name])
             self.experience, self.row = experience, metrics
             self.updating = False
         # For what reads Lightning's metrics.  The loggers get the row itself, before a checkpoint counts the step.
@@ -189,7 +189,6 @@ class RLModule(L.LightningModule):
         """
         optimizer, training = self._optimizer(), self.config.training
         logprobs = self._frozen_logprobs(experience)
-        self.updater.entropy_coef = self.entropy.applied
         if self.rounding is not None:
             self.rounding.begin(seeds.derive(self.config.seed, seeds.ROUNDING, step))
 
@@ -237,7 +236,6 @@ class RLModule(L.LightningModule):
             **{name: total / tokens for name, total in totals.items()},
             names.GRAD_NORM.name: sum(norms) / len(norms),
             names.LEARNING_RATE.name: lr,
-            **({names.ENTROPY_COEF.name: self.updater.entropy_coef} if self.entropy.active else {}),
         }
 
     def evaluate(self) -> HeldOut:

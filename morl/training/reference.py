@@ -57,11 +57,9 @@ class Reference:
         """Moves the reference towards the policy where it is due after `step` finished steps."""
         if not self._options.sync_every or step % self._options.sync_every:
             return
-        self._moved = True
+        self._moved, mixup = True, self._options.mixup
         for mine, theirs in zip(self._policy.parameters(), policy.parameters(), strict=True):
-            mine.copy_(
-                theirs if self._options.mixup == 1 else torch.lerp(mine, theirs.to(mine.dtype), self._options.mixup)
-            )
+            mine.copy_(theirs if mixup == 1 else torch.lerp(mine, theirs.to(mine.dtype), mixup))
 
     def state(self) -> dict[str, Tensor] | None:
         """What a checkpoint has to hold; None while it is the initial policy."""

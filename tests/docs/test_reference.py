@@ -38,6 +38,7 @@ def run(tmp_path_factory, tiny_model):
         "environment": {"name": "python", "factory": f"{folder / 'game.py'}:Game"},
         "sampling": {"max_tokens": 6},
         "loss": {"kl_coef": 0.01},
+        "entropy": {"coef": 0.01},
         "importance": {"correction": "truncated"},
         "training": {"steps": 2, "prompts_per_step": 2, "group_size": 4, "export_every": 2, "keep_best": "digit"},
         "evaluation": {"prompts": mixture},

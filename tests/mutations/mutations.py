@@ -457,7 +457,7 @@ MUTATIONS = (
     # Collection
     Mutation(
         "a dropped completion's other rewards are kept",
-        "~scores.values_BK.isnan() & ~scores.dropped_B[:, None]",
+        "~scores.values_BK.isnan() & ~out_B[:, None]",
         "~scores.values_BK.isnan()",
         update("dropped"),
     ),

@@ -62,10 +62,10 @@ def test_the_coefficient_goes_up_below_the_target_and_down_above_and_stays_withi
     bonus = EntropyBonus.of(EntropyConfig(coef=0.1, target=1.0, delta=0.05, min_coef=0.05, max_coef=0.15))
     applied = []
     for entropy in (2.0, 0.5, 1.0, 0.9, 3.0):
-        applied.append(bonus.applied)
-        bonus.update(entropy)
+        applied += bonus.finish_step({"policy/entropy": entropy}).values()
     assert applied == pytest.approx([0.0, 0.0, 0.1, 0.15, 0.15])
     assert bonus.applied == 0.0
+    bonus.finish_step({})  # every completion was dropped
     assert bonus.coef == pytest.approx(0.1)
 
 

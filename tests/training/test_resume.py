@@ -31,7 +31,7 @@ from morl.rollout.transformers import TransformersBackend
             "reference.mixup": 0.3,
             "loss.top_entropy": 0.5,
             "entropy.coef": 0.1,
-            "entropy.target": 5.5,
+            "entropy.target": 20.0,
             "entropy.delta": 0.05,
         },
     ],
