@@ -65,7 +65,8 @@ def _check_reference(config: Config, parts: Parts) -> None:
         raise ConfigError(f"reference.mixup is a share, at most 1; got {options.mixup}")
     if options.mixup != default.mixup and not options.sync_every:
         raise ConfigError(f"reference.mixup={options.mixup} has no effect without reference.sync_every; set that")
-    if config.policy.lora is not None and options != default:
+    lora = config.policy.lora
+    if lora is not None and lora.adapter is None and options != default:
         raise ConfigError(
             "with policy.lora the reference is the policy without its adapters, which is neither moved nor held in"
             " another dtype; leave the section reference out"

@@ -13,7 +13,6 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +27,10 @@ from transformers import PreTrainedTokenizerBase
 from morl.artifacts import metrics as names
 from morl.artifacts.folder import RunFolder
 from morl.artifacts.metrics import Metrics
-from morl.config.schema import Config, ImportanceConfig
+from morl.config.schema import Config
 from morl.copies import copied
 from morl.errors import MorlError, PluginError
-from morl.hookspecs import PolicyLoss
 from morl.interrupts import deferred
-from morl.loss import importance_weights
 from morl.optim.optimizer import build_optimizer
 from morl.optim.rounding import StochasticRounding
 from morl.policy.model import PolicyModel
@@ -57,7 +54,7 @@ from morl.training.rollouts import Ahead, Draw, OnPolicy, Rollouts
 from morl.training.sharding import shard
 from morl.training.snapshot import Snapshot
 from morl.training.state import load_states, save_states
-from morl.training.update import Importance, TokenSums, Updater, clip_gradients
+from morl.training.update import TokenSums, Updater, clip_gradients, importance_of
 from morl.training.watch import DifferenceWatch, difference_limit
 from morl.types import EncodedPrompt, RolloutBatch
 
@@ -137,7 +134,7 @@ class RLModule(L.LightningModule):
             parts.loss,
             config.sampling.temperature,
             config.sampling.max_tokens,
-            _importance(config.importance, lag + max_staleness(parts.backend), parts.loss),
+            importance_of(config.importance, lag + max_staleness(parts.backend), parts.loss),
             label=parts.label("loss"),
             router_coef=config.policy.router_loss_coef,
             mask_truncated=bool(training.mask_truncated),
@@ -390,14 +387,6 @@ class RLModule(L.LightningModule):
             self.exchange,
             entropy=entropy,
         )
-
-
-def _importance(options: ImportanceConfig, age: int, loss: PolicyLoss) -> Importance | None:
-    """The factors on token losses where rollouts may be `age` versions of the weights old; None = 1."""
-    correction = options.in_force(age)
-    if correction is None or getattr(loss, "corrects_importance", False):
-        return None
-    return partial(importance_weights, correction=correction, level=options.level, low=options.low, high=options.high)
 
 
 def _oldest(rollouts: RolloutBatch) -> int | None:

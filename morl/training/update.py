@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any, TypeAlias
 
 import torch
@@ -13,8 +14,9 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor
 
 from morl.artifacts import metrics as names
+from morl.config.schema import ImportanceConfig
 from morl.hookspecs import PolicyLoss
-from morl.loss import ImportanceWeights
+from morl.loss import ImportanceWeights, importance_weights
 from morl.policy.logprobs import TokenLogprobs
 from morl.policy.model import PolicyModel
 from morl.runtime.exchange import Exchange
@@ -259,3 +261,11 @@ def clip_gradients(policy: PolicyModel, max_norm: float) -> float:
     if math.isfinite(size):
         torch.nn.utils.clip_grads_with_norm_(parameters, max_norm or math.inf, norm)
     return size
+
+
+def importance_of(options: ImportanceConfig, age: int, loss: PolicyLoss) -> Importance | None:
+    """The factors on token losses where rollouts may be `age` versions of the weights old; None = 1."""
+    correction = options.in_force(age)
+    if correction is None or getattr(loss, "corrects_importance", False):
+        return None
+    return partial(importance_weights, correction=correction, level=options.level, low=options.low, high=options.high)
