@@ -38,7 +38,7 @@ from morl.runtime import seeds
 from morl.runtime.exchange import Exchange
 from morl.runtime.held_out import HeldOut, evaluate
 from morl.runtime.learning_rate import factor_of_run
-from morl.runtime.parts import Parts, max_staleness, weighting_of
+from morl.runtime.parts import Parts, weighting_of
 from morl.runtime.sources import source_metrics
 from morl.training.batching import mini_batches
 from morl.training.checkpoint_content import leave_out, put_back
@@ -54,7 +54,7 @@ from morl.training.rollouts import Ahead, Draw, OnPolicy, Rollouts
 from morl.training.sharding import shard
 from morl.training.snapshot import Snapshot
 from morl.training.state import load_states, save_states
-from morl.training.update import TokenSums, Updater, clip_gradients, importance_of
+from morl.training.update import TokenSums, Updater, clip_gradients
 from morl.training.watch import DifferenceWatch, difference_limit
 from morl.types import EncodedPrompt, RolloutBatch
 
@@ -129,16 +129,7 @@ class RLModule(L.LightningModule):
             label=parts.label("estimator"),
             without_truncated=training.mask_truncated == "statistics",
         )
-        self.updater = Updater(
-            policy,
-            parts.loss,
-            config.sampling.temperature,
-            config.sampling.max_tokens,
-            importance_of(config.importance, lag + max_staleness(parts.backend), parts.loss),
-            label=parts.label("loss"),
-            router_coef=config.policy.router_loss_coef,
-            mask_truncated=bool(training.mask_truncated),
-        )
+        self.updater = Updater.of(config, parts, policy)
         self.watch = DifferenceWatch(difference_limit(config, parts.backend))
         self.nonfinite = NonfiniteGradients(RunFolder(Path(config.output)), training.on_nonfinite == "skip")
 

@@ -14,12 +14,13 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor
 
 from morl.artifacts import metrics as names
-from morl.config.schema import ImportanceConfig
+from morl.config.schema import Config
 from morl.hookspecs import PolicyLoss
 from morl.loss import ImportanceWeights, importance_weights
 from morl.policy.logprobs import TokenLogprobs
 from morl.policy.model import PolicyModel
 from morl.runtime.exchange import Exchange
+from morl.runtime.parts import Parts, max_staleness
 from morl.training.collect import Experience
 from morl.training.losses import ask_loss, ask_weights, share_of, top_entropy
 from morl.training.passes import (
@@ -98,6 +99,20 @@ class Updater:
     router_coef: float = 0.0
     entropy_coef: float = 0.0
     mask_truncated: bool = False
+
+    @classmethod
+    def of(cls, config: Config, parts: Parts, policy: PolicyModel) -> Updater:
+        """As the config says; the size of micro-batches follows from the device."""
+        return cls(
+            policy,
+            parts.loss,
+            config.sampling.temperature,
+            config.sampling.max_tokens,
+            _importance(config, parts),
+            label=parts.label("loss"),
+            router_coef=config.policy.router_loss_coef,
+            mask_truncated=bool(config.training.mask_truncated),
+        )
 
     def weights(self, experience: Experience, groups: Tensor) -> Tensor:
         """Weight of the tokens of every completion of the whole batch, 0 outside the mini-batch `groups`."""
@@ -263,9 +278,10 @@ def clip_gradients(policy: PolicyModel, max_norm: float) -> float:
     return size
 
 
-def importance_of(options: ImportanceConfig, age: int, loss: PolicyLoss) -> Importance | None:
-    """The factors on token losses where rollouts may be `age` versions of the weights old; None = 1."""
-    correction = options.in_force(age)
-    if correction is None or getattr(loss, "corrects_importance", False):
+def _importance(config: Config, parts: Parts) -> Importance | None:
+    """The factors on token losses, where the rollout policy may be another than the one that the update starts from."""
+    options = config.importance
+    correction = options.in_force(config.rollout.lag + max_staleness(parts.backend))
+    if correction is None or getattr(parts.loss, "corrects_importance", False):
         return None
     return partial(importance_weights, correction=correction, level=options.level, low=options.low, high=options.high)

@@ -138,7 +138,7 @@ MUTATIONS = (
     ),
     Mutation(
         "importance weights a loss that corrects by itself",
-        'if correction is None or getattr(loss, "corrects_importance", False):',
+        'if correction is None or getattr(parts.loss, "corrects_importance", False):',
         "if correction is None:",
         update("lag-vespo"),
     ),
