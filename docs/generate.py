@@ -20,6 +20,7 @@ from typing import Any, Literal, Union
 
 import attrs
 from docstring_parser import parse as parse_docstring
+from from_trl import INHERITED, OWN, Row, share_offered  # beside this file
 
 from morl import hookspecs
 from morl.advantage import Condition
@@ -257,6 +258,17 @@ def study_of_backends() -> Iterator[str]:
     yield from _markdown(Table(caption, ["seed", *finals], [*rows, ["mean", *means]]))
 
 
+def fields_of_trl(rows: Mapping[str, Row], counted: bool) -> Iterator[str]:
+    """What stands for each field of TRL's config."""
+    if counted:
+        offered, total = share_offered()
+        yield from (f"{offered} of the {total} have an equivalent ({offered / total:.0%}).", "")
+    yield from ("| TRL | morl | |", "|---|---|---|")
+    for name, row in rows.items():
+        keys = ", ".join(f"`{key}`" for key in row.keys) or ("-" if row.offered else "not offered")
+        yield f"| `{name}` | {keys} | {row.note} |"
+
+
 def _apart(found: Comparison) -> str:
     difference = found.difference
     text = f"{number(difference.mean)} [{number(difference.low)}, {number(difference.high)}]"
@@ -363,6 +375,10 @@ _CONDITIONED = (
 PAGES: Mapping[str, Mapping[str, Callable[[], Iterator[str]]]] = {
     "reference/config.md": {"sections": config_sections, "parts": part_options},
     "reference/command-line.md": {"usage": usage},
+    "reference/from-trl.md": {
+        "own": partial(fields_of_trl, OWN, counted=True),
+        "inherited": partial(fields_of_trl, INHERITED, counted=False),
+    },
     "reference/metrics.md": {family: partial(metrics_table, family) for family in FAMILIES},
     "reference/hooks.md": {"registering": registering_hooks, "observers": observer_hooks, "types": hook_types},
     "how-to/diagnose.md": {"predictions": predictions},
