@@ -125,7 +125,9 @@ OWN: Mapping[str, Row] = {
     "entropy_coef_max": same("entropy.max_coef"),
     "entropy_coef_delta": same("entropy.delta"),
     "entropy_target": same("entropy.target"),
-    "max_tool_calling_iterations": differs("turns of a conversation with an environment", "environment.max_turns"),
+    "max_tool_calling_iterations": differs(
+        "of a conversation with an environment", "environment.max_turns", "environment.max_tool_calls"
+    ),
     "vllm_importance_sampling_correction": differs("for every backend, and for older weights", "importance.correction"),
     "vllm_importance_sampling_mode": differs(
         "two keys: `truncated` or `masked`, of each `token` or the `sequence`",
