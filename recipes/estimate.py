@@ -1,4 +1,4 @@
-"""What the runs of the paper need, by arithmetic: memory per GPU, and time.  Nothing here was measured.
+"""What the runs of the paper need: memory per GPU, and time, by arithmetic and the authors' times of two of them.
 
     python recipes/estimate.py            print the table of memory and time
     python recipes/estimate.py --write    write the tables of README.md
@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import shlex
 import sys
+from functools import cache
 from pathlib import Path
+from statistics import geometric_mean
 
 import paper_runs as runs
 from attrs import frozen
@@ -67,11 +69,20 @@ SHAPES = {
     "Qwen/Qwen3-4B-Instruct-2507": Shape(36, 2560, 9728, 32, 8, 151936, True, biases=False, head_norms=True),
 }
 
-GPUS = {"80 GB": (79, 3.35e12), "141 GB": (139, 4.8e12)}
-"""Memory in GiB and its bandwidth in bytes per second: the data sheets of NVIDIA's H100 and H200 (SXM)."""
 
-PEAK = 989e12
-"""Floating-point operations per second of both in bfloat16, dense, by the same data sheets."""
+@frozen
+class GPU:
+    """Memory in GiB, its bandwidth in bytes per second, and floating-point operations per second in bfloat16, dense."""
+
+    memory: float
+    bandwidth: float
+    peak: float
+
+
+GPUS = {"80 GB": GPU(79, 3.35e12, 989e12), "141 GB": GPU(139, 4.8e12, 989e12)}
+"""The data sheets of NVIDIA's H100 and H200 (SXM)."""
+A100 = GPU(79, 2.04e12, 312e12)
+"""The data sheet of the A100 (80 GB, SXM), which the authors' times are of."""
 
 
 @frozen
@@ -91,13 +102,16 @@ class Assumed:
 
 ASSUMED = {
     "tool calling": Assumed(prompt=1000, completion=256),
+    "grade school": Assumed(prompt=150, completion=250),
     "math": Assumed(prompt=150, completion=4000),
     "code": Assumed(prompt=500, completion=4000, cases=20, seconds_per_case=0.1),
 }
-TRAINING_EFFICIENCY = 0.35  # of PEAK
+TRAINING_EFFICIENCY = 0.35  # of the peak
 SAMPLING_EFFICIENCY = 0.6  # of the bandwidth of the memory
 RESAMPLING = 1.5  # completions sampled per completion that is learned from, under dynamic sampling
 CORES_PER_GPU = 16
+MOST_DAYS = 14
+"""Nobody waits longer for one run; such rows are marked."""
 RESERVE = 4  # GiB for CUDA, communication and what falls between the blocks
 
 
@@ -116,14 +130,39 @@ def estimate(run: runs.Run, hardware: str) -> Estimate | None:
     """Of one run on the smallest GPU that has room for it; None where none has."""
     config = resolve(run, hardware)
     shape = SHAPES[config.policy.options["path"]]
-    for gpu, (memory, bandwidth) in GPUS.items():
-        training, sampling = training_bytes(config, shape) / GIB, sampling_bytes(config, shape, memory) / GIB
-        room = engine_room(config, shape, memory)
+    for name, gpu in GPUS.items():
+        training, sampling = training_bytes(config, shape) / GIB, sampling_bytes(config, shape, gpu.memory) / GIB
+        room = engine_room(config, shape, gpu.memory)
         longest = (config.prompts.max_prompt_tokens or 0) + config.sampling.max_tokens
-        if max(training, sampling) + RESERVE <= memory and room >= 16 * longest * shape.kv_bytes:
-            seconds = step_seconds(config, shape, ASSUMED[run.task], bandwidth, room)
-            return Estimate(gpu, training, sampling, seconds / 3600, seconds * config.training.steps / 86400)
+        if max(training, sampling) + RESERVE <= gpu.memory and room >= 16 * longest * shape.kv_bytes:
+            seconds = calibration() * step_seconds(config, shape, ASSUMED[run.task], gpu, room)
+            return Estimate(name, training, sampling, seconds / 3600, seconds * config.training.steps / 86400)
     return None
+
+
+@frozen
+class Measured:
+    """A time that the authors give: "around 2.5 hours on a single A100" (README of NVlabs/GDPO) for either run."""
+
+    run: runs.Run
+    hours: float
+
+
+MEASURED = (Measured(runs.RELEASED, 2.5), Measured(runs.QUICK, 2.5))
+
+
+def arithmetic_hours(run: runs.Run) -> float:
+    """Of a run on one A100, without calibration."""
+    config = resolve(run, "one GPU")
+    shape = SHAPES[config.policy.options["path"]]
+    room = engine_room(config, shape, A100.memory)
+    return config.training.steps * step_seconds(config, shape, ASSUMED[run.task], A100, room) / 3600
+
+
+@cache
+def calibration() -> float:
+    """How much longer runs take than the arithmetic says: the geometric mean over those whose time the authors give."""
+    return geometric_mean(one.hours / arithmetic_hours(one.run) for one in MEASURED)
 
 
 def resolve(run: runs.Run, hardware: str) -> Config:
@@ -162,7 +201,7 @@ def engine_room(config: Config, shape: Shape, memory: float) -> float:
     return float(config.rollout.options["gpu_memory_utilization"] * memory * GIB - 2 * shape.parameters)
 
 
-def step_seconds(config: Config, shape: Shape, assumed: Assumed, bandwidth: float, room: float) -> float:
+def step_seconds(config: Config, shape: Shape, assumed: Assumed, gpu: GPU, room: float) -> float:
     """Sampling, tests, two forward passes (reference, recomputed log-probabilities), and the update."""
     learned = config.training.prompts_per_step * config.training.group_size
     sampled = learned * (RESAMPLING if config.training.dynamic_sampling_rounds > 1 else 1)
@@ -170,7 +209,7 @@ def step_seconds(config: Config, shape: Shape, assumed: Assumed, bandwidth: floa
 
     at_once = min(config.rollout.options["max_num_seqs"], sampled / devices(config))
     at_once = min(at_once, room / ((assumed.prompt + assumed.completion) * shape.kv_bytes))
-    reads = (2 * shape.parameters + at_once * context * shape.kv_bytes) / (SAMPLING_EFFICIENCY * bandwidth)
+    reads = (2 * shape.parameters + at_once * context * shape.kv_bytes) / (SAMPLING_EFFICIENCY * gpu.bandwidth)
     sampling = sampled * assumed.completion / at_once * reads / devices(config)
 
     tests = sampled * assumed.cases * assumed.seconds_per_case / (CORES_PER_GPU * devices(config))
@@ -180,7 +219,7 @@ def step_seconds(config: Config, shape: Shape, assumed: Assumed, bandwidth: floa
     tokens = learned * (assumed.completion + assumed.prompt / config.training.group_size)
     forward = 2 * shape.parameters + 4 * shape.layers * shape.heads * shape.head * context
     passes = 4 + (config.loss.options["kl_coef"] > 0) + config.training.recompute_logprobs
-    update = tokens * forward * passes / (TRAINING_EFFICIENCY * PEAK * devices(config))
+    update = tokens * forward * passes / (TRAINING_EFFICIENCY * gpu.peak * devices(config))
     return float(sampling + tests + update)
 
 
@@ -210,14 +249,26 @@ def estimates() -> str:
                 found = estimate(run, hardware)
             assert found is not None
             cells = [f"{run.task}, {run.model}", hardware, found.gpu, f"{found.training:.0f} / {found.sampling:.0f}"]
-            lines.append(f"| {' | '.join([*cells, _short(found.hours_per_step), _short(found.days)])} |")
+            days = _short(found.days) + (", not practical" if found.days > MOST_DAYS else "")
+            lines.append(f"| {' | '.join([*cells, _short(found.hours_per_step), days])} |")
+    return "\n".join(lines)
+
+
+def calibrations() -> str:
+    """The authors' times beside the arithmetic."""
+    lines = ["| run on one A100 | hours, by the authors | hours, by arithmetic | factor |", "|---|---|---|---|"]
+    for one in MEASURED:
+        hours = arithmetic_hours(one.run)
+        name = f"{one.run.task}, {one.run.model}, {one.run.what}"
+        lines.append(f"| {name} | {_short(one.hours)} | {_short(hours)} | {_short(one.hours / hours)} |")
+    lines.append(f"| all estimates below are multiplied by | | | {_short(calibration())} |")
     return "\n".join(lines)
 
 
 def commands() -> str:
     """What each run adds to `morl train`, hardware aside."""
     lines = ["| run | files of `recipes/`, and overrides |", "|---|---|"]
-    for run in runs.RUNS:
+    for run in (*runs.RUNS, runs.RELEASED, runs.QUICK):
         name = ", ".join(filter(None, (run.task, run.model, run.what)))
         lines.append(f"| {name} | `{shlex.join((*run.files, *run.overrides))}` |")
     return "\n".join(lines)
@@ -225,7 +276,8 @@ def commands() -> str:
 
 def with_tables(text: str) -> str:
     """README.md's text with the tables as they are now."""
-    for name, table in (("estimates", estimates()), ("commands", commands())):
+    made = {"estimates": estimates(), "commands": commands(), "calibration": calibrations()}
+    for name, table in made.items():
         begin, end = f"<!-- begin {name} -->", f"<!-- end {name} -->"
         before, _, rest = text.partition(begin)
         text = f"{before}{begin}\n\n{table}\n\n{end}{rest.partition(end)[2]}"

@@ -64,6 +64,12 @@ RUNS = (
 GSM8K = Run("math", "Qwen2.5-1.5B-Instruct", "GSM8K", (*CONDITIONED, "gsm8k.yaml"))
 """For a first try; the paper has no such run."""
 
+RELEASED = Run("tool calling", "Qwen2.5-1.5B-Instruct", "as released", ("toolcall.yaml", "toolcall-released.yaml"))
+"""What the released scripts run where they differ from the paper."""
+
+QUICK = Run("grade school", "Qwen2.5-1.5B-Instruct", "three rewards", ("gsm8k-three-rewards.yaml",))
+"""The authors' quick check."""
+
 WEIGHTS = tuple(f"--rewards.length.weight={weight}" for weight in ("1.0", "0.75", "0.5", "0.25"))
 """Of the length; any of them may be added to a run of math."""
 

@@ -39,7 +39,12 @@ SAMPLES = {
 }
 """Prompt source -> rows in the layout of each data set, written for these tests."""
 
-REWARDS = {"tool calling": ["format", "correctness"], "math": ["correct", "length"], "code": ["pass", "bug", "length"]}
+REWARDS = {
+    "tool calling": ["format", "correctness"],
+    "math": ["correct", "length"],
+    "code": ["pass", "bug", "length"],
+    "grade school": ["correct", "integer", "format"],
+}
 
 CHATML = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
@@ -65,7 +70,7 @@ def named(some: Sequence[runs.Run]) -> list[Any]:
 
 
 RUNS = named(runs.RUNS)
-ALL = named([*runs.RUNS, runs.GSM8K])
+ALL = named([*runs.RUNS, runs.GSM8K, runs.RELEASED, runs.QUICK])
 
 
 @pytest.fixture(scope="session")
@@ -242,6 +247,9 @@ def answers(task: str, prompt: Prompt, thinks: bool) -> list[str]:
         case "tool calling":
             gold = prompt.columns["ground_truth"]
             return [gold, gold.replace(" </think>", f" {long}</think>"), gold.replace("<think>", ""), long]
+        case "grade school":
+            right = f"<answer>{prompt.columns['answer']}</answer>"
+            return [f"<think>So</think>{right}", right, "<think>So</think><answer>7.5</answer>", long]
         case "math":
             form = "#### {}" if "####" in prompt.columns["solution"] else "\\boxed{{{}}}"
             right, wrong = (f"So{end} {form.format(answer)}" for answer in (prompt.columns["answer"], "77"))
@@ -318,6 +326,8 @@ def test_a_step_learns_from_every_reward(run: runs.Run, model: Any, tmp_path: Pa
         assert means == {"pass": 0.5, "bug": pytest.approx(0.6875), "length": 0.5}
     if run.task == "tool calling":
         assert means["format"] == 0.5
+    if run.task == "grade school":
+        assert means == {"correct": 0.5, "integer": 0.5, "format": 0.5}
 
 
 @pytest.mark.parametrize("run", [RUNS[0], RUNS[3], RUNS[8]])
@@ -372,6 +382,20 @@ def test_shapes_have_as_many_parameters_as_the_models(path: str) -> None:
 def test_the_tables_of_the_readme_are_computed() -> None:
     text = estimate.README.read_text(encoding="utf-8")
     assert estimate.with_tables(text) == text, "run: python recipes/estimate.py --write"
+
+
+def test_the_arithmetic_meets_the_authors_times_within_a_factor_of_two() -> None:
+    factors = [one.hours / estimate.arithmetic_hours(one.run) for one in estimate.MEASURED]
+    assert all(1 / 2 < factor < 2 for factor in factors)
+    assert min(factors) < estimate.calibration() < max(factors)
+
+
+def test_the_released_scripts_differ_from_the_paper_where_the_readme_says() -> None:
+    paper, released = (parse(tree_of(run), Registry()) for run in (runs.RUNS[0], runs.RELEASED))
+    assert [one.rewards["correctness"].options["variant"] for one in (paper, released)] == ["paper", "toolrl"]
+    assert [one.loss.options["kl_coef"] for one in (paper, released)] == [1e-3, 0]
+    assert [one.optimizer.options["weight_decay"] for one in (paper, released)] == [0, 0.01]
+    assert (paper.training, paper.sampling) == (released.training, released.sampling)
 
 
 def test_a_larger_batch_or_model_takes_longer_and_more() -> None:
