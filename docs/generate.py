@@ -26,7 +26,7 @@ from morl import hookspecs
 from morl.advantage import Condition
 from morl.analysis.results import Comparison, Results
 from morl.analysis.statistics import mean_interval
-from morl.analysis.tables import Table, number, scores_table
+from morl.analysis.tables import Table, differences_table, number, scores_table
 from morl.artifacts.metrics import FAMILIES
 from morl.cli import USAGE
 from morl.config import schema
@@ -223,6 +223,20 @@ def study(name: str, *pairs: tuple[str, str]) -> Iterator[str]:
     yield from _markdown(Table(caption, ["lines", *results.rewards], rows))
 
 
+def declared_study(name: str) -> Iterator[str]:
+    """The command of a study with declared contrasts, its final scores, and what came of the contrasts."""
+    results = Results.load(STUDIES / name / "results.json")
+    yield from ("```console", f"$ {results.command}", "```", "")
+    yield from _markdown(scores_table(results, "final"))
+    whole = differences_table(results, "final")
+    kept = [row for row, found in zip(whole.rows, _finals(results), strict=True) if found.declared]
+    yield from _markdown(Table("Declared before the runs", whole.header, kept))
+
+
+def _finals(results: Results) -> list[Comparison]:
+    return [found for found in results.comparisons if found.measure == "final"]
+
+
 def predictions() -> Iterator[str]:
     """What `morl diagnose` says of the studies' initial policies, and what came of it."""
     found = json.loads((STUDIES / "predictions" / "results.json").read_text(encoding="utf-8"))
@@ -385,6 +399,7 @@ PAGES: Mapping[str, Mapping[str, Callable[[], Iterator[str]]]] = {
     "explanation/studies.md": {
         "tool-calling": partial(study, "tool-calling", *_ESTIMATORS),
         "toolrl": partial(study, "toolrl", ("grpo", "gdpo"), ("grpo-no-std", "gdpo")),
+        "weights": partial(declared_study, "weights"),
         "math": partial(study, "math", *_ESTIMATORS[:2], *_CONDITIONED),
         "code": partial(study, "code", *_ESTIMATORS, ("grpo, two rewards", "gdpo, two rewards")),
         "backends": study_of_backends,

@@ -136,7 +136,7 @@ def estimate(run: runs.Run, hardware: str) -> Estimate | None:
         longest = (config.prompts.max_prompt_tokens or 0) + config.sampling.max_tokens
         if max(training, sampling) + RESERVE <= gpu.memory and room >= 16 * longest * shape.kv_bytes:
             seconds = calibration() * step_seconds(config, shape, ASSUMED[run.task], gpu, room)
-            return Estimate(name, training, sampling, seconds / 3600, seconds * config.training.steps / 86400)
+            return Estimate(name, training, sampling, seconds / 3600, seconds * steps(config) / 86400)
     return None
 
 
@@ -156,7 +156,7 @@ def arithmetic_hours(run: runs.Run) -> float:
     config = resolve(run, "one GPU")
     shape = SHAPES[config.policy.options["path"]]
     room = engine_room(config, shape, A100.memory)
-    return config.training.steps * step_seconds(config, shape, ASSUMED[run.task], A100, room) / 3600
+    return steps(config) * step_seconds(config, shape, ASSUMED[run.task], A100, room) / 3600
 
 
 @cache
@@ -227,6 +227,12 @@ def micro_batch(config: Config) -> int:
     """Tokens of one forward and backward pass: one completion at least."""
     longest = (config.prompts.max_prompt_tokens or 0) + config.sampling.max_tokens
     return max(config.training.micro_batch_tokens or 0, longest)
+
+
+def steps(config: Config) -> int:
+    """Of the whole run; every recipe names them."""
+    assert isinstance(config.training.steps, int)
+    return config.training.steps
 
 
 def devices(config: Config) -> int:

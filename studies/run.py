@@ -26,6 +26,13 @@ HERE = Path(__file__).resolve().parent
 THREE, FIVE, TEN = (("--seeds", *map(str, range(count))) for count in (3, 5, 10))
 GRIDS: dict[str, tuple[str, ...]] = {
     "tool-calling": (*FIVE, "--vary", "policy.task_options.formatted_slips=0.2,0.8"),
+    "weights": (
+        *FIVE,
+        *("--primary", "format:0:1,correctness:-3:3"),
+        *("--declare", "grpo, format weight 3 - grpo, format weight 1: format"),
+        *("--declare", "gdpo - grpo, format weight 3: primary"),
+        *("--equivalence", "0.02"),
+    ),
     "math": (*FIVE, "--vary", "rewards.brief.weight=1,0.75,0.5,0.25"),
     "code": FIVE,
     "toolrl": THREE,

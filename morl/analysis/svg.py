@@ -16,6 +16,9 @@ INK = "#010203"
 """Colour of text and axes; nothing else has it, so that it can be replaced by the colour of the page's text."""
 _SVG = "http://www.w3.org/2000/svg"
 _XLINK = "http://www.w3.org/1999/xlink"
+_THEMES = (
+    "svg{color:#202020}.paper{fill:#ffffff}@media(prefers-color-scheme:dark){svg{color:#e6e6e6}.paper{fill:#0d1117}}"
+)
 _COORDINATES = {"d", "x", "y"}
 """Attributes that matplotlib writes to a millionth of a point."""
 _STYLE: dict[Any, Any] = {
@@ -73,6 +76,20 @@ def file_svg(figure: Figure, title: str) -> str:
     paper = ElementTree.Element(f"{{{_SVG}}}rect", {"width": "100%", "height": "100%", "fill": "#ffffff"})
     root.insert(0, paper)
     return _text(root, title).replace(INK, "#202020") + "\n"
+
+
+def themed_svg(figure: Figure, title: str) -> str:
+    """A whole SVG file for an `<img>` that follows the reader's theme: dark on white, or light on dark.
+
+    Colours of lines must be legible on both.
+    """
+    root = _render(figure)
+    paper = ElementTree.Element(f"{{{_SVG}}}rect", {"width": "100%", "height": "100%", "class": "paper"})
+    style = ElementTree.Element(f"{{{_SVG}}}style")
+    style.text = _THEMES
+    root.insert(0, paper)
+    root.insert(0, style)
+    return _text(root, title).replace(INK, "currentColor") + "\n"
 
 
 def _render(figure: Figure) -> ElementTree.Element:

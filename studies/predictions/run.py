@@ -112,17 +112,22 @@ def rows(case: Case) -> Iterator[Row]:
     tree = merge(read_yaml(STUDIES / case.study / "config.yaml"), [*case.overrides, "--trainer.progress=false"])
     found = diagnose(tree, estimators=list(case.lines), prompts=PROMPTS)
     own = {step.estimator.removesuffix(" (this config)"): step for step in found.steps}
-    path = STUDIES / case.study / "results.json"
-    lines = {line.name: line for line in Results.load(path).lines} if path.is_file() else {}
     for estimator, name in case.lines.items():
         push = own[estimator].pushes[case.reward]
         low, high = push.interval or (None, None)
-        outcome: dict[str, Any] = dict.fromkeys(("before", "first", "end", "steps"))
-        if name in lines:
-            curve = lines[name].curves["held-out"][case.reward]
-            outcome = {"before": curve.median[0], "first": curve.median[1], "end": curve.median[-1]}
-            outcome["steps"] = int(curve.steps[1])
-        yield Row(case.label, estimator, case.reward, push.direction, push.correlation, low, high, **outcome)
+        yield Row(
+            case.label, estimator, case.reward, push.direction, push.correlation, low, high, **outcome(case, name)
+        )
+
+
+def outcome(case: Case, line: str) -> dict[str, Any]:
+    """What the committed results have of a line; nothing where the study is not there."""
+    path = STUDIES / case.study / "results.json"
+    lines = {one.name: one for one in Results.load(path).lines} if path.is_file() else {}
+    if line not in lines:
+        return dict.fromkeys(("before", "first", "end", "steps"))
+    curve = lines[line].curves["held-out"][case.reward]
+    return {"before": curve.median[0], "first": curve.median[1], "end": curve.median[-1], "steps": int(curve.steps[1])}
 
 
 def main() -> None:
