@@ -191,6 +191,8 @@ class RolloutBackend(Protocol):
     A backend that may sample with older weights where an engine missed a sync says in an attribute `max_staleness` how
     many versions older; without it, completions of any but the last version end the run.  One that computes with the
     policy itself, so that its log-probabilities are the policy's up to rounding, has a true attribute `in_process`.
+    An engine whose kernels or precision are others than the policy's has a true attribute `own_numerics`: importance
+    weights then correct for it, unless the config says otherwise.
 
     Every backend knows `temperature`, `top_p`, `top_k`, `max_tokens` and `stop` of the sampling settings.  One that
     also knows others of `stop_token_ids`, `min_p` and `repetition_penalty` names these in an attribute

@@ -234,7 +234,8 @@ class ImportanceConfig:
     Args:
         correction: `truncated` bounds the ratio of the two, `masked` leaves out what is out of bounds, `none` takes the
             clipped ratio to the sampling policy as it is; `auto` is `truncated` where completions may come from older
-            weights (`rollout.lag`, or a backend's `max_staleness`), else `none`.  Also for engines of other numerics.
+            weights (`rollout.lag`, or a backend's `max_staleness`) or from an engine of other numerics (vLLM), else
+            `none`.
         level: bounds the ratio of each `token`, or of the whole `sequence`; no matter of the loss, so not GSPO.
         low: lower bound of `masked`.
         high: upper bound.
@@ -245,10 +246,10 @@ class ImportanceConfig:
     low: NonNegativeFloat = 0.0
     high: PositiveFloat = 2.0
 
-    def in_force(self, staleness: int) -> Literal["truncated", "masked"] | None:
-        """The correction that a run makes whose completions may come from weights so many steps old."""
+    def in_force(self, staleness: int, own_numerics: bool = False) -> Literal["truncated", "masked"] | None:
+        """The correction of a run whose completions may come from weights so many steps old, or from another engine."""
         if self.correction == "auto":
-            return "truncated" if staleness else None
+            return "truncated" if staleness or own_numerics else None
         return None if self.correction == "none" else self.correction
 
 

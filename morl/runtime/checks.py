@@ -12,7 +12,7 @@ from morl.errors import ConfigError, suggest
 from morl.runtime.conversation_checks import check_conversations
 from morl.runtime.hardware import check_bfloat16
 from morl.runtime.learning_rate import factor_of_run
-from morl.runtime.parts import Parts, max_staleness, weighting_of
+from morl.runtime.parts import Parts, correction_of, weighting_of
 from morl.runtime.templates import chat_template
 from morl.runtime.update_checks import check_update
 from morl.types import Sampling
@@ -57,7 +57,7 @@ def check_settings(config: Config, parts: Parts) -> None:
             f"training.mini_batches={training.mini_batches} deals out whole groups and there are only"
             f" training.prompts_per_step={training.prompts_per_step} of them per step"
         )
-    _check_lag(config, max_staleness(parts.backend))
+    _check_lag(config, parts)
     _check_best(config, parts)
     _check_optimizer(config, parts)
     evaluation = config.evaluation
@@ -201,14 +201,14 @@ def _check_rewards(parts: Parts) -> None:
             )
 
 
-def _check_lag(config: Config, staleness: int) -> None:
+def _check_lag(config: Config, parts: Parts) -> None:
     importance, lag = config.importance, config.rollout.lag
     if lag and config.training.dynamic_sampling_rounds > 1:
         raise ConfigError(
             f"rollout.lag={lag} samples batches before it is known how many groups of the earlier ones have signal;"
             " set training.dynamic_sampling_rounds to 1, which drops groups without replacing them, or to 0"
         )
-    correction = importance.in_force(lag + staleness)
+    correction = correction_of(config, parts.backend)
     for name, needed in (("level", ("truncated", "masked")), ("high", ("truncated", "masked")), ("low", ("masked",))):
         if getattr(importance, name) != getattr(ImportanceConfig(), name) and correction not in needed:
             raise ConfigError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from attrs import define, field, fields_dict, frozen
 
@@ -230,6 +230,12 @@ def _sources(registry: Registry, given: object, path: str) -> dict[str, Weighted
 def max_staleness(backend: RolloutBackend) -> int:
     """How many versions older than its last sync a backend's completions may be."""
     return int(getattr(backend, "max_staleness", 0))
+
+
+def correction_of(config: Config, backend: RolloutBackend) -> Literal["truncated", "masked"] | None:
+    """The importance correction of a run with this backend."""
+    staleness = config.rollout.lag + max_staleness(backend)
+    return config.importance.in_force(staleness, bool(getattr(backend, "own_numerics", False)))
 
 
 def _reward_entries(config: Config, given: Given, made: Callable[..., Any]) -> dict[str, RewardEntry]:

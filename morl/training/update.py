@@ -20,7 +20,7 @@ from morl.loss import ImportanceWeights, importance_weights
 from morl.policy.logprobs import TokenLogprobs
 from morl.policy.model import PolicyModel
 from morl.runtime.exchange import Exchange
-from morl.runtime.parts import Parts, max_staleness
+from morl.runtime.parts import Parts, correction_of
 from morl.training.collect import Experience
 from morl.training.losses import ask_loss, ask_weights, share_of, top_entropy
 from morl.training.passes import (
@@ -280,8 +280,7 @@ def clip_gradients(policy: PolicyModel, max_norm: float) -> float:
 
 def _importance(config: Config, parts: Parts) -> Importance | None:
     """The factors on token losses, where the rollout policy may be another than the one that the update starts from."""
-    options = config.importance
-    correction = options.in_force(config.rollout.lag + max_staleness(parts.backend))
+    options, correction = config.importance, correction_of(config, parts.backend)
     if correction is None or getattr(parts.loss, "corrects_importance", False):
         return None
     return partial(importance_weights, correction=correction, level=options.level, low=options.low, high=options.high)

@@ -285,6 +285,22 @@ def test_a_backend_may_be_allowed_older_weights(settings, rows_of):
         train(settings({"training.steps": 3, "output": str(result.folder) + "-longer"}), rollout=backend)
 
 
+class AnotherEngine(TransformersBackend):
+    own_numerics = True
+
+
+def test_the_numerics_of_another_engine_are_corrected_by_default(settings, rows_of):
+    found = {}
+    for correction in ("auto", "truncated", "none"):
+        changes = {"training.steps": 1, "importance.correction": correction}
+        changes["output"] = settings()["output"] + correction
+        found[correction] = rows_of(train(settings(changes), rollout=AnotherEngine()))[0]
+    assert found["auto"]["importance/mean"] == found["truncated"]["importance/mean"]
+    assert abs(float(found["auto"]["importance/mean"]) - 1) < 1e-4
+    assert found["auto"]["loss"] == found["truncated"]["loss"]
+    assert "importance/mean" not in found["none"]
+
+
 def test_a_batch_that_sigterm_cut_off_is_told(caplog):
     ahead, work = Ahead(None, 1, STEPS, 2), Future()
     work.set_exception(Terminated())

@@ -43,6 +43,7 @@ class VllmBackend(EngineOptions):
     """
 
     sampling_options: ClassVar[frozenset[str]] = SAMPLING_OPTIONS
+    own_numerics: ClassVar[bool] = True
 
     sleep: bool = False
     _policy: Any = field(init=False, default=None)

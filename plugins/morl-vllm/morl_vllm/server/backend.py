@@ -43,6 +43,7 @@ class VllmServerBackend:
     """
 
     sampling_options: ClassVar[frozenset[str]] = SAMPLING_OPTIONS
+    own_numerics: ClassVar[bool] = True
 
     urls: Sequence[str]
     timeout: float = field(default=600.0, validator=validators.gt(0.0))
