@@ -105,7 +105,7 @@ def _value_fits(value: Any, doc: Doc, allowed: Sequence[Any]) -> bool:
     if is_variable:
         return value in allowed
     if outer is dict:
-        return any(_same_mapping(value, each) for each in allowed if each != "")
+        return any(_same_mapping(value, each) for each in allowed if isinstance(each, dict))
     if outer is list and inner is dict:
         return any(_same_mappings(value, each) for each in allowed)
     if outer is str:
@@ -147,7 +147,7 @@ def _same_mapping(value: Mapping[Any, Any], allowed: Mapping[str, Any]) -> bool:
 def _same_mappings(value: Sequence[Any], allowed: Sequence[Any]) -> bool:
     pairs = zip(value, allowed, strict=False)
     return len(value) == len(allowed) and all(
-        isinstance(item, dict) and each != "" and _same_mapping(item, each) for item, each in pairs
+        isinstance(item, dict) and isinstance(each, dict) and _same_mapping(item, each) for item, each in pairs
     )
 
 

@@ -23,9 +23,10 @@ from morl.types import CompletionStatus, EnvironmentAnswer, Message, Prompt
 from morl_bfcl.calls import positional
 from morl_bfcl.categories import MULTI_TURN
 from morl_bfcl.entries import Entry, find, load
-from morl_bfcl.environment import BFCLEnvironment, BFCLEpisode
+from morl_bfcl.environment import BFCLEnvironment, BFCLEpisode, _contains
 from morl_bfcl.package import world_class
 from morl_bfcl.prompts import BFCLPrompts
+from morl_bfcl.tally import Tally
 from morl_bfcl.world import World
 
 _run = itertools.count()
@@ -161,6 +162,46 @@ def test_calls_in_the_text_are_answered_as_bfcl_does() -> None:
     (message,) = episode.step({"role": "assistant", "content": "[pwd(x=pwd())]"}).messages
     assert "has a call as an argument; call one by one" in message["content"]
     assert episode.step({"role": "assistant", "content": "That is done."}).messages == list(entry.turns[1])
+
+
+def test_silence_matches_nothing() -> None:
+    """Also where the state needs no change: BFCL wants a call in every turn that has calls in its answer."""
+    for name in ("multi_turn_base_1", "multi_turn_miss_param_1"):
+        entry = find(name)
+        totals, _ = play(begin(entry), [[] for _ in entry.turns], entry)
+        assert totals == {"solved": 0.0, "state": 0.0, "response": 0.0, "quiet": totals["quiet"], "failed": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("seen", "expected", "contained"),
+    [
+        ("ab", "ba", True),
+        ("abc", "ca", True),
+        ("ab", "aa", False),
+        ("aab", "aa", True),
+        ("", "a", False),
+        ("a", "", True),
+    ],
+)
+def test_every_expected_result_counts_as_often_as_it_is_expected(
+    bfcl: SimpleNamespace, seen: str, expected: str, contained: bool
+) -> None:
+    assert _contains(list(seen), list(expected)) == contained
+    assert bfcl.turns.response_checker(list(seen), list(expected), 0)["valid"] == contained
+
+
+def test_what_answers_give_adds_up_without_a_rounding_error() -> None:
+    draw = random.Random(0)
+    tally, total = Tally(needed=7, idle=1), 0.0
+    for calls in range(1, 200):
+        tally.calls, tally.failures = calls, tally.failures + (draw.random() < 0.5)
+        total += tally.given(finished=False)["failed"] or 0.0
+        assert total == pytest.approx(tally.failures / calls, abs=1e-12)
+        assert total * 2**40 == int(total * 2**40)
+    for turn in range(7):
+        tally.state = turn + 1
+        total += tally.given(finished=False)["state"] or 0.0
+    assert total - round(tally.failures / 199 * 2**40) / 2**40 == 1.0
 
 
 def test_an_episode_that_is_cut_keeps_what_it_has() -> None:

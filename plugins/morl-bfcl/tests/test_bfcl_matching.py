@@ -35,7 +35,7 @@ def theirs(bfcl: SimpleNamespace, entry: Entry, calls: Sequence[Call]) -> bool:
         verdict = bfcl.ast.ast_checker(
             list(entry.functions), written, entry.answer, bfcl.python, entry.category, "any model"
         )
-    except (AttributeError, KeyError, TypeError):
+    except (AttributeError, KeyError, TypeError, OverflowError):
         return False
     return bool(verdict["valid"])
 
@@ -165,6 +165,52 @@ def test_perturbed_answers(bfcl: SimpleNamespace) -> None:
         verdicts.append(ours(entry, calls))
         assert verdicts[-1] == theirs(bfcl, entry, calls), (entry.id, calls, entry.answer)
     assert 0.2 < sum(verdicts) / len(verdicts) < 0.6
+
+
+VALUES: Sequence[Any] = (
+    *("a", "A, b.", "ab", "", "'x'", '"X"', "1", "v"),
+    *(1, 2, 1.0, 1.5, 10**400, -1, True, False, None, b"a"),
+    *([], ["a"], ["A."], ["a", "b"], ["b", "a"], [1], [1.0], [True], [["a"]], [1, "a"], ("a",), (1, 2), [1, 2], ()),
+    *({}, {"k": "a"}, {"k": "A."}, {"k": 1}, {"k": ["a"]}, {"k": "a", "l": 1}, {"m": 1}, {"l": 1}),
+    *([{"k": "a"}], [{"k": "A"}, {"k": "b"}], [{}], [{"k": "a"}, 1]),
+)
+ALLOWED: Sequence[Sequence[Any]] = (
+    *([], [""], ["a"], ["A b", "v"], ["", "a"], ["v"], ["1"], ["'X'"]),
+    *([1], [1, ""], [1.0], [1.5, 1], [True], [-1, 2]),
+    *([[]], [["a"]], [["a", "b"]], [["a"], ""], ["", ["A"]], [[1, 2]], [[1.0]], [["v"], "ab"], [[["a"]]], ["v", ["a"]]),
+    *([{"k": ["a"]}], [{"k": ["a", ""], "l": [1]}], [{"k": ["a"]}, ""], [{"k": [["a"]]}], [{"k": "ab"}], [{}]),
+    *([[{"k": ["a"]}]], [[{"k": ["a"]}, {"k": ["b"]}]], [[{"k": ["a"]}], ""], [[{"k": [1, ""]}]]),
+)
+DOCS: Sequence[dict[str, Any]] = (
+    *({"type": name} for name in ("string", "integer", "float", "boolean", "dict", "any")),
+    *(
+        {"type": "array", "items": {"type": name}}
+        for name in ("string", "integer", "float", "dict", "array", "boolean")
+    ),
+    *({"type": "tuple", "items": {"type": name}} for name in ("string", "integer")),
+)
+
+
+@pytest.mark.parametrize("doc", DOCS, ids=str)
+def test_every_kind_of_value(bfcl: SimpleNamespace, doc: dict[str, Any]) -> None:
+    """Each value against each list of allowed ones."""
+    for allowed in ALLOWED:
+        function = {"name": "f", "parameters": {"properties": {"x": doc}, "required": []}}
+        entry = Entry("0", "simple_python", [], [function], [{"f": {"x": allowed}}])
+        for value in VALUES:
+            calls = [Call("f", {"x": value})]
+            assert ours(entry, calls) == theirs(bfcl, entry, calls), (allowed, value)
+
+
+def test_parameters_that_are_known_to_one_side_only(bfcl: SimpleNamespace) -> None:
+    documented = {"x": {"type": "integer"}, "y": {"type": "integer"}, "z": {"type": "integer"}}
+    function = {"name": "f", "parameters": {"properties": documented, "required": ["x"]}}
+    entry = Entry("0", "simple_python", [], [function], [{"f": {"x": [1], "y": ["", 1], "w": ["", 1]}}])
+    right = [{"x": 1}, {"x": 1, "y": 1}]
+    wrong = [{"x": 1, "z": 1}, {"x": 1, "w": 1}, {"x": 1, "v": 1}, {"y": 1}, {}, {None: 1, "x": 1}]
+    for arguments in right + wrong:
+        calls = [Call("f", arguments)]
+        assert ours(entry, calls) == theirs(bfcl, entry, calls) == (arguments in right)
 
 
 def completion(prompt: Prompt, text: str) -> Completion:

@@ -202,8 +202,12 @@ def test_answers_out_of_turn_are_the_programs_own_loss(environment: PythonSandbo
     """The files of the session are the process's: what it writes there is what the policy reads, at most."""
     assert said(episode, "import os\nos.write(1, b'own'); os.ftruncate(1, 2); None") == "ow"
     assert said(episode, "os.ftruncate(3, 0); os.write(3, b'x = 5'); None") == "[no output]"
-    said(episode, "os.write(4, b'1' * 1000); None")
-    assert all(isinstance(said(episode, "2"), str) for _ in range(3))
+    # Of this call it has said that it is over; what is left of it runs with the next one, whose answer is its own.
+    said(episode, "os.write(4, bytes([3, 1])); print('late')")
+    assert said(episode, "2").endswith("2\n")
+    for garbage in ("b'1' * 1000", "bytes([0, 1] * 500)", "bytes(range(256))"):
+        assert said(episode, f"os.write(4, {garbage}); None") == "[no output]"
+        assert said(episode, "print('own')") == "own\n"
     other = environment.open(Prompt("?"), 0)
     assert said(other, "2") == "2\n"
     other.close()
@@ -293,6 +297,23 @@ def test_closing_ends_a_call_that_runs() -> None:
     assert [str(error) for error in found] == ["the session is closed"]
     environment.close()
     assert until(lambda: not own_processes(2))
+
+
+def test_closing_while_a_call_begins_leaves_nothing() -> None:
+    environment = PythonSandbox(total_seconds=mark(6))
+    session = Session(environment._sandboxes, 0, 100)
+    started = environment._sandboxes._start
+
+    def start() -> LocalSandbox:
+        session.close()  # there is no sandbox yet that it could end
+        return started()
+
+    environment._sandboxes._start = start
+    session.call("1", 60.0)
+    assert until(lambda: not own_processes(6))
+    with pytest.raises(RewardError, match="the session is closed"):
+        session.call("1", 60.0)
+    environment.close()
 
 
 def test_a_sandbox_that_is_killed_fails_the_episode_alone() -> None:

@@ -29,6 +29,7 @@ class Session:
         self._link = link
         self._link.setblocking(False)
         self._control = control
+        self._number = 0
 
     def call(self, wall: float) -> dict[str, Any]:
         """Has the process run the text in its file, for so many seconds.
@@ -37,11 +38,9 @@ class Session:
             `alive`: the process has answered, and is stopped; `done`: it says that the text ran without an error;
             `timed_out`: it is over its limit; `seconds` that count.
         """
-        with contextlib.suppress(BlockingIOError):  # what it said out of turn
-            while self._link.recv(4096):
-                pass
+        self._number = (self._number + 1) % 256
         with contextlib.suppress(OSError):  # it has closed its end, or never reads: then it does not answer either
-            self._link.send(b".")
+            self._link.send(bytes([self._number]))
         clock = Clock([self._process.pid], wall, wall)
         self._process.signal(signal.SIGCONT)
         answer = self._wait(clock)
@@ -50,7 +49,7 @@ class Session:
             self._process.signal(signal.SIGSTOP)
         return {
             "alive": bool(answer),
-            "done": bool(answer and answer.endswith(b"1")),
+            "done": bool(answer and answer[-1]),
             "timed_out": answer is None,
             "seconds": clock.cases[0],
         }
@@ -61,7 +60,12 @@ class Session:
         return self._process.end()
 
     def _wait(self, clock: Clock) -> bytes | None:
-        """What the process answers; nothing if it ended, or nobody wants to know; None if it is over its limit."""
+        """What the process answers to this call, and not to an earlier one or out of turn.
+
+        Returns:
+            The number of the call, and 1 or 0; nothing if the process ended, or nobody wants to know; None if it is
+            over its limit.
+        """
         poll = select.poll()
         poll.register(self._process.fd, select.POLLIN)
         poll.register(self._link, select.POLLIN)
@@ -72,9 +76,12 @@ class Session:
                 answer = b""
                 with contextlib.suppress(OSError):
                     answer = self._link.recv(4096)
-                if answer:
-                    return answer
-                poll.unregister(self._link)  # closed: nothing more comes
+                if answer[-2:-1] == bytes([self._number]):
+                    return answer[-2:]
+                if not answer:
+                    poll.unregister(self._link)  # closed: nothing more comes
+                elif clock.is_over():
+                    return None
             elif self._process.fd in ready or self._control.fileno() in ready:
                 return b""
             elif clock.is_over():

@@ -18,11 +18,11 @@ from . import standard_files
 
 
 def serve(source: int, link: int, seed: int) -> None:
-    """Runs what stands in the file `source` each time that `link` says so, and answers `1`, or `0` after an error.
+    """Runs what stands in the file `source` each time that `link` says so.
 
     Args:
         source: file of the text.
-        link: socket; a byte for every call, and one for every answer.
+        link: socket; of every call comes its number, a byte, and goes back with a 1, or a 0 after an error.
         seed: of `random`.
     """
     random.seed(seed)
@@ -30,17 +30,17 @@ def serve(source: int, link: int, seed: int) -> None:
     sys.modules["__main__"] = module
     sys.argv, sys.orig_argv = [""], ["python"]
     read, write, streams = os.read, os.write, list[TextIO]()
-    number = 0
-    while read(link, 1):
-        number += 1
+    calls = 0
+    while number := read(link, 1):
+        calls += 1
         if not streams or any(stream.closed for stream in streams):  # `exit()` closes standard input, for one
             standard_files.attach()
             streams = [sys.stdin, sys.stdout, sys.stderr]
         text = os.pread(source, os.fstat(source).st_size, 0).decode("utf-8", "surrogatepass")
-        done = _run(text, f"<call {number}>", vars(module))
+        done = _run(text, f"<call {calls}>", vars(module))
         for fd, stream in enumerate(streams[1:], 1):
             done = _flush(stream, fd) and done
-        write(link, b"1" if done else b"0")
+        write(link, number + bytes([done]))
 
 
 def _flush(stream: TextIO, fd: int) -> bool:
