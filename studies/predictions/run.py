@@ -110,14 +110,13 @@ class Row:
 def rows(case: Case) -> Iterator[Row]:
     """The predictions of a case with their outcomes."""
     tree = merge(read_yaml(STUDIES / case.study / "config.yaml"), [*case.overrides, "--trainer.progress=false"])
-    found = diagnose(tree, estimators=list(case.lines), prompts=PROMPTS)
-    own = {step.estimator.removesuffix(" (this config)"): step for step in found.steps}
+    diagnosis = diagnose(tree, estimators=list(case.lines), prompts=PROMPTS)
+    own = {step.estimator.removesuffix(" (this config)"): step for step in diagnosis.steps}
     for estimator, name in case.lines.items():
         push = own[estimator].pushes[case.reward]
         low, high = push.interval or (None, None)
-        yield Row(
-            case.label, estimator, case.reward, push.direction, push.correlation, low, high, **outcome(case, name)
-        )
+        found = outcome(case, name)
+        yield Row(case.label, estimator, case.reward, push.direction, push.correlation, low, high, **found)
 
 
 def outcome(case: Case, line: str) -> dict[str, Any]:
