@@ -28,7 +28,7 @@ define environment
 	@$(1)/bin/python -m pip uninstall --quiet --quiet --yes morl
 endef
 
-.PHONY: demo demo-real test test-light test-verl test-smollm test-openenv test-verifiers test-load test-mutations test-vllm quick \
+.PHONY: demo demo-real test test-light test-verl test-smollm test-openenv test-verifiers test-load test-endurance test-mutations test-vllm quick \
         lint studies studies-vllm setup clean
 
 demo: setup
@@ -59,6 +59,10 @@ test-load: setup
 # Every mutation of tests/mutations, one at a time; `make test` applies a handful.
 test-mutations: setup
 	$(BIN)/python tests/mutations/apply_mutations.py
+
+# Runs that are killed twenty times and resumed, compared with runs in peace; `make test` kills one three times.
+test-endurance: setup
+	$(BIN)/python tests/endurance/endurance.py --kills 20
 
 # The rollouts of vLLM, on its build for CPUs.  In an environment of its own: the engine is large, and brings along three
 # packages in a build of torch that breaks `import transformers`.

@@ -28,7 +28,7 @@ def read_rows(path: Path) -> tuple[list[Row], dict[int, str]]:
                 if None in cells:
                     raise ValueError("more cells than columns")
                 step = int(cells["step"])
-                read.append((step, {name: float(cell) for name, cell in cells.items() if cell}))
+                read.append((step, {name: _number(cell) for name, cell in cells.items() if cell}))
             except (KeyError, TypeError, ValueError) as error:
                 faults[reader.line_num] = repr(error)
     # Older tables count steps from 0, and give evaluations rows of their own.
@@ -39,6 +39,11 @@ def read_rows(path: Path) -> tuple[list[Row], dict[int, str]]:
         if kept.keys() - {"step", "epoch"}:
             rows[step + old] = {**rows.get(step + old, {}), **kept, "step": step + old}
     return [rows[step] for step in sorted(rows)], faults
+
+
+def _number(cell: str) -> float:
+    """As it was written: rows that a resumed run writes again are the same to the letter."""
+    return int(cell) if cell.removeprefix("-").isdecimal() else float(cell)
 
 
 class MetricsFile:
