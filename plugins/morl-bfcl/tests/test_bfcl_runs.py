@@ -72,9 +72,10 @@ def config(model: str, **more: Any) -> dict[str, Any]:
     }
 
 
-def test_evaluation_by_category(model: str) -> None:
+@pytest.mark.parametrize("functions", [{}, {"functions": "tools", "tools_column": "tools"}], ids=["system", "tools"])
+def test_evaluation_by_category(model: str, functions: dict[str, str]) -> None:
     """Whoever says nothing that can be read is right where no call is."""
-    held_out = {"name": "bfcl", "category": ["simple_python", "irrelevance"], "limit": 2, "skip": 2}
+    held_out = {"name": "bfcl", "category": ["simple_python", "irrelevance"], "limit": 2, "skip": 2, **functions}
     evaluation = evaluate_model(
         config(
             model,
