@@ -29,15 +29,10 @@ _ENDS = ("<|eom_id|>", "<|call|>", "<|return|>", "<|observation|>", "<|tool_resp
 """Tokens that end replies of one kind only, besides the one that ends a plain reply: Llama 3.1 and 3.2, GPT-OSS, GLM,
 Gemma 4."""
 
-_OPENERS = (
-    "<|user|>",
-    "<|observation|>",
-    "<|tool_response>",
-    "<|assistant|>",
-    "<|system|>",
-    "<|im_start|>",
-    "<|start|>",
-)
+_STARTS = ("<|im_start|>", "<|start|>", "<|start_header_id|>", "<start_of_turn>", "<|turn>", "<|START_OF_TURN_TOKEN|>")
+"""Tokens that open a message of any role, and so never end a reply."""
+
+_OPENERS = ("<|user|>", "<|observation|>", "<|tool_response>", "<|assistant|>", "<|system|>")
 """Tokens that open a message.  GLM and Gemma 4 end a reply with the one of the message that is to follow."""
 
 
@@ -189,6 +184,8 @@ class Bridge:
         except Exception:  # noqa: BLE001
             return ()
         found = [token for token in self.encode(text.partition(MARK)[2]) if token in special | self.end_ids]
+        if not found or found[0] in {self._token(name) for name in _STARTS}:
+            return ()
         closes_with_two = len(found) > 1 and found[0] not in self.end_ids and found[1] in self.end_ids
         return tuple(found[: 2 if closes_with_two else 1])
 

@@ -264,6 +264,19 @@ def test_a_template_that_does_not_end_replies_is_continued_after_what_was_sample
             assert text == f" <{kind}> and now?{closing} <assistant> "
 
 
+def test_a_token_that_opens_the_next_message_is_no_end_of_a_reply():
+    tokenizer = family_tokenizer("smollm2")
+    source = tokenizer.chat_template.replace(
+        "+ '<|im_end|>' +", "+ ('<|im_end|>' if message['role'] == 'user' else '') +"
+    )
+    assert source != tokenizer.chat_template
+    format = ReplyFormat.of(tokenizer, template=ChatTemplate(source), end_ids=[tokenizer.eos_token_id])
+    for reply in ("it is 42", "it is 42<|im_end|>"):
+        text = tokenizer.decode(format.continuation(encoded("smollm2", reply), USER))
+        assert text == "\n<|im_start|>user\nand now?<|im_end|>\n<|im_start|>assistant\n"
+    assert tokenizer.convert_tokens_to_ids("<|im_start|>") not in format.ends
+
+
 def test_the_templates_variables_count():
     format = ReplyFormat.of(
         family_tokenizer("qwen3"), template=ChatTemplate(arguments={"enable_thinking": False}), end_ids=()
