@@ -30,6 +30,7 @@ sys.path.insert(0, str(ROOT / "recipes"))
 
 import estimate  # noqa: E402 - the recipes are scripts, not a package
 import paper_runs as runs  # noqa: E402
+import scaling  # noqa: E402
 
 SAMPLES = {
     "toolrl": "toolrl.jsonl",
@@ -405,3 +406,26 @@ def test_a_larger_batch_or_model_takes_longer_and_more() -> None:
     assert large.training > small.training
     assert large.hours_per_step > small.hours_per_step
     assert estimate.estimate(runs.RUNS[4], "one GPU") is None, "7B with all its weights does not fit"
+
+
+def test_the_cost_model_goes_through_the_figures_of_the_authors():
+    cost = scaling.Cost.fitted()
+    assert cost.serial + cost.work == pytest.approx(2.5 * 36)
+    exchanged = scaling.bytes_per_step(scaling.PARAMETERS, 8) / scaling.WITHIN
+    assert cost.seconds(scaling.PARAMETERS, 8) - exchanged == pytest.approx(36)
+    assert exchanged < 0.02 * 36, "it may be left out of the fit"
+    for parameters in scaling.MODELS.values():
+        seconds = [cost.seconds(parameters, gpus) for gpus in scaling.GPUS]
+        assert seconds[-1] > cost.serial
+        assert cost.shared(parameters) / (gpus := cost.saturation(parameters)) < cost.seconds(parameters, gpus) / 2
+        assert cost.shared(parameters) / (gpus - 1) >= cost.seconds(parameters, gpus - 1) / 2
+
+
+def test_ddp_exchanges_what_was_counted_on_a_loopback_device():
+    """Both ranks of two send; headers and the scores that are gathered come on top."""
+    assert 1.0 <= 253_515 / (2 * scaling.ddp_bytes_per_step(27_936, 2, mini_batches=1)) < 1.2
+
+
+def test_the_table_of_scaling_is_up_to_date():
+    text = scaling.PAGE.read_text(encoding="utf-8")
+    assert scaling.with_table(text) == text, "run: python recipes/scaling.py --write"
