@@ -216,6 +216,18 @@ def test_held_out_prompts_are_conversations_too(conversing, chats):
     assert Countdown.closed == before + 2
 
 
+def test_the_game_of_the_example_plugin(conversing):
+    guess = {"name": "guess", "highest": 3, "weight": {"brief": 0.5}, "max_turns": 4}
+    result = train(conversing({"environment": guess, "rewards": {}, "training.samples_every": 1}))
+    assert result.rewards == ("found", "brief")
+    rows = [json.loads(line) for line in (result.folder / "samples" / "step-000001.jsonl").read_text().splitlines()]
+    # Limits of the run, too, leave a reward: it is known at the end only.
+    assert all(row["rewards"]["found"] in (0.0, 1.0) for row in rows)
+    assert {row["rewards"]["brief"] is None for row in rows if row["rewards"]["found"] == 0.0} == {True}
+    assert any(len(row["turns"]) > 1 for row in rows)
+    assert "Guess my number, 1 to 3" in rows[0]["prompt"]
+
+
 def test_the_display_shows_turns_and_how_conversations_ended(conversing):
     console = Console(file=io.StringIO(), width=400)
     train(conversing({"trainer.progress": True}), plugins=[Plugin()], callbacks=[LiveDisplay(console)])

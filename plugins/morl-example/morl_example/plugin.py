@@ -37,6 +37,11 @@ def morl_register_prompt_sources() -> Mapping[str, Factory]:
 
 
 @hookimpl
+def morl_register_environments() -> Mapping[str, Factory]:
+    return {"guess": "morl_example.guess:Guess"}
+
+
+@hookimpl
 def morl_advantages_ready(step: int, rewards: RewardMatrix, advantages: Advantages) -> None:
     """Says why, when a step has nothing to learn from; called on every rank."""
     if not advantages.values_B.any():
