@@ -35,6 +35,8 @@ SAMPLES = (f"{ORACLE}/test_sampling.py::test_training_samples_come_from_the_stre
 BOTH_CUTS = (f"{ORACLE}/test_sampling.py::test_training_samples_come_from_the_streams_of_their_prompts[both]",)
 EVALUATION = (f"{ORACLE}/test_sampling.py::test_evaluation_samples_have_seeds_of_their_own[1.3]",)
 COLLECT = "tests/training/test_collect.py"
+CONVERSATIONS = "tests/training/test_conversations.py"
+TOOLS = "tests/training/test_tools_in_runs.py"
 BRIDGE = "tests/conversation/test_bridge.py"
 
 MUTATIONS = (
@@ -598,6 +600,49 @@ MUTATIONS = (
         "return arguments, CallStatus.WRONG_ARGUMENTS if problem else CallStatus.OK, problem",
         'return arguments, CallStatus.OK, ""',
         ("tests/conversation/test_calls.py::test_what_is_wrong_with_a_call_is_said",),
+    ),
+    # Conversations
+    Mutation(
+        "tokens of the environment count as sampled",
+        "self.sampled += [False] * len(ids)",
+        "self.sampled += [True] * len(ids)",
+        (f"{CONVERSATIONS}::test_what_is_learned_from_is_what_was_sampled",),
+    ),
+    Mutation(
+        "log-probabilities of a turn are one place late",
+        "self.logprobs += drawn.logprobs[:kept]",
+        "self.logprobs += [0.0, *drawn.logprobs][:kept]",
+        (f"{CONVERSATIONS}::test_what_is_learned_from_is_what_was_sampled",),
+    ),
+    Mutation(
+        "later turns of all members have one seed",
+        "seeds.derive(seed, seeds.TURN, member, turn)",
+        "seeds.derive(seed, seeds.TURN, turn)",
+        (f"{TOOLS}::test_every_turn_of_every_member_has_a_seed_of_its_own",),
+    ),
+    Mutation(
+        "other rewards score a conversation whose environment failed",
+        'return [] if policy == "zero" else rows',
+        "return []",
+        (f"{TOOLS}::test_a_failure_is_told_apart_from_a_zero[abstain-raises-environment_failed-broken]",),
+    ),
+    Mutation(
+        "a conversation goes on beyond its limit of turns",
+        "elif len(talk.turns) >= self.limits.turns:",
+        "elif len(talk.turns) > self.limits.turns:",
+        (f"{TOOLS}::test_every_limit_ends_a_conversation_with_its_status[turns]",),
+    ),
+    Mutation(
+        "a batch sampled ahead forgets what the environment put after its prompts",
+        'return evolve(prompt, prompt=content, text=saved["text"], token_ids=tuple(saved["token_ids"]))',
+        "return prompt",
+        (f"{CONVERSATIONS}::test_a_resumed_run_has_the_bits_of_a_whole_one[1]",),
+    ),
+    Mutation(
+        "episodes stay open when a run is interrupted",
+        "left = [talk.give_up() for talk in talks]",
+        "left: list[Any] = []",
+        (f"{TOOLS}::test_episodes_are_closed_when_sampling_is_interrupted",),
     ),
 )
 

@@ -30,7 +30,7 @@ class Scripted:
     in_process = False
 
     def __init__(self, script: Callable[[str, int, int], str]) -> None:
-        self.script, self.calls = script, []
+        self.script, self.calls, self.seeds = script, [], []
 
     def start(self, policy, tokenizer, model_path):
         self._tokenizer = tokenizer
@@ -43,6 +43,7 @@ class Scripted:
 
     def generate(self, prompts, n, sampling, seeds):
         rows = []
+        self.seeds.append(list(seeds))
         self.calls.append([prompt.token_ids for prompt in prompts])
         for prompt in prompts:
             context = self._tokenizer.decode(prompt.token_ids)

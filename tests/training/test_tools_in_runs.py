@@ -71,8 +71,10 @@ class Recorder:
 
 
 @pytest.fixture
-def talk(settings, tmp_path):
+def talk(settings, tmp_path, monkeypatch):
     """`talk(script, changes)`: the rollouts of one step, and its metrics."""
+
+    monkeypatch.chdir(tmp_path)
 
     def run(script, changes=None, **environment):
         (tmp_path / "template.jinja").write_text(TEMPLATE)
@@ -120,6 +122,15 @@ def test_results_are_read_and_calls_counted(talk, rows_of):
     assert float(row["conversation/status/completed"]) == 1
 
 
+def test_every_turn_of_every_member_has_a_seed_of_its_own(talk):
+    _, _, backend = talk(lambda text, member, turn: call("add", a=1, b=1), max_turns=3)
+    first, second, third = backend.seeds
+    assert (len(first), len(second), len(third)) == (2, 4, 4)
+    assert len({*first, *second, *third}) == 10
+    _, _, again = talk(lambda text, member, turn: call("add", a=1, b=1), {"output": "again"}, max_turns=3)
+    assert again.seeds == backend.seeds
+
+
 @pytest.mark.parametrize(
     ("said", "told", "failed"),
     [
@@ -151,7 +162,7 @@ def test_calls_that_go_wrong_are_answered_and_counted(talk, rows_of, said, told,
         ({"max_tool_calls": 2}, "tool_limit", 3),
         ({"max_tokens": 300}, "token_limit", None),
     ],
-    ids=lambda value: str(value),
+    ids=["turns", "calls", "tokens"],
 )
 def test_every_limit_ends_a_conversation_with_its_status(talk, rows_of, limits, status, turns):
     result, rollouts, backend = talk(lambda text, member, turn: call("add", a=turn, b=1), **limits)
