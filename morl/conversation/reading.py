@@ -36,13 +36,14 @@ class Thinking:
         Thinking that was not closed goes up to the first call, or to the end.
         """
         start = text.lstrip()
+        call = min((place for begin in call_begins if (place := text.find(begin)) >= 0), default=len(text))
         if start.startswith(self.opening):
+            call -= len(text) - len(start) + len(self.opening)
             text = start.removeprefix(self.opening)
-        elif not opened and self.closing not in text:
+        elif not opened and self.closing not in text[:call]:  # a call may contain the text
             return None, text
         inside, closing, rest = text.partition(self.closing)
         if not closing:
-            call = min((place for begin in call_begins if (place := text.find(begin)) >= 0), default=len(text))
             inside, rest = text[:call], text[call:]
         return inside.strip(), rest.lstrip("\n")
 
@@ -95,7 +96,7 @@ class Reader:
     def _calls(self, calls: Sequence[Written], turn: int) -> Iterator[ToolCall]:
         for number, call in enumerate(calls):
             arguments, status, problem = self._checked(call)
-            index = f"call{turn % 100:02}{number % 1000:03}"
+            index = f"c{turn % 10_000:04}{number % 10_000:04}"
             yield ToolCall(index, call.name, arguments, status, call.raw, problem)
 
     def _checked(self, call: Written) -> tuple[Mapping[str, Any] | None, CallStatus, str]:

@@ -157,8 +157,8 @@ def test_what_the_template_writes_for_calls_is_read_back(name):
             (called, arguments, CallStatus.OK) for called, arguments in calls
         ]
         assert [json.loads(json.dumps(call)) for call in parsed.message["tool_calls"]] == [
-            {**each, "function": {"name": called, "arguments": arguments}}
-            for each, (called, arguments) in zip(written, calls, strict=True)
+            {**each, "id": f"c{number:08}", "function": {"name": called, "arguments": arguments}}
+            for number, (each, (called, arguments)) in enumerate(zip(written, calls, strict=True))
         ]
         assert parsed.message["content"] == ""
 
@@ -370,8 +370,8 @@ def test_text_around_calls_is_content_and_ids_are_distinct():
     parsed = tool_format("qwen3").parse(encoded("qwen3", f"<think>\nhm\n</think>\n\nfirst {good}{good} last"), turn=7)
     assert parsed.message["content"] == "first  last"
     assert parsed.message["reasoning_content"] == "hm"
-    assert [call.id for call in parsed.calls] == ["call07000", "call07001"]
-    assert [call["id"] for call in parsed.message["tool_calls"]] == ["call07000", "call07001"]
+    assert [call.id for call in parsed.calls] == ["c00070000", "c00070001"]
+    assert [call["id"] for call in parsed.message["tool_calls"]] == ["c00070000", "c00070001"]
 
 
 def test_special_tokens_are_no_part_of_what_is_said():
@@ -390,8 +390,9 @@ def test_a_call_that_names_a_tool_is_in_the_message_even_if_it_cannot_be_made():
 def test_calls_within_closed_thinking_are_thoughts_and_unclosed_thinking_ends_at_a_call():
     good = CALLS["qwen3"][0]
     assert read("qwen3", f"<think>{good}</think>no") == []
-    (call,) = tool_format("qwen3").parse(encoded("qwen3", f"<think>hm{good}")).calls
-    assert call.status is CallStatus.OK
+    for reply in (f"<think>hm{good}", "<tool_call>" + good.removeprefix("<tool_call>").replace("a b", "</think> b")):
+        (call,) = tool_format("qwen3").parse(encoded("qwen3", reply)).calls
+        assert call.status is CallStatus.OK
 
 
 def test_json_that_is_no_call_is_an_answer():
