@@ -34,6 +34,7 @@ def morl_register_reward_providers() -> Mapping[str, Factory]:
         "length": "morl.reward.text:LengthReward",
         "exact-match": "morl.reward.text:ExactMatchReward",
         "python": "morl.reward.function:FunctionReward",
+        "reference-kl": "morl.reward.reference:ReferenceKLReward",
     }
 
 

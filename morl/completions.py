@@ -132,6 +132,8 @@ class Completion:
         turns: in their order; of one that was sampled in one go, a single one.
         status: how it ended.
         info: what an environment has to say about the episode besides its rewards.
+        logprobs: of each sampled token, as captured while sampling; None unless a reward asks by `needs_reference`.
+        reference_logprobs: of the same under the reference policy; None unless a reward asks, and on held-out prompts.
     """
 
     prompt: Prompt
@@ -141,6 +143,8 @@ class Completion:
     _turns: tuple[Turn, ...] | None = field(default=None, kw_only=True)
     _status: CompletionStatus | None = field(default=None, kw_only=True)
     info: Mapping[str, Any] = field(factory=dict, kw_only=True)
+    logprobs: tuple[float, ...] | None = field(default=None, kw_only=True)
+    reference_logprobs: tuple[float, ...] | None = field(default=None, kw_only=True)
 
     @property
     def length(self) -> int:

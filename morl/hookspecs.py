@@ -110,6 +110,8 @@ class RewardProvider(Protocol):
             `bounds` of the config entry take their place.  A score outside is a failure of that completion.
         per_completion: True has `score` called with one completion at a time, each under the time limit, and
             `calls_at_a_time` (1) of these calls side by side.
+        needs_reference: True gives completions of the training prompts `logprobs` and `reference_logprobs`; the run
+            then keeps a reference policy.
         close: `() -> None`, called at the end of the run, also after an error.
     """
 

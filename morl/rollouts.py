@@ -126,9 +126,13 @@ class RolloutBatch:
     def infos(self) -> tuple[Mapping[str, Any], ...]:
         return ({},) * len(self) if self._infos is None else self._infos
 
-    def completions(self) -> list[Completion]:
-        """The rows as reward providers see them."""
+    def completions(self, reference_logprobs_BT: Tensor | None = None) -> list[Completion]:
+        """The rows as reward providers see them; with log-probabilities where those of the reference are given."""
         infos = self.infos
+        policys: tuple[tuple[float, ...] | None, ...] = (None,) * len(self)
+        references = policys
+        if reference_logprobs_BT is not None:
+            policys, references = map(self._of_sampled, (self.rollout_logprobs_BT, reference_logprobs_BT))
         token_ids = self.completion_ids_BT[self.sampled_mask_BT].split(self.lengths_B.tolist())
         rows = zip(token_ids, self.group_ids_B.tolist(), self.truncated_B.tolist(), self.texts, strict=True)
         return [
@@ -140,9 +144,15 @@ class RolloutBatch:
                 turns=None if self._turns is None else self._turns[b],
                 status=None if self._statuses is None else self._statuses[b],
                 info=infos[b],
+                logprobs=policys[b],
+                reference_logprobs=references[b],
             )
             for b, (ids, group, truncated, text) in enumerate(rows)
         ]
+
+    def _of_sampled(self, values_BT: Tensor) -> tuple[tuple[float, ...], ...]:
+        parts = values_BT[self.sampled_mask_BT].split(self.lengths_B.tolist())
+        return tuple(tuple(part.tolist()) for part in parts)
 
     def select(self, rows: Sequence[int]) -> RolloutBatch:
         """These completions only, in this order; `prompts` stays whole."""

@@ -101,7 +101,12 @@ class Parts:
     @property
     def needs_reference(self) -> bool:
         """Whether a part looks at the reference policy."""
-        return bool(self.loss.needs_reference)
+        return bool(self.loss.needs_reference) or self.rewards_need_reference
+
+    @property
+    def rewards_need_reference(self) -> bool:
+        """Whether a reward looks at its log-probabilities."""
+        return any(getattr(entry.provider, "needs_reference", False) for entry in self.scorer.entries.values())
 
     def label(self, path: str) -> str:
         """What errors call the part at a path of the config."""

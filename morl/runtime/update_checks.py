@@ -60,7 +60,10 @@ def _check_entropy(options: EntropyConfig) -> None:
 def _check_reference(config: Config, parts: Parts) -> None:
     options, default = config.reference, ReferenceConfig()
     if options != default and not parts.needs_reference:
-        raise ConfigError("the section reference has no effect: nothing looks at a reference policy; set loss.kl_coef")
+        raise ConfigError(
+            "the section reference has no effect: nothing looks at a reference policy; set loss.kl_coef, or"
+            " take the reward reference-kl"
+        )
     if options.mixup > 1:
         raise ConfigError(f"reference.mixup is a share, at most 1; got {options.mixup}")
     if options.mixup != default.mixup and not options.sync_every:

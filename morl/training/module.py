@@ -128,6 +128,7 @@ class RLModule(L.LightningModule):
             rounds=training.dynamic_sampling_rounds,
             label=parts.label("estimator"),
             without_truncated=training.mask_truncated == "statistics",
+            reference_logprobs=self._reference_logprobs if parts.rewards_need_reference else None,
         )
         self.updater = Updater.of(config, parts, policy)
         self.watch = DifferenceWatch(difference_limit(config, parts.backend))
@@ -360,11 +361,14 @@ class RLModule(L.LightningModule):
             now_BT, entropy_BT = self._logprobs(self.policy, experience.rollouts, experience.spare, entropy=ranked)
             old_BT = now_BT if recompute else old_BT
         reference = None
-        if self.reference is not None:
-            reference = self.reference.apply(
-                lambda policy: self._logprobs(policy, experience.rollouts, experience.spare)[0]
-            )
+        if self.parts.loss.needs_reference:
+            reference = self._reference_logprobs(experience.rollouts, experience.spare)
         return FrozenLogprobs(old_BT, reference, entropy_BT, capture)
+
+    def _reference_logprobs(self, rollouts: RolloutBatch, spare: RolloutBatch | None = None) -> Tensor:
+        assert self.reference is not None
+        spare = rollouts.select([0]) if spare is None else spare
+        return self.reference.apply(lambda policy: self._logprobs(policy, rollouts, spare)[0])
 
     def _logprobs(
         self, policy: PolicyModel, rollouts: RolloutBatch, spare: RolloutBatch, *, entropy: bool = False

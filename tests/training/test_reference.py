@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
+from transformers import AutoModelForCausalLM
 
-from morl import train
+from morl import Completion, Prompt, hookimpl, train
 from morl.config.load import parse
 from morl.config.schema import EntropyConfig, ReferenceConfig
 from morl.errors import ConfigError
 from morl.plugins import Registry
 from morl.policy.load import load_policy
+from morl.reward.reference import ReferenceKLReward
 from morl.runtime.checks import check_settings
 from morl.runtime.parts import build_parts
 from morl.training.entropy import EntropyBonus
@@ -67,6 +71,80 @@ def test_the_coefficient_goes_up_below_the_target_and_down_above_and_stays_withi
     assert bonus.applied == 0.0
     bonus.finish_step({})  # every completion was dropped
     assert bonus.coef == pytest.approx(0.1)
+
+
+class Watch:
+    """Keeps rollouts and rewards of every step."""
+
+    def __init__(self):
+        self.rollouts, self.rewards = [], []
+
+    @hookimpl
+    def morl_rollouts_ready(self, rollouts):
+        self.rollouts.append(rollouts)
+
+    @hookimpl
+    def morl_advantages_ready(self, rewards):
+        self.rewards.append(rewards)
+
+
+def divergences(model, rollouts, estimator):
+    """Of each completion, by transformers' own forward."""
+    found = []
+    for b, group in enumerate(rollouts.group_ids_B.tolist()):
+        prompt, mask = list(rollouts.prompts[group].token_ids), rollouts.sampled_mask_BT[b]
+        ids = rollouts.completion_ids_BT[b, mask]
+        with torch.no_grad():
+            logits = model(input_ids=torch.tensor([prompt + ids.tolist()])).logits[0, len(prompt) - 1 : -1]
+        far = logits.double().log_softmax(-1).gather(1, ids[:, None])[:, 0]
+        d = rollouts.rollout_logprobs_BT[b, mask].double() - far
+        found.append(d.sum() if estimator == "k1" else ((-d).exp() - 1 + d).sum())
+    return torch.stack(found)
+
+
+@pytest.mark.parametrize(
+    ("estimator", "lora", "budget"), [("k1", None, None), ("k3", {"rank": 2}, None), ("k3", None, 40)]
+)
+def test_the_divergence_is_a_reward_of_its_own(settings, tiny_model, rows_of, estimator, lora, budget):
+    watch = Watch()
+    changes = {
+        "rewards.kl": {"name": "reference-kl", "estimator": estimator, "weight": 0.1},
+        "policy.lora": lora,
+        "training.micro_batch_tokens": budget,
+        "training.steps": 2,
+        "optimizer.lr": 1e-2,
+        "optimizer.warmup_steps": 0,
+        "estimator": {"name": "grpo-no-std"},
+    }
+    train(settings(changes), plugins=[watch])
+    model = AutoModelForCausalLM.from_pretrained(tiny_model)
+    scores = [rewards.values_BK[:, rewards.names.index("kl")] for rewards in watch.rewards]
+    assert scores[0].abs().max() < 1e-3, "the policy is the reference"
+    assert scores[1].abs().max() > 1e-2
+    torch.testing.assert_close(scores[1], -divergences(model, watch.rollouts[1], estimator), atol=1e-3, rtol=0)
+
+
+def test_it_follows_a_reference_that_moves_and_is_missing_on_held_out_prompts(settings, prompt_file, tmp_path):
+    watch = Watch()
+    changes = {
+        "rewards.kl": {"name": "reference-kl"},
+        "reference.sync_every": 1,
+        "evaluation": {"prompts": {"path": str(prompt_file), "limit": 2}},
+        "optimizer.lr": 1e-2,
+        "optimizer.warmup_steps": 0,
+        "training.steps": 2,
+        "loss.kl_coef": 0.1,
+    }
+    result = train(settings(changes), plugins=[watch])
+    kl = watch.rewards[1].names.index("kl")
+    assert watch.rewards[1].values_BK[:, kl].abs().max() < 1e-3, "the reference is the policy of the step before"
+    assert json.loads((result.folder / "evaluation.json").read_text())[0]["metrics"]["kl/scored"] == 0.0
+
+
+def test_a_reward_of_the_divergence_without_log_probabilities_is_missing():
+    prompt, reward = Prompt("a"), ReferenceKLReward(per="token")
+    known = Completion(prompt, "b", (1, 2), logprobs=(-1.0, -2.0), reference_logprobs=(-2.0, -4.0))
+    assert reward.score([Completion(prompt, "b", (1,)), known]) == [None, -1.5]
 
 
 REFUSED = [
