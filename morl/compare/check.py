@@ -38,8 +38,8 @@ class CheckedCell:
     config: Config
     settings: Mapping[str, Any]
     modules: frozenset[str]
-    rewards: tuple[str, ...]
-    prompts: frozenset[str]
+    rewards: tuple[str, ...] = ()
+    prompts: frozenset[str] = frozenset()
 
     @property
     def slug(self) -> str:
