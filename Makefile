@@ -28,7 +28,7 @@ define environment
 	@$(1)/bin/python -m pip uninstall --quiet --quiet --yes morl
 endef
 
-.PHONY: demo demo-real test test-light test-verl test-smollm test-openenv test-verifiers test-load test-endurance test-mutations test-vllm quick \
+.PHONY: demo demo-real test test-light test-verl test-versions test-smollm test-openenv test-verifiers test-load test-endurance test-mutations test-vllm quick \
         lint studies studies-vllm setup clean
 
 demo: setup
@@ -51,6 +51,11 @@ test-light: .venv-light/installed
 # The seams of verl in verl itself; ray is never started.
 test-verl: .venv-verl/installed
 	PYTHONPATH=.venv-verl $(BIN)/python -W ignore -m pytest tests/integrations/test_verl_real.py
+
+# The quick tests on the oldest versions that pyproject.toml allows, and on the newest, which are those of .venv.
+test-versions: .venv-oldest/installed
+	PYTHONPATH=.venv-oldest $(BIN)/python -m pytest $(PARALLEL) -m "not slow" tests
+	$(BIN)/python -m pytest $(PARALLEL) -m "not slow" tests
 
 # Hours: the suite on a busy machine, and with other kernels.
 test-load: setup
@@ -140,6 +145,13 @@ setup: .venv/installed
 	@$(BIN)/python -m pip install --quiet $(PIP_FLAGS) --no-deps --upgrade --target .venv-verl -r .ci/verl.txt
 	@touch $@
 
+# A folder in front of .venv, as that of verl.
+.venv-oldest/installed: .ci/oldest.txt .ci/oldest-alone.txt .venv/installed
+	$(call say,installing the oldest versions beside .venv)
+	@$(BIN)/python -m pip install --quiet $(PIP_FLAGS) --upgrade --target .venv-oldest -r .ci/oldest.txt
+	@$(BIN)/python -m pip install --quiet $(PIP_FLAGS) --no-deps --upgrade --target .venv-oldest -r .ci/oldest-alone.txt
+	@touch $@
+
 .venv-light/installed: pyproject.toml
 	$(call environment,.venv-light)
 	$(call say,installing the base of morl and transformers 4.57)
@@ -160,4 +172,4 @@ setup: .venv/installed
 	@touch $@
 
 clean:
-	rm -rf .venv .venv-light .venv-verl .venv-vllm .venv-openenv .venv-verifiers build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-light .venv-verl .venv-vllm .venv-oldest .venv-openenv .venv-verifiers build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
