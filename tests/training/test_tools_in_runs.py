@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import threading
 from pathlib import Path
@@ -10,7 +11,9 @@ import pytest
 from attrs import define, field
 
 from morl import ConfigError, PluginError, RewardError, hookimpl, train
-from morl.types import EnvironmentAnswer
+from morl.conversation.episodes import opened
+from morl.conversation.talk import Talk
+from morl.types import EncodedPrompt, EnvironmentAnswer, Prompt
 
 _SPEC = importlib.util.spec_from_file_location("scripted_replies", Path(__file__).with_name("scripted_replies.py"))
 scripted_replies = importlib.util.module_from_spec(_SPEC)
@@ -319,6 +322,108 @@ def run_faulty(settings, tmp_path, environment, script=None, **options):
     plugin = Plugin()
     script = script or (lambda text, member, turn: "bad" if member == 0 and "how many" in text else "good")
     return train(config, plugins=[plugin], rollout=Scripted(script)), plugin
+
+
+@define(eq=False)
+class Uneven:
+    """One conversation is answered only when the others are over."""
+
+    over: object = field(factory=threading.Event)
+    waited: list = field(factory=list)
+    reward_names = ("turns",)
+
+    def open(self, prompt, seed):
+        return UnevenEpisode(self)
+
+
+@define(eq=False)
+class UnevenEpisode:
+    owner: Uneven
+    turns: int = 0
+
+    async def step(self, reply):
+        self.turns += 1
+        if "slow" in reply["content"]:
+            while not self.owner.over.is_set():
+                await asyncio.sleep(0.01)
+            self.owner.waited.append(True)
+            return EnvironmentAnswer(done=True, rewards={"turns": 1.0})
+        if self.turns == 3:
+            self.owner.over.set()
+            return EnvironmentAnswer(done=True, rewards={"turns": 3.0})
+        return EnvironmentAnswer([{"role": "user", "content": "on"}])
+
+    async def close(self):
+        await asyncio.sleep(0)
+
+
+def test_a_slow_environment_does_not_hold_the_other_conversations(settings, tmp_path):
+    def script(context, member, turn):
+        return "slow" if (member, turn) == (0, 0) and "how many" in context else "fast"
+
+    result, recorder = run_faulty(settings, tmp_path, Uneven(), script=script, patience=0.05)
+    assert [len(turns) for turns in recorder.rollouts.turns].count(3) == 3
+    assert recorder.rollouts.statuses == ("completed",) * 4
+    assert result.rewards == ("vowel", "turns")
+
+
+@define(eq=False)
+class Broken:
+    """An environment without rewards that never opens."""
+
+    def open(self, prompt, seed):
+        raise ConnectionError("nobody there")
+
+
+def test_a_run_ends_whose_environment_always_fails(settings, tmp_path):
+    with pytest.raises(
+        RewardError, match=r"(?s)'environment' failed on all 4 completions of its first step.*nobody there"
+    ):
+        run_faulty(settings, tmp_path, Broken())
+    result, recorder = run_faulty(settings, tmp_path, Broken(), max_failed_steps=None, on_failure="zero", concurrency=1)
+    assert recorder.rollouts.statuses == ("environment_failed",) * 4
+    assert recorder.rollouts.lengths_B.tolist() == [0] * 4
+    assert result.rewards == ("vowel",)
+
+
+@pytest.mark.parametrize("kind", ["plain", "async"])
+def test_an_episode_that_opens_too_late_is_closed(kind):
+    closed = []
+
+    class Episode:
+        def step(self, reply): ...
+
+        def close(self):
+            closed.append(True)
+            return asyncio.sleep(0) if kind == "async" else None
+
+    async def opening():
+        return Episode()
+
+    talk = Talk(EncodedPrompt(Prompt("x"), "x", (1,)), 0, 0, 0)
+    assert talk.give_up() is None
+    found = opened(talk, opening if kind == "async" else Episode)
+    if kind == "async":
+        asyncio.run(found)
+    assert (closed, talk.episode) == ([True], None)
+
+
+def test_episodes_of_a_prompt_that_begin_differently_are_refused(settings, tmp_path):
+    class Episode(UnevenEpisode):
+        messages = ()
+
+    @define(eq=False)
+    class Random(Uneven):
+        number: int = 0
+
+        def open(self, prompt, seed):
+            episode = Episode(self)
+            self.number += 1
+            episode.messages = [{"role": "user", "content": f"I am {self.number}"}]
+            return episode
+
+    with pytest.raises(PluginError, match="must follow from the prompt and the seed"):
+        run_faulty(settings, tmp_path, Random(), concurrency=1)
 
 
 # What is refused ----------------------------------------------------------------------------------------------------
