@@ -132,8 +132,9 @@ class Completion:
         turns: in their order; of one that was sampled in one go, a single one.
         status: how it ended.
         info: what an environment has to say about the episode besides its rewards.
-        logprobs: of each sampled token, as captured while sampling; None unless a reward asks by `needs_reference`.
-        reference_logprobs: of the same under the reference policy; None unless a reward asks, and on held-out prompts.
+        logprobs: of each sampled token under the policy at the start of the step; None on held-out prompts, and unless
+            a reward asks by `needs_reference`.
+        reference_logprobs: of the same under the reference policy, likewise.
     """
 
     prompt: Prompt

@@ -126,13 +126,15 @@ class RolloutBatch:
     def infos(self) -> tuple[Mapping[str, Any], ...]:
         return ({},) * len(self) if self._infos is None else self._infos
 
-    def completions(self, reference_logprobs_BT: Tensor | None = None) -> list[Completion]:
-        """The rows as reward providers see them; with log-probabilities where those of the reference are given."""
+    def completions(self, logprobs_BT: Tensor | None = None, reference_BT: Tensor | None = None) -> list[Completion]:
+        """The rows as reward providers see them.
+
+        Args:
+            logprobs_BT: of the policy, where a reward wants to know them.
+            reference_BT: of the reference policy, likewise.
+        """
         infos = self.infos
-        policys: tuple[tuple[float, ...] | None, ...] = (None,) * len(self)
-        references = policys
-        if reference_logprobs_BT is not None:
-            policys, references = map(self._of_sampled, (self.rollout_logprobs_BT, reference_logprobs_BT))
+        policys, references = map(self._of_sampled, (logprobs_BT, reference_BT))
         token_ids = self.completion_ids_BT[self.sampled_mask_BT].split(self.lengths_B.tolist())
         rows = zip(token_ids, self.group_ids_B.tolist(), self.truncated_B.tolist(), self.texts, strict=True)
         return [
@@ -150,7 +152,9 @@ class RolloutBatch:
             for b, (ids, group, truncated, text) in enumerate(rows)
         ]
 
-    def _of_sampled(self, values_BT: Tensor) -> tuple[tuple[float, ...], ...]:
+    def _of_sampled(self, values_BT: Tensor | None) -> tuple[tuple[float, ...] | None, ...]:
+        if values_BT is None:
+            return (None,) * len(self)
         parts = values_BT[self.sampled_mask_BT].split(self.lengths_B.tolist())
         return tuple(tuple(part.tolist()) for part in parts)
 

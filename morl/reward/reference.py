@@ -20,7 +20,8 @@ class ReferenceKLReward:
 
     With an estimator that adds rewards before it normalises (`grpo`), a weight of beta subtracts beta times the KL from
     the sum of the others, as verl does where the KL is in the reward; one that normalises each reward (`gdpo`) gives it
-    its weight's share.  The policy's log-probabilities are those captured while sampling.  On held-out prompts the
+    its weight's share, however small the divergence is.  Both log-probabilities come from one code, so that it is
+    exactly 0 while the policy is the reference; two forward passes per step are its price.  On held-out prompts the
     reward is missing, for the reference is not asked about them.
 
     Args:

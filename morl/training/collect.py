@@ -86,7 +86,7 @@ class Collector:
     rounds: int
     label: str = ""
     without_truncated: bool = False
-    reference_logprobs: Callable[[RolloutBatch], Tensor] | None = None
+    logprobs: Callable[[RolloutBatch], tuple[Tensor, Tensor]] | None = None
 
     def collect(self, step: int, position: int, exchange: Exchange) -> Experience:
         """The experience of step `step`, from the prompts at `position` of the stream onwards."""
@@ -142,8 +142,8 @@ class Collector:
             rollouts = self.rollouts.take(position, count, exchange)
         self.registry.observe("morl_rollouts_ready", step=step, rollouts=rollouts)
         with watch.measure("reward"):
-            reference_BT = None if self.reference_logprobs is None else self.reference_logprobs(rollouts)
-            scores = exchange.together(lambda: self.scorer.score(rollouts.completions(reference_BT)))
+            logprobs = () if self.logprobs is None else self.logprobs(rollouts)
+            scores = exchange.together(lambda: self.scorer.score(rollouts.completions(*logprobs)))
         for entry, seconds in scores.seconds.items():
             watch.seconds[f"reward/{entry}"] = watch.seconds.get(f"reward/{entry}", 0.0) + seconds
         self.registry.observe("morl_rewards_ready", step=step, rollouts=rollouts, scores=scores)

@@ -128,7 +128,7 @@ class RLModule(L.LightningModule):
             rounds=training.dynamic_sampling_rounds,
             label=parts.label("estimator"),
             without_truncated=training.mask_truncated == "statistics",
-            reference_logprobs=self._reference_logprobs if parts.rewards_need_reference else None,
+            logprobs=self._both_logprobs if parts.rewards_need_reference else None,
         )
         self.updater = Updater.of(config, parts, policy)
         self.watch = DifferenceWatch(difference_limit(config, parts.backend))
@@ -365,9 +365,13 @@ class RLModule(L.LightningModule):
             reference = self._reference_logprobs(experience.rollouts, experience.spare)
         return FrozenLogprobs(old_BT, reference, entropy_BT, capture)
 
-    def _reference_logprobs(self, rollouts: RolloutBatch, spare: RolloutBatch | None = None) -> Tensor:
+    def _both_logprobs(self, rollouts: RolloutBatch) -> tuple[Tensor, Tensor]:
+        """Of the policy and of the reference, by one code: where the two are the same, so are the bits."""
+        spare = rollouts.select([0])
+        return self._logprobs(self.policy, rollouts, spare)[0], self._reference_logprobs(rollouts, spare)
+
+    def _reference_logprobs(self, rollouts: RolloutBatch, spare: RolloutBatch) -> Tensor:
         assert self.reference is not None
-        spare = rollouts.select([0]) if spare is None else spare
         return self.reference.apply(lambda policy: self._logprobs(policy, rollouts, spare)[0])
 
     def _logprobs(

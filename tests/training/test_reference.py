@@ -9,6 +9,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from morl import Completion, Prompt, hookimpl, train
+from morl.artifacts.table import read_rows
 from morl.config.load import parse
 from morl.config.schema import EntropyConfig, ReferenceConfig
 from morl.errors import ConfigError
@@ -119,9 +120,24 @@ def test_the_divergence_is_a_reward_of_its_own(settings, tiny_model, rows_of, es
     train(settings(changes), plugins=[watch])
     model = AutoModelForCausalLM.from_pretrained(tiny_model)
     scores = [rewards.values_BK[:, rewards.names.index("kl")] for rewards in watch.rewards]
-    assert scores[0].abs().max() < 1e-3, "the policy is the reference"
+    assert scores[0].abs().max() == 0.0, "the policy is the reference, and rounding is no divergence"
     assert scores[1].abs().max() > 1e-2
     torch.testing.assert_close(scores[1], -divergences(model, watch.rollouts[1], estimator), atol=1e-3, rtol=0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp2"])
+def test_two_ranks_see_the_divergences_of_one(settings, rows_of, run_cli, tmp_path, strategy):
+    changes = {"rewards.kl": {"name": "reference-kl", "weight": 0.1}, "estimator": {"name": "grpo-no-std"}}
+    changes |= {"training.steps": 2, "optimizer.eps": 1e-2, "loss.kl_coef": 0.1}
+    one = rows_of(train(settings(changes)))
+    ranks = {"output": str(tmp_path / "two"), "trainer.devices": 2, "trainer.strategy": strategy}
+    done = run_cli(settings({**changes, **ranks}), tmp_path)
+    assert done.returncode == 0, done.output
+    two = [row for row in read_rows(tmp_path / "two" / "logs" / "metrics.csv")[0] if "loss" in row]
+    for name in ("reward/kl/mean", "policy/kl_reference", "loss"):
+        assert [float(row[name]) for row in two] == pytest.approx([float(row[name]) for row in one], rel=1e-2, abs=1e-5)
+    assert float(two[1]["reward/kl/mean"]) != 0.0
 
 
 def test_it_follows_a_reference_that_moves_and_is_missing_on_held_out_prompts(settings, prompt_file, tmp_path):
