@@ -330,9 +330,7 @@ MUTATIONS = (
     Mutation(
         "gradients pile up", "            optimizer.zero_grad()\n        scheduler", "        scheduler", update("gdpo")
     ),
-    Mutation(
-        "one epoch only", "for epoch in range(training.inner_epochs)\n", "for epoch in range(1)\n", update("gdpo")
-    ),
+    Mutation("one epoch only", "epochs = range(training.inner_epochs)\n", "epochs = range(1)\n", update("gdpo")),
     Mutation(
         "the same mini-batches in every epoch",
         "seeds.derive(seed, seeds.MINI_BATCHES, step, epoch)",
@@ -359,9 +357,16 @@ MUTATIONS = (
         update("gdpo"),
     ),
     # Optimizer and schedule
-    Mutation("weight decay is ignored", "weight_decay=self.weight_decay", "weight_decay=0.0", update("gdpo")),
-    Mutation("betas are swapped", "betas=self.betas", "betas=self.betas[::-1]", update("gdpo")),
-    Mutation("eps is ignored", "            eps=self.eps,\n", "            eps=1e-8,\n", update("gdpo")),
+    Mutation("weight decay is ignored", "weight_decay=self.weight_decay,\n            fused", "fused", update("gdpo")),
+    Mutation(
+        "betas are swapped", "            betas=self.betas,\n", "            betas=self.betas[::-1],\n", update("gdpo")
+    ),
+    Mutation(
+        "eps is ignored",
+        "eps=self.eps,\n            weight_decay",
+        "eps=1e-8,\n            weight_decay",
+        update("gdpo"),
+    ),
     Mutation(
         "gradients are not clipped",
         "clip_grads_with_norm_(parameters, max_norm or math.inf, norm)",
@@ -377,8 +382,8 @@ MUTATIONS = (
     Mutation("warm-up is off by one", "return (step + 1) / (warmup + 1)", "return (step + 1) / warmup", update("gdpo")),
     Mutation(
         "the schedule is off by one",
-        "return _asked(schedule, step - warmup,",
-        "return _asked(schedule, step - warmup + 1,",
+        "of_schedule = _asked(schedule, step - warmup,",
+        "of_schedule = _asked(schedule, step - warmup + 1,",
         update("gdpo"),
     ),
     Mutation(
@@ -643,6 +648,37 @@ MUTATIONS = (
         "left = [talk.give_up() for talk in talks]",
         "left: list[Any] = []",
         (f"{TOOLS}::test_episodes_are_closed_when_sampling_is_interrupted",),
+    ),
+    # Optimizers, schedules, lengths, adapters
+    Mutation(
+        "min_lr is a floor in place of the end of the fall",
+        "least + (1 - least) * of_schedule if least",
+        "max(least, of_schedule) if least",
+        ("tests/optim/test_schedules.py::test_after_the_warm_up_a_schedule_is_that_of_transformers[min-lr]",),
+    ),
+    Mutation(
+        "norms and biases decay, and matrices do not",
+        'if decay == "matrices" and tensor.ndim < 2',
+        'if decay == "matrices" and tensor.ndim >= 2',
+        ("tests/optim/test_optimizers.py::test_adamw_leaves_norms_and_biases_without_decay_where_asked",),
+    ),
+    Mutation(
+        "muon takes embeddings, too",
+        "return tensor.ndim == 2 and not any(part in name for part in self.adamw_for)",
+        "return tensor.ndim == 2",
+        ("tests/optim/test_optimizers.py::test_muon_trains_matrices_inside_the_model_and_adamw_the_rest",),
+    ),
+    Mutation(
+        "epochs are rounded down",
+        "math.ceil(self.epochs * rows / self.prompts_per_step)",
+        "int(self.epochs * rows / self.prompts_per_step)",
+        ("tests/training/test_optimizers_in_runs.py::test_epochs_survive_the_config_file",),
+    ),
+    Mutation(
+        "the reference of an adapter that is trained on is the model without it",
+        "lora = config.policy.lora is not None and config.policy.lora.adapter is None",
+        "lora = config.policy.lora is not None",
+        ("tests/training/test_adapters_in_runs.py::test_a_run_begins_with_the_adapter_that_it_is_given",),
     ),
 )
 
