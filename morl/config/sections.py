@@ -174,7 +174,8 @@ def _mapping(section: Section, value: Any) -> Any:
         return {"name": value}
     if not isinstance(value, Mapping):
         raise ConfigError(
-            f"{section.path} must be the name of a {section.kind}, or a mapping of its name and options; got {value!r}"
+            f"{section.path} must be the name of {_a(section.kind)}, or a mapping of its name and options;"
+            f" got {value!r}"
         )
     return value
 
@@ -191,16 +192,20 @@ def part_of(section: Section, tree: Tree, registry: Registry) -> Registered:
         near = ""
         if section.path.startswith("rewards."):
             near = suggest(section.path, [f"rewards.{key}" for key in tree["rewards"] if key != section.path[8:]])
-        raise ConfigError(f"{section.path}.name must name a {section.kind}{near}\n  available: {offered}")
+        raise ConfigError(f"{section.path}.name must name {_a(section.kind)}{near}\n  available: {offered}")
     if is_description(name):
         raise ConfigError(
             f"{section.path}: {name} was passed to morl.train as an object, which a file cannot hold; pass it again"
-            f" ({_argument(section.path)}), or name a {section.kind} in its place: --{section.path}.name=NAME"
+            f" ({_argument(section.path)}), or name {_a(section.kind)} in its place: --{section.path}.name=NAME"
         )
     try:
         return registry.find(section.kind or "", name)
     except MorlError as error:
         raise type(error)(f"{section.path}.name: {error}") from error
+
+
+def _a(kind: str | None) -> str:
+    return f"{'an' if str(kind)[0] in 'aeiou' else 'a'} {kind}"
 
 
 def _argument(path: str) -> str:

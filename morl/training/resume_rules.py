@@ -17,7 +17,10 @@ RESTORED = {
 }
 """Sections that a checkpoint brings with it, so that other values would have no effect -> keys that have one."""
 
-DRAWN_AHEAD = ("seed", "prompts", "rollout", "sampling", "training.prompts_per_step", "training.group_size")
+DRAWN_AHEAD = (
+    *("seed", "prompts", "environment", "rollout", "sampling"),
+    *("training.prompts_per_step", "training.group_size"),
+)
 """What the batches that a lagging run has drawn ahead were drawn with, and what says how many there are."""
 
 
@@ -29,7 +32,8 @@ def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> Changes:
     for key in dict.fromkeys((*old, *new)):
         section = key.split(".")[0]
         # A section that is not there is one that an older version did not know, but for that which may be missing.
-        unknown = key not in old and section != "rewards" and (section in own or section != "evaluation")
+        optional = section in ("environment", "evaluation")
+        unknown = key not in old and section != "rewards" and (section in own or not optional)
         if key != "output" and not unknown and old.get(key) != new.get(key):
             differ[key] = (old.get(key), new.get(key))
     return differ

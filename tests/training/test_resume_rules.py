@@ -36,6 +36,14 @@ def test_changes_are_named_by_their_dotted_keys():
     }, "a key that the older morl did not know had its default"
 
 
+def test_an_environment_that_comes_or_goes_is_a_change():
+    without, with_one = flat(seed=1, environment=None), flat(seed=1, environment__name="tools")
+    assert changes(without, with_one) == {"environment.name": (None, "tools")}
+    assert changes(with_one, without) == {"environment.name": ("tools", None)}
+    newer = flat(seed=1, environment__name="tools", environment__patience=1.0)
+    assert changes(with_one, newer) == {}, "an option that the older morl did not know"
+
+
 @pytest.mark.parametrize(
     ("key", "lag", "refused"),
     [
@@ -50,6 +58,8 @@ def test_changes_are_named_by_their_dotted_keys():
         ("prompts__path", 1, "holds batches that were drawn with it"),
         ("sampling__temperature", 1, "holds batches that were drawn with it"),
         ("training__group_size", 1, "holds batches that were drawn with it"),
+        ("environment__max_turns", 0, None),
+        ("environment__max_turns", 1, "holds batches that were drawn with it"),
         ("training__prompts_per_step", 2, "holds batches that were drawn with it"),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import json
 import threading
 from pathlib import Path
 
@@ -299,7 +300,7 @@ def test_episodes_are_closed_when_sampling_is_interrupted(settings, tmp_path):
     assert not [each for each in threading.enumerate() if each.name.startswith("morl-environment")]
 
 
-def run_faulty(settings, tmp_path, environment, script=None, **options):
+def run_faulty(settings, tmp_path, environment, script=None, changes=None, **options):
     class Plugin(Recorder):
         @hookimpl
         def morl_register_environments(self):
@@ -316,7 +317,8 @@ def run_faulty(settings, tmp_path, environment, script=None, **options):
             },
             "rewards": {"vowel": {"name": "regex", "pattern": "[ae]"}},
             "environment": {"name": "faulty", "patience": None, **options},
-            "training": {"steps": 1, "prompts_per_step": 2, "group_size": 2},
+            "training": {"steps": 1, "prompts_per_step": 2, "group_size": 2, "samples_every": 1},
+            **(changes or {}),
         }
     )
     plugin = Plugin()
@@ -432,6 +434,7 @@ def test_episodes_of_a_prompt_that_begin_differently_are_refused(settings, tmp_p
     [
         ({"prompts.chat": False, "prompts.chat_template": None}, {}, r"prompts: conversations need chats"),
         ({}, {"name": "tols"}, r"unknown environment 'tols'; did you mean 'tools'"),
+        ({"environment": {"max_turns": 3}}, None, r"environment.name must name an environment"),
         ({}, {"max_tokens": 20}, r"environment.max_tokens=20 limits a whole conversation"),
         ({}, {"max_turns": 1, "max_tool_calls": 3}, r"max_tool_calls=3 has no effect with max_turns=1"),
         ({}, {"weight": 2.0}, r"environment.weight=2.0 has no effect"),
@@ -445,4 +448,37 @@ def test_episodes_of_a_prompt_that_begin_differently_are_refused(settings, tmp_p
 def test_what_cannot_work_is_refused_before_the_model_is_loaded(talk, monkeypatch, changes, environment, said):
     monkeypatch.setattr("morl.training.run.load_model", lambda *_, **__: pytest.fail("too late"))
     with pytest.raises((ConfigError, PluginError), match=said):
-        talk(lambda text, member, turn: "so", changes, **environment)
+        talk(lambda text, member, turn: "so", changes, **(environment or {}))
+
+
+def test_functions_and_classes_may_be_passed_as_they_are(settings, tmp_path):
+    """From Python; the run folder says what they were."""
+
+    class Reaches:
+        def reset(self, **row):
+            self.last = 0
+
+        def add(self, n: int) -> int:
+            """Adds.
+
+            Args:
+                n: what is added.
+            """
+            self.last += n
+            return self.last
+
+        def get_reward(self):
+            return self.last / 10
+
+    def script(context, member, turn):
+        return call("add", n=member + 1) if turn == 0 else "done"
+
+    changes = {"environment": {"name": "python", "factory": Reaches}, "sampling.max_tokens": 90}
+    result, recorder = run_faulty(settings, tmp_path, Broken(), script=script, changes=changes)
+    assert result.rewards == ("vowel", "Reaches")
+    given = [turns[-1].rewards["Reaches"] for turns in recorder.rollouts.turns]
+    assert given == pytest.approx([0.1, 0.2, 0.1, 0.2])
+    assert "<class tests.training" in (result.folder / "config.yaml").read_text()
+    row = json.loads((result.folder / "samples" / "step-000001.jsonl").read_text().splitlines()[0])
+    assert row["turns"][0]["answers"][0]["content"] == "1"
+    assert row["rewards"]["Reaches"] == pytest.approx(0.1)
