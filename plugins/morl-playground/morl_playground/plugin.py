@@ -21,12 +21,16 @@ def morl_register_prompt_sources() -> Mapping[str, Factory]:
         "playground-tool-calling": "morl_playground.prompts:ToolCallingPrompts",
         "playground-math": "morl_playground.prompts:MathPrompts",
         "playground-code": "morl_playground.prompts:CodePrompts",
+        "playground-shop": "morl_playground.prompts:ShopPrompts",
     }
 
 
 @hookimpl
 def morl_register_reward_providers() -> Mapping[str, Factory]:
-    return {"playground-code": "morl_playground.code_reward:StackCodeReward"}
+    return {
+        "playground-calls": "morl_playground.calls_reward:CallsReward",
+        "playground-code": "morl_playground.code_reward:StackCodeReward",
+    }
 
 
 @hookimpl
@@ -37,3 +41,8 @@ def morl_register_advantage_estimators() -> Mapping[str, Factory]:
 @hookimpl
 def morl_register_weightings() -> Mapping[str, Factory]:
     return {"batch-std": "morl_playground.quantised:BatchStdWeighting"}
+
+
+@hookimpl
+def morl_register_environments() -> Mapping[str, Factory]:
+    return {"playground-shop": "morl_playground.shop_environment:ShopEnvironment"}

@@ -12,7 +12,7 @@ from attrs import asdict, field, frozen, validators
 from morl.errors import ConfigError
 from morl_playground.cache import fingerprint, kept_in, made_once
 from morl_playground.progress import announced
-from morl_playground.tasks import find_task
+from morl_playground.tasks import ConversationTask, find_task
 
 
 @frozen
@@ -64,15 +64,21 @@ class PlaygroundPolicy:
         return kept_in(self.cache) / f"{self.task}-{fingerprint(options)}"
 
     def _make(self, folder: Path) -> None:
+        from morl_playground.chat import build_chat_tokenizer, conversations
         from morl_playground.tokenizer import build_tokenizer
         from morl_playground.warmup import demonstrations, small_llama, warmed_up
 
-        task = find_task(self.task, self.task_options)
-        tokenizer = build_tokenizer(task.texts())
+        task, random = find_task(self.task, self.task_options), Random(self.seed)
+        if isinstance(task, ConversationTask):
+            tokenizer = build_chat_tokenizer(task.texts())
+            batches = conversations(task, tokenizer, self.warmup_batch_size, random)
+        else:
+            tokenizer = build_tokenizer(task.texts())
+            batches = demonstrations(task, tokenizer, self.warmup_batch_size, random)
         with announced(self.task, folder.parent, self.warmup_steps) as report:
             model = warmed_up(
                 small_llama(tokenizer, self.hidden_size, self.layers, self.heads),
-                demonstrations(task, tokenizer, self.warmup_batch_size, Random(self.seed)),
+                batches,
                 steps=self.warmup_steps,
                 learning_rate=self.warmup_learning_rate,
                 seed=self.seed,

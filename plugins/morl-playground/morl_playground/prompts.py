@@ -77,3 +77,10 @@ class CodePrompts(TaskPrompts):
     """Prompts of the task `code`; the columns `cases` and `edge_inputs` are what the reward `playground-code` runs."""
 
     task = "code"
+
+
+@frozen
+class ShopPrompts(TaskPrompts):
+    """Prompts of the task `shop`; the columns `prices` and `total` are what the environment `playground-shop` reads."""
+
+    task = "shop"

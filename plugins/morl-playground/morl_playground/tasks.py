@@ -9,10 +9,10 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping, Sequence
 from random import Random
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 from morl.errors import ConfigError, suggest
-from morl.types import Prompt
+from morl.types import Message, Prompt
 
 Split: TypeAlias = Literal["train", "test"]
 SPLITS: tuple[Split, ...] = ("train", "test")
@@ -34,14 +34,39 @@ class Task(Protocol):
         ...
 
 
+@runtime_checkable
+class ConversationTask(Protocol):
+    """A task whose completions are conversations with tools.
+
+    Attributes:
+        tools: JSON schemas of the functions that the policy may call.
+    """
+
+    @property
+    def tools(self) -> Sequence[Mapping[str, Any]]: ...
+
+    def prompts(self, split: Split) -> Sequence[Prompt]:
+        """Every prompt of the split, a chat, in a fixed order; no prompt is in both splits."""
+        ...
+
+    def conversation(self, prompt: Prompt, random: Random) -> Sequence[Message]:
+        """A conversation, the way a policy that has yet to be trained would hold it; calls are in the content."""
+        ...
+
+    def texts(self) -> Sequence[str]:
+        """Texts that together hold everything that anybody may need to say."""
+        ...
+
+
 TASKS: Mapping[str, str] = {
     "tool-calling": "morl_playground.tool_calling:ToolCalling",
     "math": "morl_playground.iterated:IteratedMap",
     "code": "morl_playground.stack_code:StackCode",
+    "shop": "morl_playground.shop:Shop",
 }
 
 
-def find_task(name: str, options: Mapping[str, Any] | None = None) -> Task:
+def find_task(name: str, options: Mapping[str, Any] | None = None) -> Task | ConversationTask:
     """The task of this name with these options.
 
     Raises:
@@ -51,7 +76,7 @@ def find_task(name: str, options: Mapping[str, Any] | None = None) -> Task:
         raise ConfigError(f"unknown playground task {name!r}{suggest(name, TASKS)}; available: {', '.join(TASKS)}")
     module, _, attribute = TASKS[name].partition(":")
     try:
-        task: Task = getattr(importlib.import_module(module), attribute)(**(options or {}))
+        task: Task | ConversationTask = getattr(importlib.import_module(module), attribute)(**(options or {}))
     except TypeError as error:
         raise ConfigError(f"task_options of {name!r}: {error}") from error
     return task
