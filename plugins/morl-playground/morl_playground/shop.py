@@ -137,10 +137,12 @@ class Shop:
         calls = [{"name": "price", "arguments": {"item": item}} for item in ITEMS]
         calls += [{"name": "add", "arguments": {"a": a, "b": b}} for a in PRICES for b in PRICES]
         slips = [{"name": name, "arguments": {key: ITEMS[0]}} for name, key in (("cost", "item"), ("price", "thing"))]
+        unclosed = [written(call).replace("}}", "}") for call in calls]
         totals = [total(number) for number in range(2 * max(PRICES) + 1)]
         return [
             *requests,
             *map(written, [*calls, *slips]),
+            *unclosed,
             *totals,
             "Error: no such tool",
             "Error: no such item",

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from morl.errors import ConfigError
-from morl.hookspecs import PolicySource, PromptSource, RewardProvider
+from morl.hookspecs import Environment, PolicySource, PromptSource, RewardProvider
 from morl.plugins import Registry
 from morl_playground import plugin
 from morl_playground.cache import made_once
@@ -50,7 +50,10 @@ def greedy(model: Any, input_ids: torch.Tensor, tokens: int) -> torch.Tensor:
         ("prompt source", "playground-tool-calling", PromptSource),
         ("prompt source", "playground-math", PromptSource),
         ("prompt source", "playground-code", PromptSource),
+        ("prompt source", "playground-shop", PromptSource),
         ("reward provider", "playground-code", RewardProvider),
+        ("reward provider", "playground-calls", RewardProvider),
+        ("environment", "playground-shop", Environment),
     ],
 )
 def test_the_installed_plugin_offers_its_parts_and_they_can_be_imported(kind: str, name: str, protocol: type) -> None:

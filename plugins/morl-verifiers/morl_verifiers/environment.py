@@ -28,7 +28,7 @@ class VerifiersTools:
 
     Args:
         taskset: as of the prompts.
-        options: fields of its config.
+        config: fields of its config.
 
     Raises:
         ConfigError: a taskset that is not there or needs verifiers' own processes, one without tools, tools that share
@@ -36,7 +36,7 @@ class VerifiersTools:
     """
 
     taskset: str
-    options: Mapping[str, Setting] = field(factory=dict)
+    config: Mapping[str, Setting] = field(factory=dict)
     _loaded: Loaded = field(init=False, repr=False)
     _shared: list[dict[str, Offered]] | None = field(init=False, default=None, repr=False)
     _cleanup: AsyncExitStack = field(init=False, factory=AsyncExitStack, repr=False)
@@ -45,7 +45,7 @@ class VerifiersTools:
     required_columns: ClassVar[tuple[str, ...]] = (COLUMN,)
 
     def __attrs_post_init__(self) -> None:
-        self._loaded = load(self.taskset, self.options)
+        self._loaded = load(self.taskset, self.config)
         toolsets = [*self._own_toolsets(), *self._shared_toolsets()]
         obstacles = [obstacle for toolset in toolsets for obstacle in of_toolset(toolset)]
         if obstacles:

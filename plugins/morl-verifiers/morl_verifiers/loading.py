@@ -78,7 +78,7 @@ def _load(name: str, options: str) -> Loaded:
         taskset = taskset_class(config)
     except ValidationError as error:
         said = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
-        raise ConfigError(f"options: the taskset {name} refuses {said}") from error
+        raise ConfigError(f"config: the taskset {name} refuses {said}") from error
     loaded = Loaded(name, taskset, taskset_class.task_type())
     obstacles = list(of_taskset(taskset, identifier, loaded.without_data()))
     if obstacles:

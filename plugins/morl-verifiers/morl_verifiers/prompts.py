@@ -23,10 +23,10 @@ class VerifiersPrompts:
 
     Args:
         taskset: an installed package, as verifiers names it, or `path/to/file.py:Class`, or `package.module:Class`.
-        options: fields of its config.
+        config: fields of its config.
         size: how many tasks; all, if it is not given.
         skip: tasks that are left out before these.
-        shuffle: seed of another order, before any are left out.
+        shuffle_seed: seed of another order, before any are left out.
 
     Raises:
         ConfigError: a taskset that is not there or needs verifiers' own processes, options that it refuses, all tasks
@@ -34,19 +34,19 @@ class VerifiersPrompts:
     """
 
     taskset: str
-    options: Mapping[str, Setting] = field(factory=dict)
+    config: Mapping[str, Setting] = field(factory=dict)
     size: int | None = field(default=None, validator=validators.optional(validators.ge(1)))
     skip: int = field(default=0, validator=validators.ge(0))
-    shuffle: int | None = field(default=None, validator=validators.optional(validators.ge(0)))
+    shuffle_seed: int | None = field(default=None, validator=validators.optional(validators.ge(0)))
     _loaded: Loaded = field(init=False, repr=False)
 
     @_loaded.default
     def _load(self) -> Loaded:
-        return load(self.taskset, self.options)
+        return load(self.taskset, self.config)
 
     def __attrs_post_init__(self) -> None:
-        if self._loaded.taskset.INFINITE and (self.size is None or self.shuffle is not None):
-            raise ConfigError(f"the taskset {self.taskset} has no end: give a `size`, and no `shuffle`")
+        if self._loaded.taskset.INFINITE and (self.size is None or self.shuffle_seed is not None):
+            raise ConfigError(f"the taskset {self.taskset} has no end: give a `size`, and no `shuffle_seed`")
 
     def load(self) -> Sequence[Prompt]:
         """The tasks, in the order of the taskset.
@@ -54,7 +54,7 @@ class VerifiersPrompts:
         Raises:
             DataError: fewer tasks than `size`, none, or one that cannot be asked as it is.
         """
-        tasks = self._loaded.taskset if self.shuffle is None else self._loaded.taskset.shuffle(self.shuffle)
+        tasks = self._loaded.taskset if self.shuffle_seed is None else self._loaded.taskset.shuffle(self.shuffle_seed)
         stop = None if self.size is None else self.skip + self.size
         prompts = [self._prompt(task) for task in islice(tasks, self.skip, stop)]
         if len(prompts) < (self.size or 1):

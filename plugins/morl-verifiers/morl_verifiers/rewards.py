@@ -39,8 +39,8 @@ class VerifiersRewards:
 
     Args:
         taskset: as of the prompts.
-        options: fields of its config.
-        keys: for a function that returns several scores, their names.
+        config: fields of its config.
+        score_names: for a function that returns several scores, their names.
         leave_out: functions that are not asked.
 
     Raises:
@@ -49,8 +49,8 @@ class VerifiersRewards:
     """
 
     taskset: str
-    options: Mapping[str, Setting] = field(factory=dict)
-    keys: Mapping[str, Sequence[str]] = field(factory=dict)
+    config: Mapping[str, Setting] = field(factory=dict)
+    score_names: Mapping[str, Sequence[str]] = field(factory=dict)
     leave_out: Sequence[str] = ()
     reward_names: tuple[str, ...] = field(init=False, default=())
     _loaded: Loaded = field(init=False, repr=False)
@@ -61,11 +61,11 @@ class VerifiersRewards:
 
     @_loaded.default
     def _load(self) -> Loaded:
-        return load(self.taskset, self.options)
+        return load(self.taskset, self.config)
 
     def __attrs_post_init__(self) -> None:
         functions = {function.__name__: function for function in self._loaded.without_data().hooks("reward")}
-        for option, names in (("keys", self.keys), ("leave_out", self.leave_out)):
+        for option, names in (("score_names", self.score_names), ("leave_out", self.leave_out)):
             for name in names:
                 if name not in functions:
                     known = ", ".join(functions) or "none"
@@ -76,9 +76,9 @@ class VerifiersRewards:
         needy = [name for name, function in kept.items() if needs_runtime(function)]
         if needy:
             raise ConfigError(f"rewards that need a runtime: {', '.join(needy)}; `leave_out` them, or another taskset")
-        names = [each for name in kept for each in self.keys.get(name, (name,))]
+        names = [each for name in kept for each in self.score_names.get(name, (name,))]
         if len(set(names)) < len(names):
-            raise ConfigError(f"keys: two rewards have one name in {', '.join(names)}")
+            raise ConfigError(f"score_names: two rewards have one name in {', '.join(names)}")
         weights = {name: weight for name, function in kept.items() if (weight := _weight(function)) != 1.0}
         if weights:
             _log.warning("the taskset %s weighs its rewards, which is the config's to do: %s", self.taskset, weights)
@@ -117,18 +117,18 @@ class VerifiersRewards:
     async def _scores(self, function: Callable[..., Any], available: Mapping[str, Any]) -> dict[str, Score]:
         """What one function says, under each of its names."""
         name = function.__name__
-        names = tuple(self.keys.get(name, (name,)))
+        names = tuple(self.score_names.get(name, (name,)))
         try:
             result = await _asked(function, available)
         except Exception as error:  # noqa: BLE001 - foreign code; what it raised is the failure of this reward
             return dict.fromkeys(names, error)
-        if name in self.keys and result is not None:
+        if name in self.score_names and result is not None:
             if not isinstance(result, Mapping) or not set(result) <= set(names):
                 wrong = TypeError(f"{name} must return scores of {', '.join(names)}; got {result!r}")
                 return dict.fromkeys(names, wrong)
             return {each: result.get(each) for each in names}
         if isinstance(result, Mapping):
-            return {name: TypeError(f"{name} returns several scores, name them in `keys`: {', '.join(result)}")}
+            return {name: TypeError(f"{name} returns several scores, name them in `score_names`: {', '.join(result)}")}
         return dict.fromkeys(names, result)
 
 

@@ -29,24 +29,24 @@ def test_tasks_are_chats(sums: Any) -> None:
 
 def test_size_skip_and_shuffle(sums: Any) -> None:
     def rows(**options: Any) -> list[int]:
-        prompts = VerifiersPrompts(sums("Sums"), options={"rows": 8}, **options).load()
+        prompts = VerifiersPrompts(sums("Sums"), config={"rows": 8}, **options).load()
         return [prompt.columns["verifiers"]["idx"] for prompt in prompts]
 
     assert rows() == list(range(8))
     assert rows(size=3) == [0, 1, 2]
     assert rows(size=2, skip=5) == [5, 6]
-    shuffled = rows(shuffle=1)
+    shuffled = rows(shuffle_seed=1)
     assert sorted(shuffled) == list(range(8))
     assert shuffled != list(range(8))
-    assert rows(shuffle=1, skip=6) == shuffled[6:]
-    assert rows(shuffle=1) == shuffled
+    assert rows(shuffle_seed=1, skip=6) == shuffled[6:]
+    assert rows(shuffle_seed=1) == shuffled
 
 
 def test_a_taskset_without_end(sums: Any) -> None:
     prompts = VerifiersPrompts(sums("Endless"), size=3, skip=2).load()
     assert [prompt.content[0]["content"] for prompt in prompts] == ["2", "3", "4"]  # type: ignore[index]
-    for options in ({}, {"size": 3, "shuffle": 0}):
-        with pytest.raises(ConfigError, match="has no end: give a `size`, and no `shuffle`"):
+    for options in ({}, {"size": 3, "shuffle_seed": 0}):
+        with pytest.raises(ConfigError, match="has no end: give a `size`, and no `shuffle_seed`"):
             VerifiersPrompts(sums("Endless"), **options)
 
 
@@ -136,13 +136,13 @@ def test_several_agents_are_refused(sums: Any) -> None:
     [
         ({"task": {"judges": [{"id": "rubric", "path": "rubric.md"}]}}, "its judge 'rubric' asks another model"),
         ({"task": {"stops": {"late": {"fn": "os.path.join"}}}}, r"its late\(\) ends conversations"),
-        ({"rows": "many"}, "options: the taskset .* refuses rows: Input should be a valid integer"),
+        ({"rows": "many"}, "config: the taskset .* refuses rows: Input should be a valid integer"),
         ({"row": 3}, "refuses row: Extra inputs are not permitted"),
     ],
 )
 def test_options_of_the_taskset(options: Any, message: str, sums: Any) -> None:
     with pytest.raises(ConfigError, match=message):
-        VerifiersPrompts(sums("Sums"), options=options)
+        VerifiersPrompts(sums("Sums"), config=options)
 
 
 def test_names_that_are_no_tasksets(sums: Any, tmp_path: Any, monkeypatch: Any) -> None:
@@ -164,6 +164,6 @@ def test_an_installed_package_is_found_by_its_name(sums: Any, tmp_path: Any, mon
     (tmp_path / "sums_v1.py").write_text("from sums import Sums\n__all__ = ['Sums']\n")
     (tmp_path / "talks_v1.py").write_text("from several import Talks, TwoAgents\n__all__ = ['Talks', 'TwoAgents']\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    assert len(VerifiersPrompts("sums-v1", options={"rows": 2}).load()) == 2
+    assert len(VerifiersPrompts("sums-v1", config={"rows": 2}).load()) == 2
     with pytest.raises(ConfigError, match=r"talks-v1 .* an environment of its own, TwoAgents"):
         VerifiersPrompts("talks-v1")

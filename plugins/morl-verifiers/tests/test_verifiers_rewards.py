@@ -30,7 +30,7 @@ def prompts(sums: Any) -> list[Prompt]:
 
 @pytest.fixture
 def rewards(sums: Any) -> VerifiersRewards:
-    return VerifiersRewards(sums("Sums"), keys=KEYS)
+    return VerifiersRewards(sums("Sums"), score_names=KEYS)
 
 
 def scored(rewards: VerifiersRewards, completions: list[Completion]) -> dict[str, Any]:
@@ -119,12 +119,12 @@ def test_a_conversation_that_was_cut_is_truncated(
 
 def test_the_contract_is_kept(prompts: list[Prompt], sums: Any) -> None:
     completions = [Completion(prompt, text, (1,)) for prompt in prompts[:2] for text in ("0", "2", "2!", "")]
-    check_reward_provider(lambda: VerifiersRewards(sums("Sums"), keys=KEYS), completions)
+    check_reward_provider(lambda: VerifiersRewards(sums("Sums"), score_names=KEYS), completions)
 
 
 def test_weights_of_the_taskset_are_told(sums: Any, caplog: Any) -> None:
     with caplog.at_level(logging.WARNING):
-        VerifiersRewards(sums("Sums"), keys=KEYS)
+        VerifiersRewards(sums("Sums"), score_names=KEYS)
     assert "weighs its rewards, which is the config's to do: {'brief': 0.25}" in caplog.text
 
 
@@ -137,20 +137,20 @@ def test_a_setup_without_a_runtime_is_run_first(sums: Any) -> None:
 def test_several_scores_need_names(sums: Any, prompts: list[Prompt]) -> None:
     completion = Completion(prompts[0], "0", (1,))
     unnamed = scored(VerifiersRewards(sums("Sums")), [completion])
-    assert str(unnamed["style"][0]) == "style returns several scores, name them in `keys`: calm, short"
-    wrong = scored(VerifiersRewards(sums("Sums"), keys={"style": ["calm"], "correct": ["right"]}), [completion])
+    assert str(unnamed["style"][0]) == "style returns several scores, name them in `score_names`: calm, short"
+    wrong = scored(VerifiersRewards(sums("Sums"), score_names={"style": ["calm"], "correct": ["right"]}), [completion])
     assert str(wrong["calm"][0]).startswith("style must return scores of calm; got {'calm'")
     assert str(wrong["right"][0]) == "correct must return scores of right; got 1.0"
-    more = scored(VerifiersRewards(sums("Sums"), keys={"style": ["calm", "short", "loud"]}), [completion])
+    more = scored(VerifiersRewards(sums("Sums"), score_names={"style": ["calm", "short", "loud"]}), [completion])
     assert more["loud"] == [None], "a score that is not given is missing"
 
 
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("Sums", {"keys": {"stile": ["a"]}}, "keys: unknown reward 'stile'; did you mean 'style'"),
+        ("Sums", {"score_names": {"stile": ["a"]}}, "score_names: unknown reward 'stile'; did you mean 'style'"),
         ("Sums", {"leave_out": ["corect"]}, "leave_out: unknown reward 'corect'; did you mean 'correct'"),
-        ("Sums", {"keys": {"style": ["correct", "a"]}}, "keys: two rewards have one name"),
+        ("Sums", {"score_names": {"style": ["correct", "a"]}}, "score_names: two rewards have one name"),
         ("RuntimeRewardTaskset", {}, "rewards that need a runtime: ran; `leave_out` them"),
         ("NoRewardsTaskset", {}, "has no reward functions"),
         ("PlainTaskset", {"leave_out": ["one"]}, "has no reward functions that are asked"),

@@ -88,7 +88,7 @@ def test_calls(sums: Any, say: Any) -> None:
 
 
 def test_toolsets_are_closed_and_shared_ones_are_made_once(sums: Any, say: Any) -> None:
-    environment = VerifiersTools(sums("Sums"), options={"task": {"calculator": {"offset": 10}}})
+    environment = VerifiersTools(sums("Sums"), config={"task": {"calculator": {"offset": 10}}})
     calculator, library = type(environment._own_toolsets()[0]), type(environment._shared_toolsets()[0])
     calculator.closed.clear()
     prompts = VerifiersPrompts(sums("Sums")).load()
