@@ -78,8 +78,10 @@ def test_every_metric_of_a_run_is_explained_and_no_other(run):
 def test_a_run_leaves_what_is_listed(run):
     left = {path.relative_to(run.folder).as_posix() for path in run.folder.rglob("*") if path.is_file()}
     top = {name.split("/")[0] + "/" if "/" in name else name for name in left}
-    assert {name.split("/")[0] + "/" if "/" in name else name for name in listed("run-folder.md")} == top
-    for name in listed("run-folder.md"):
+    # The batch of a gradient that is not finite is left by `tests/training/test_nonfinite.py`.
+    names = {name for name in listed("run-folder.md") if not name.startswith("nonfinite/")}
+    assert {name.split("/")[0] + "/" if "/" in name else name for name in names} == top
+    for name in names:
         pattern = re.sub(r"<\w+>", "*", name)
         assert list(run.folder.glob(pattern.rstrip("/"))), f"no {name} in the run folder"
 
