@@ -26,6 +26,11 @@ from morl.plugins import Registry
         ({"fine": {}, "bad": {"prompts.path.deep": 1}}, [], "bad, seed 0: --prompts.path.deep: 'path' has no keys"),
         ({"fine": {}, "bad": {"training.group_size": 1}}, [], "bad, seed 0: training.group_size=1"),
         (
+            {"fine": {}, "bad": {"training.steps": None, "training.epochs": 1}},
+            [],
+            "bad, seed 0: training.epochs: runs are compared step by step; give their length in training.steps",
+        ),
+        (
             {"one": {}, "other": {"estimator.name": "gdpo"}},
             [],
             "'one, seed 0' and 'other, seed 0' have the same config: they would be one run, done twice",
