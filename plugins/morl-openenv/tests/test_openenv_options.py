@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import json
 from typing import Any
 
 import pytest
 
+from morl.config.load import parse
 from morl.errors import ConfigError
 from morl.plugins import Registry
 from morl.types import Prompt
@@ -175,3 +177,26 @@ def test_tools_that_cannot_be_offered(listed: str, local: Any) -> None:
     answer = f'{{"type": "observation", "data": {{"observation": {listed}, "reward": null, "done": false}}}}'
     with pytest.raises(ConfigError, match="mcp: answer: expected a list of tools; got"):
         OpenEnv([local(scripted={"step": answer}).url], mcp=True)
+
+
+def test_a_config_can_hold_all_options() -> None:
+    options: dict[str, Any] = {
+        "urls": ["http://localhost:8000"],
+        "text": "guess",
+        "tool": "guess",
+        "mcp": True,
+        "action": {"loud": True},
+        "observation": ["said"],
+        "rewards": {"found": "reward"},
+        "running": ["found"],
+        "reset": {"level": 1},
+        "reset_columns": ["highest"],
+        "opening": False,
+        "connect_timeout": 1.0,
+        "message_timeout": 2.0,
+    }
+    assert set(options) == {name for name in inspect.signature(OpenEnv).parameters if not name.startswith("_")}
+    tree = {"policy": {"path": "model"}, "prompts": {"path": "p.jsonl"}, "environment": {"name": "openenv", **options}}
+    config = parse(tree, Registry())
+    assert config.environment is not None
+    assert dict(config.environment.options) == options

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from morl.config.load import parse
 from morl.errors import ConfigError
 from morl.plugins import Registry
 from morl_verifiers.environment import VerifiersTools
@@ -45,3 +46,20 @@ def test_every_part_asks_before_it_imports(part: Any, sums: Any) -> None:
 @pytest.mark.parametrize("kind", ["prompt source", "reward provider", "environment"])
 def test_the_parts_are_found_by_name(kind: str) -> None:
     assert Registry().find(kind, "verifiers").plugin.label.startswith("morl-verifiers")
+
+
+def test_a_config_can_hold_all_their_options() -> None:
+    taskset: dict[str, Any] = {"name": "verifiers", "taskset": "sums-v1", "config": {"rows": 3}}
+    tree = {
+        "policy": {"path": "model"},
+        "prompts": {**taskset, "size": 3, "skip": 1, "shuffle_seed": 0},
+        "environment": taskset,
+        "rewards": {"sums": {**taskset, "score_names": {"style": ["calm"]}, "leave_out": ["slow"]}},
+    }
+    config = parse(tree, Registry())
+    assert config.environment is not None
+    for section in (config.prompts, config.environment, config.rewards["sums"]):
+        given = {**section.options, "name": section.name}
+        assert {name: given.get(name) for name in taskset} == taskset
+    assert config.prompts.options["shuffle_seed"] == 0
+    assert config.rewards["sums"].options["score_names"] == {"style": ["calm"]}
