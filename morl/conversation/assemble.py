@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
 
 from morl.conversation.talk import Talk
 from morl.types import EncodedPrompt, RolloutBatch
@@ -37,7 +36,7 @@ def assembled(prompts: Sequence[EncodedPrompt], talks: Sequence[Talk], version: 
         completion_ids_BT=ids_BT,
         completion_mask_BT=tokens_BT,
         rollout_logprobs_BT=logprobs_BT,
-        truncated_B=_bools(turn is not None and turn.truncated for turn in last),
+        truncated_B=torch.tensor([turn is not None and turn.truncated for turn in last]),
         texts=tuple("" if turn is None else turn.text for turn in last),
         weights_versions_B=torch.tensor([version if talk.version is None else talk.version for talk in talks]),
         sampled_mask_BT=sampled_BT,
@@ -45,7 +44,3 @@ def assembled(prompts: Sequence[EncodedPrompt], talks: Sequence[Talk], version: 
         statuses=tuple(talk.status for talk in talks if talk.status is not None),
         infos=tuple(talk.whole_info() for talk in talks),
     )
-
-
-def _bools(values: object) -> Tensor:
-    return torch.tensor([*values], dtype=torch.bool)  # type: ignore[misc]
