@@ -205,6 +205,7 @@ class Faulty:
     opened: int = 0
     reward_names = ("score",)
     lock: object = field(factory=threading.Lock)
+    release: object = field(factory=threading.Event)
 
     def open(self, prompt, seed):
         with self.lock:
@@ -229,7 +230,7 @@ class FaultyEpisode:
                 case "raises":
                     raise ValueError("broken")
                 case "hangs":
-                    threading.Event().wait(20)
+                    self.owner.release.wait(20)
                 case "contract":
                     return "an answer"
                 case "reward":
@@ -263,6 +264,7 @@ class FaultyEpisode:
 def test_a_failure_is_told_apart_from_a_zero(settings, tmp_path, rows_of, kind, status, said, on_failure):
     environment = Faulty(kind)
     result, recorder = run_faulty(settings, tmp_path, environment, on_failure=on_failure, timeout=0.3)
+    environment.release.set()
     (row,) = rows_of(result)
     assert environment.open_now == 0
     assert recorder.rollouts.statuses.count(status) == 1
@@ -289,7 +291,7 @@ def test_an_error_of_the_input_ends_the_run_and_every_episode(settings, tmp_path
 
 
 def test_episodes_are_closed_when_sampling_is_interrupted(settings, tmp_path):
-    environment = Faulty("fine")
+    environment, before = Faulty("fine"), {*threading.enumerate()}
 
     def interrupted(context, member, turn):
         raise KeyboardInterrupt
@@ -297,7 +299,7 @@ def test_episodes_are_closed_when_sampling_is_interrupted(settings, tmp_path):
     with pytest.raises((KeyboardInterrupt, SystemExit)):
         run_faulty(settings, tmp_path, environment, script=interrupted)
     assert (environment.opened, environment.open_now) == (4, 0)
-    assert not [each for each in threading.enumerate() if each.name.startswith("morl-environment")]
+    assert not [each for each in {*threading.enumerate()} - before if each.name.startswith("morl-environment")]
 
 
 def run_faulty(settings, tmp_path, environment, script=None, changes=None, **options):
