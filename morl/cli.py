@@ -27,6 +27,10 @@ COMMANDS = {
     "estimators": "morl.integrations.command:estimators",
     "export": "morl.export.command:export",
     "plugins": "morl.plugins.command:plugins",
+    "report": "morl.report.command:report",
+    "explain": "morl.report.command:explain",
+    "replay": "morl.report.command:replay",
+    "audit": "morl.report.command:audit",
 }
 """Name -> the function behind it, as plugins name theirs."""
 
@@ -44,6 +48,10 @@ commands:
   compare CONFIG [options] [--section...]   train a grid of arms, settings and seeds, and report what differs
   export RUN [options]                      write a checkpoint of a run as a model folder that transformers loads
   evaluate CONFIG MODEL [options]           score a model on the held-out prompts of CONFIG, with confidence intervals
+  report RUN [--output=FILE]                write one HTML page of a run: verdicts on its rewards, transcripts, curves
+  explain RUN [options]                     why a reward is or is not learned; how one completion got its advantage
+  replay RUN --estimator=NAME [options]     advantages of a logged step under another estimator, without a model
+  audit RUN                                 check rewards, lengths and log-probabilities of a run; exit code 1 for CI
   estimators compare [RUN] [options]        advantages beside those of other trainers, on logged or random rewards
   plugins                                   what is installed, what it offers, what failed to load and why
 

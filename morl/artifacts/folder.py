@@ -11,6 +11,7 @@ checkpoints/         Lightning checkpoints, the newest last
 exports/             the policy after some of the steps, in the same form as model/
 best/                the policy with the best evaluation, likewise
 nonfinite/           batches whose gradient was NaN or infinite
+report.html          the page that `morl report` writes
 model/               the final policy and its tokenizer, in Hugging Face form
 """
 
@@ -109,6 +110,11 @@ class RunFolder:
         return self.path / "best"
 
     @property
+    def page(self) -> Path:
+        """Where `morl report` writes its page unless told otherwise."""
+        return self.path / "report.html"
+
+    @property
     def entries(self) -> tuple[Path, ...]:
         """Everything that a run writes directly into its folder."""
         files = (self.config, self.history, self.environment, self.evaluation)
@@ -118,7 +124,7 @@ class RunFolder:
     def strangers(self) -> list[str]:
         """Names in the folder that no run writes; what a killed process was writing counts as the run's."""
         known = {name for entry in self.entries for name in (entry.name, draft_of(entry).name)}
-        known |= {self.lock.name, self.nonfinite.name, damaged(self.evaluation).name}
+        known |= {self.lock.name, self.page.name, self.nonfinite.name, damaged(self.evaluation).name}
         return sorted(entry.name for entry in self.path.iterdir() if entry.name not in known)
 
     def all_checkpoints(self) -> list[Path]:

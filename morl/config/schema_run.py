@@ -44,6 +44,7 @@ class TrainingConfig:
         on_nonfinite: an optimizer step with a gradient that is NaN or infinite ends the run (`stop`), or is left out
             (`skip`; ten in a row end it).  Its batch is saved in the run folder's `nonfinite/`.
         samples_every: steps between files of sampled completions; 0 writes none.
+        samples_limit: completions in such a file, in whole groups, the first ones of the step; null keeps all of them.
         export_every: steps between models in Hugging Face form in the run folder's `exports/`, all of which are kept; 0
             writes none before the end.
         keep_best: reward of the held-out prompts; the model with its highest mean of all evaluations is kept in the run
@@ -69,6 +70,7 @@ class TrainingConfig:
     step_backup: bool = True
     on_nonfinite: Literal["stop", "skip"] = "stop"
     samples_every: NonNegativeInt = 10
+    samples_limit: PositiveInt | None = None
     export_every: NonNegativeInt = 0
     keep_best: str | None = None
     push_to_hub: str | None = None

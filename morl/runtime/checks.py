@@ -57,6 +57,8 @@ def check_settings(config: Config, parts: Parts) -> None:
             f"training.mini_batches={training.mini_batches} deals out whole groups and there are only"
             f" training.prompts_per_step={training.prompts_per_step} of them per step"
         )
+    if training.samples_limit is not None and not training.samples_every:
+        raise ConfigError("training.samples_limit has no effect: training.samples_every=0 writes no samples")
     _check_lag(config, parts)
     _check_best(config, parts)
     _check_optimizer(config, parts)

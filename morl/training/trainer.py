@@ -50,7 +50,7 @@ def build_trainer(
     _check_callbacks(callbacks, evaluations is not None)
     # First what says that a step is done.
     own: list[L.Callback] = [Stopping(), MetricsRows(), *([LiveDisplay()] if options.progress else ()), Watch()]
-    own.append(SampleFiles(folder, training.samples_every))
+    own.append(SampleFiles(folder, training.samples_every, training.samples_limit))
     if evaluations is not None:
         own.append(evaluations)
     # The last to be called, so that what a checkpoint counts as done has been written down.

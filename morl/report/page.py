@@ -1,0 +1,125 @@
+"""The page of a single run: verdicts, transcripts, curves; one file, without scripts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.resources import files
+from typing import Any
+
+from attrs import frozen
+
+from morl.analysis.report import require_matplotlib
+from morl.report.explain import Part, number, parts
+from morl.report.groups import GroupCounts, count_groups
+from morl.report.samples import Sample, StepSamples
+from morl.report.text import visible
+from morl.report.verdicts import verdicts
+from morl.report.view import View
+
+ENDS = 5
+"""Completions shown from each end of an order."""
+
+
+@frozen
+class Transcript:
+    """A completion with what each reward made of it."""
+
+    sample: Sample
+    parts: list[Part]
+
+
+@frozen
+class Selection:
+    """Completions that one filter shows.
+
+    Attributes:
+        label: of the filter.
+        groups: a heading, and the completions below it.
+    """
+
+    label: str
+    groups: list[tuple[str, list[Transcript]]]
+
+
+def render(view: View) -> str:
+    """The page as HTML; every text of the run is escaped.
+
+    Raises:
+        ConfigError: matplotlib is not installed.
+    """
+    require_matplotlib()
+    from jinja2 import Environment, StrictUndefined
+    from markupsafe import Markup
+
+    from morl.analysis.svg import house_style, page_svg
+    from morl.report.curves import run_plots
+
+    with house_style():
+        figures = [(Markup(page_svg(plot.figure, plot.title)), plot.title) for plot in run_plots(view)]
+    step = view.samples() if view.sample_steps and _readable(view) else None
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {"visible": visible, "number": number}
+    template = environment.from_string(files("morl.report").joinpath("page.html.jinja").read_text("utf-8"))
+    page = template.render(
+        view=view,
+        name=view.folder.resolve().name,
+        verdicts=verdicts(view),
+        figures=figures,
+        step=step,
+        selections=selections(view, step) if step is not None else [],
+        groups={reward: groups_of(view, step, reward) for reward in view.rewards} if step is not None else {},
+        statuses=statuses(step.samples) if step is not None else {},
+    )
+    return page.encode("utf-8", "replace").decode("utf-8")
+
+
+def _readable(view: View) -> bool:
+    """Whether the last file of samples has any."""
+    from morl.errors import DataError
+
+    try:
+        return bool(view.samples().samples)
+    except DataError:
+        return False
+
+
+def selections(view: View, step: StepSamples) -> list[Selection]:
+    """By the advantage, then by each reward: the highest, the lowest, and those without a score."""
+
+    def shown(samples: Sequence[Sample]) -> list[Transcript]:
+        return [Transcript(sample, parts(view, step, sample)) for sample in samples]
+
+    found = []
+    learned = sorted((s for s in step.samples if s.advantage is not None), key=lambda s: -(s.advantage or 0.0))
+    if learned:
+        found.append(Selection("advantage", _ends("advantage", learned, shown)))
+    for reward in view.rewards:
+        scored = [(score, s) for s in step.samples if (score := s.rewards.get(reward)) is not None]
+        scored.sort(key=lambda pair: -pair[0])
+        groups = _ends(f"score of {reward}", [sample for _, sample in scored], shown)
+        without = [s for s in step.samples if reward in s.rewards and s.rewards[reward] is None]
+        if without:
+            groups.append((f"without a score of {reward} ({len(without)})", shown(without[:ENDS])))
+        found.append(Selection(reward, groups))
+    return found
+
+
+def _ends(what: str, ordered: Sequence[Sample], shown: Any) -> list[tuple[str, list[Transcript]]]:
+    if len(ordered) <= 2 * ENDS:
+        return [(f"all by {what}, the highest first", shown(ordered))] if ordered else []
+    return [(f"highest {what}", shown(ordered[:ENDS])), (f"lowest {what}", shown(ordered[-ENDS:][::-1]))]
+
+
+def groups_of(view: View, step: StepSamples, reward: str) -> GroupCounts:
+    """The groups of a step, with the bounds that the config declares."""
+    entries = view.config.get("rewards")
+    entry = entries.get(reward) if isinstance(entries, dict) else None
+    bounds = entry.get("bounds") if isinstance(entry, dict) else None
+    low, high = bounds if isinstance(bounds, list) and len(bounds) == 2 else (None, None)
+    return count_groups(step.samples, reward, low, high)
+
+
+def statuses(samples: Sequence[Sample]) -> dict[str, float]:
+    """Share of the completions by how they ended, the most frequent first."""
+    ends = [sample.status or "not said" for sample in samples]
+    return {end: ends.count(end) / len(ends) for end in sorted(set(ends), key=lambda end: (-ends.count(end), end))}

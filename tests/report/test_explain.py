@@ -1,0 +1,148 @@
+"""`morl explain` and `morl replay`: numbers of a logged step, checked against the estimators and against plain sums."""
+
+from __future__ import annotations
+
+import json
+import statistics
+
+import pytest
+import torch
+
+from morl.advantage import GDPO, GRPO
+from morl.cli import main
+from morl.report.replay import replay
+from morl.report.view import read_view
+from morl.types import RewardMatrix
+
+from .conftest import rows
+
+SCORES = [(1.0, 0.2), (0.0, None), (0.0, 0.9), (1.0, 0.4), (0.0, 0.1), (0.0, 0.3), (0.0, 0.3), (0.0, 0.8)]
+CONFIG = {"rewards": {"correct": {"weight": 1.0}, "brief": {"weight": 0.5}}}
+
+
+def logged():
+    """Two groups of four with the advantages that GDPO gives them."""
+    values = torch.tensor([[c, float("nan") if b is None else b] for c, b in SCORES], dtype=torch.float64)
+    matrix = RewardMatrix.from_groups(values.view(2, 4, 2), ("correct", "brief"), {"brief": 0.5})
+    answer = GDPO()(matrix)
+    found = rows([{"correct": c, "brief": b} for c, b in SCORES], 4)
+    for row, value, parts in zip(found, answer.values_B.tolist(), answer.contributions_BK.tolist(), strict=True):
+        row |= {"advantage": value, "contributions": dict(zip(matrix.names, parts, strict=True))}
+    return found, matrix
+
+
+def said(capsys, *arguments, code=0):
+    assert main([*arguments]) == code
+    captured = capsys.readouterr()
+    return captured.err if code else captured.out
+
+
+def test_a_completion_is_explained_from_its_group_to_its_advantage(make_folder, capsys):
+    found, _ = logged()
+    text = said(capsys, "explain", str(make_folder(None, found, CONFIG)), "--completion=2")
+    line = next(line for line in text.splitlines() if line.startswith("brief"))
+    group = [0.2, 0.9, 0.4]
+    mean, std = statistics.fmean(group), statistics.stdev(group)
+    expected = [0.9, mean, std, 3, (0.9 - mean) / std, 0.5, found[2]["contributions"]["brief"]]
+    assert line.split()[1:] == [f"{value:.4g}" for value in expected]
+    assert f"The advantage is {found[2]['advantage']:+.4g}" in text
+    correct = next(line for line in text.splitlines() if line.startswith("correct"))
+    assert float(correct.split()[-1]) + float(line.split()[-1]) == pytest.approx(found[2]["advantage"], abs=1e-3)
+
+
+def test_a_reward_that_does_not_vary_in_the_group_is_said_to_tell_nothing(make_folder, capsys):
+    text = said(capsys, "explain", str(make_folder(None, logged()[0], CONFIG)), "--completion=5")
+    assert "`correct` is 0, as all 4 scores of the group, so it tells nothing apart." in text
+
+
+@pytest.mark.parametrize(
+    ("more", "why"),
+    [({}, "missing"), ({"failed": ["brief"]}, "failed"), ({"failed": []}, "does not apply")],
+)
+def test_a_missing_score_says_why_where_the_file_knows(make_folder, capsys, more, why):
+    found, _ = logged()
+    found[1] |= more
+    text = said(capsys, "explain", str(make_folder(None, found, CONFIG)), "--completion=1")
+    assert f"`brief` has no score here: {why}." in text
+
+
+def test_a_score_that_a_condition_took_away_is_explained_by_the_condition(make_folder, capsys):
+    found, _ = logged()
+    found[2] |= {"failed": [], "conditioned": {"brief": None}}
+    text = said(capsys, "explain", str(make_folder(None, found, CONFIG)), "--completion=2")
+    assert "`brief` has no score here: its condition is not reached." in text
+
+
+def test_a_run_is_explained_without_arguments(make_folder, capsys):
+    columns = {"reward/correct/mean": [0.5] * 12, "reward/brief/mean": [0.5] * 12}
+    text = said(capsys, "explain", str(make_folder(columns, logged()[0], CONFIG)))
+    assert "correct: no clear change" in text
+    assert "0.9  completion 2: answer 2" in text
+
+
+def test_the_estimator_of_the_run_gives_the_logged_advantages(make_folder):
+    found, matrix = logged()
+    view = read_view(make_folder(None, found, CONFIG))
+    rewards, (own, again) = replay(view, view.samples(), "gdpo", {})
+    torch.testing.assert_close(own.values_B, again.values_B, rtol=0, atol=1e-12)
+    assert own.distinct == again.distinct == len(set(matrix_advantages(matrix)))
+    assert sum(again.shares.values()) == pytest.approx(1)
+    assert own.shares == pytest.approx(again.shares)
+    assert rewards.weights == {"correct": 1.0, "brief": 0.5}
+
+
+def matrix_advantages(matrix):
+    return [round(value, 9) for value in GDPO()(matrix).values_B.tolist()]
+
+
+def test_other_weights_and_options_are_those_of_the_estimator(make_folder, capsys):
+    found, matrix = logged()
+    folder = make_folder(None, found, CONFIG)
+    view = read_view(folder)
+    *_, other = replay(view, view.samples(), "grpo", {"weights.brief": 3, "eps": 0.5})[1]
+    expected = GRPO(eps=0.5)(RewardMatrix(matrix.values_BK, matrix.group_ids_B, matrix.names, {"brief": 3.0}))
+    assert torch.equal(other.values_B, expected.values_B)
+    arguments = ["--estimator=grpo", "--set", "eps=5e-1", "--set", "weights.brief=3", "--rows=1"]
+    text = said(capsys, "replay", str(folder), *arguments)
+    assert f"{float(expected.values_B[0]):.6f}" in text
+    assert "... 7 more" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["explain", "RUN", "--completion=99"], "step 8 has 8 completions, from 0 on"),
+        (["explain", "RUN", "--completion=0", "--step=3"], "no samples of step 3; steps with samples: 8"),
+        (["explain", "RUN", "--step=8"], "name one with --completion"),
+        (["explain", "RUN", "--completion=-1"], "expected a whole number, got '-1'"),
+        (["replay", "RUN"], "--estimator"),
+        (["replay", "RUN", "--estimator=gdop"], "did you mean 'gdpo'?"),
+        (["replay", "RUN", "--estimator=gdpo", "--set", "weights.breif=1"], "did you mean 'brief'?"),
+        (["replay", "RUN", "--estimator=gdpo", "--set", "weights.brief=x"], "a weight must be a number; got 'x'"),
+        (["replay", "RUN", "--estimator=gdpo", "--set", "esp=1"], "refused its options"),
+        (["replay", "RUN", "--estimator=gdpo", "--set", "eps"], "expected OPTION=VALUE"),
+        (["audit", "nowhere"], "nowhere is no run folder"),
+        (["report", "RUN", "--output=."], "--output names a file"),
+    ],
+)
+def test_errors_say_what_is_there(make_folder, capsys, arguments, says):
+    folder = make_folder(None, logged()[0], CONFIG)
+    text = said(capsys, *[str(folder) if each == "RUN" else each for each in arguments], code=2)
+    assert says in text
+
+
+def test_a_run_without_samples_says_so(make_folder, capsys):
+    folder = make_folder({"reward/correct/mean": [0.5]}, None, CONFIG)
+    assert "training.samples_every: 0" in said(capsys, "replay", str(folder), "--estimator=gdpo", code=2)
+
+
+def test_samples_with_unlike_rewards_are_refused(make_folder, capsys):
+    found, _ = logged()
+    found[3]["rewards"] = {"correct": 1.0}
+    folder = make_folder(None, found, CONFIG)
+    assert "do not all have the rewards" in said(capsys, "replay", str(folder), "--estimator=gdpo", code=2)
+
+
+def test_a_file_with_no_sample_is_refused(make_folder, capsys):
+    folder = make_folder(None, [{"no": "sample"}, json.loads("[1]")], CONFIG)
+    assert "holds no samples of morl" in said(capsys, "explain", str(folder), "--completion=0", code=2)

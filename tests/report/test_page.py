@@ -1,0 +1,178 @@
+"""The page of a run: whole HTML, nothing in it runs or is fetched, and it opens for folders in any state."""
+
+from __future__ import annotations
+
+from html.parser import HTMLParser
+
+import pytest
+
+from morl.cli import main
+from morl.report.groups import GroupCounts, count_groups
+from morl.report.page import render
+from morl.report.samples import MOST_LINES, read_samples
+from morl.report.text import MOST_CHARACTERS, visible
+from morl.report.view import read_view
+
+from .conftest import rows
+
+CONFIG = {"estimator": {"name": "gdpo"}, "rewards": {"correct": {"weight": 1.0}, "brief": {"weight": 0.5}}}
+COLUMNS = {"reward/correct/mean": [0.1, 0.2], "reward/brief/mean": [0.5, 0.6], "completions/length_mean": [5, 6]}
+VOID = {"meta", "input", "br", "img", "link"}
+
+
+class Page(HTMLParser):
+    """Tags that are open at the end, every tag and attribute, and the text."""
+
+    def __init__(self, source: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(source)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def page_of(folder):
+    page = Page(render(read_view(folder)))
+    assert page.open == [], "every tag is closed"
+    names = {tag for tag, _ in page.tags}
+    assert not names & {"script", "img", "link", "iframe", "object", "base", "form"}
+    for _, attributes in page.tags:
+        assert not [name for name in attributes if name.startswith("on") or name in ("src", "action")]
+        for name in ("href", "xlink:href"):
+            assert (attributes.get(name) or "#").startswith("#"), "nothing is fetched"
+    return page
+
+
+def scored(count=24):
+    found = rows([{"correct": float(n % 3 == 0), "brief": None if n % 5 == 0 else n / 10} for n in range(count)], 4)
+    for n, row in enumerate(found):
+        row["advantage"] = n / 10 - 1
+    return found
+
+
+def test_the_page_has_verdicts_transcripts_groups_and_curves(make_folder):
+    found = scored()
+    found[23] |= {"columns": {"answer": "the reference"}, "failed": ["brief"]}
+    page = page_of(make_folder(COLUMNS, found, CONFIG))
+    ids = {attributes["id"] for _, attributes in page.tags if "id" in attributes}
+    assert {"verdicts", "transcripts", "groups", "curves"} <= ids
+    labels = [attributes for tag, attributes in page.tags if tag == "input"]
+    assert len(labels) == 3, "by advantage, and by each reward"
+    for words in ("highest advantage", "lowest advantage", "without a score of brief (5)", "the reference"):
+        assert words in page.text
+    assert "There is no model/" in page.text
+    assert "completed 100.0%" in page.text
+
+
+def test_every_selection_can_be_chosen(make_folder):
+    source = render(read_view(make_folder(COLUMNS, scored(), CONFIG)))
+    for number in (1, 2, 3):
+        assert f"#filters:has(#filter-{number}:checked) ~ #selection-{number}" in source
+        assert f'id="filter-{number}"' in source
+        assert f'id="selection-{number}"' in source
+
+
+HOSTILE = '<script>alert(1)</script>"><img src=x onerror=alert(1)> \x00\x1b[31m \u202eabc {{ 7 * 7 }} \ud800 שלום 🙂'
+
+
+def test_nothing_of_a_hostile_run_becomes_markup(make_folder):
+    found = scored(8)
+    for row in found:
+        row |= {"prompt": HOSTILE, "completion": HOSTILE, "status": HOSTILE, "columns": {HOSTILE: HOSTILE}}
+        row["rewards"] = {HOSTILE: 1.0, "brief": None}
+        row["turns"] = [{"reply": {"content": HOSTILE}, "answers": [{"role": HOSTILE, "content": HOSTILE}]}]
+    columns = {f"reward/{HOSTILE.replace(chr(0), '').replace(chr(0xD800), '')}/mean": [0.1, 0.2]}
+    page = page_of(make_folder(columns, found, {"estimator": {"name": HOSTILE}, "rewards": {}}))
+    assert "<script>alert(1)</script>" in page.text
+    assert "{{ 7 * 7 }}" in page.text
+    assert "\\x00\\x1b[31m \\u202eabc" in page.text
+    assert "שלום 🙂" in page.text
+
+
+def test_a_long_text_is_cut_and_says_so():
+    assert visible("a" * (MOST_CHARACTERS + 7)).endswith("[7 characters more in the samples file]")
+
+
+@pytest.mark.parametrize(
+    ("columns", "samples", "config", "says"),
+    [
+        (None, scored(4), CONFIG, "logs/metrics.csv is missing"),
+        (COLUMNS, None, CONFIG, "There are no samples"),
+        (COLUMNS, scored(4), None, "config.yaml is missing"),
+        (COLUMNS, [{"older": True}], CONFIG, "1 lines of step-000008.jsonl cannot be read"),
+        ({"reward/correct/mean": ["broken"]}, scored(4), CONFIG, "1 lines of logs/metrics.csv cannot be read"),
+        (None, None, CONFIG, "No step was finished, so there is no verdict."),
+    ],
+)
+def test_a_folder_in_any_state_opens_and_says_what_is_missing(make_folder, columns, samples, config, says):
+    assert says in page_of(make_folder(columns, samples, config)).text
+
+
+def test_samples_of_an_older_version_need_their_rewards_only(make_folder):
+    older = [{"prompt_row": n // 2, "completion": "a", "rewards": {"correct": float(n)}} for n in range(4)]
+    page = page_of(make_folder(None, older, CONFIG))
+    assert "all by score of correct, the highest first" in page.text
+
+
+def test_a_file_that_was_cut_off_is_read_up_to_there(make_folder):
+    folder = make_folder(COLUMNS, scored(8), CONFIG)
+    path = folder / "samples" / "step-000008.jsonl"
+    path.write_bytes(path.read_bytes()[:-40])
+    assert len(read_samples(path, 8).samples) == 7
+    assert "1 lines of step-000008.jsonl cannot be read" in page_of(folder).text
+
+
+def test_of_many_completions_so_many_are_read_and_few_are_shown(make_folder):
+    folder = make_folder(None, None, CONFIG)
+    (folder / "samples").mkdir()
+    line = '{"prompt_row": 0, "completion": "a", "rewards": {"correct": 1.0}, "advantage": 0.5}\n'
+    (folder / "samples" / "step-000001.jsonl").write_text(line * (MOST_LINES + 3))
+    source = render(read_view(folder))
+    assert "3 are left out" in source
+    assert len(source) < 200_000
+
+
+def test_the_page_is_written_into_the_folder_which_stays_a_run_folder(make_folder, capsys):
+    from morl.artifacts.folder import RunFolder
+
+    folder = make_folder(COLUMNS, scored(), CONFIG)
+    assert main(["report", str(folder)]) == 0
+    assert capsys.readouterr().out.strip() == str(folder / "report.html")
+    assert (folder / "report.html").read_text().startswith("<!DOCTYPE html>")
+    assert RunFolder(folder).strangers() == []
+
+
+def test_groups_are_told_apart_by_what_a_reward_says_of_them():
+    scores = [0, 0, 1, 1, 0, 1, None, None, 0.5, 0.5, 1, None]
+    samples = rows([{"correct": score} for score in scores], 2)
+    counts = count_groups(read_all(samples), "correct", None, None)
+    assert counts == GroupCounts(all_low=1, all_high=2, alike=1, mixed=1, unscored=1)
+
+
+@pytest.mark.parametrize(
+    ("score", "low", "high", "kind"), [(1, 0, 1, "all_high"), (0, 0, 1, "all_low"), (0, None, None, "all_low")]
+)
+def test_a_reward_of_one_value_is_placed_by_its_bounds(score, low, high, kind):
+    counts = count_groups(read_all(rows([{"correct": score}] * 4, 2)), "correct", low, high)
+    assert counts == GroupCounts(**{kind: 2})
+
+
+def read_all(samples):
+    from morl.report.samples import _sample
+
+    return [_sample(row, number) for number, row in enumerate(samples)]
