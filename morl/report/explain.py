@@ -68,8 +68,6 @@ def parts(view: View, step: StepSamples, sample: Sample) -> list[Part]:
         # Of equal scores it is exactly 0, which rounding of their mean would spoil.
         std = (statistics.stdev(seen) if min(seen) < max(seen) else 0.0) if len(seen) > 1 else math.nan
         score, why = sample.seen(reward), sample.why_missing(reward)
-        if score is None and sample.rewards[reward] is not None:
-            why = "its condition is not reached"
         contribution = sample.contributions.get(reward, math.nan)
         found.append(Part(reward, score, mean, std, len(seen), view.weight(reward), contribution, why))
     return found

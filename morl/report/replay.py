@@ -59,7 +59,7 @@ def logged(step: StepSamples, weights: Mapping[str, float]) -> tuple[RewardMatri
     names = tuple(samples[0].rewards)
     if any(tuple(one.rewards) != names for one in samples):
         raise DataError(f"the samples of step {step.step} do not all have the rewards {', '.join(names)}")
-    columns = {name: [one.rewards[name] for one in samples] for name in names}
+    columns = {name: [None if one.left_out else one.rewards[name] for one in samples] for name in names}
     lengths = None
     if all(one.tokens is not None for one in samples):
         lengths = torch.tensor([one.tokens or 0 for one in samples])

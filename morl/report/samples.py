@@ -28,6 +28,7 @@ class Sample:
         columns: of the prompt's row, such as the reference answer.
         conditioned: rewards as the estimator saw them, where a condition changed them.
         turns: of a conversation.
+        left_out: the estimator saw none of its scores, for it was dropped, or masked because it was truncated.
     """
 
     number: int
@@ -43,15 +44,22 @@ class Sample:
     columns: Mapping[str, Any] = field(factory=dict)
     conditioned: Mapping[str, float | None] = field(factory=dict)
     turns: tuple[Mapping[str, Any], ...] = ()
+    left_out: bool = False
 
     def why_missing(self, reward: str) -> str:
-        """Why it has no score of the reward."""
+        """Why the estimator saw no score of the reward."""
+        if self.left_out:
+            return "left out of the update"
+        if self.rewards.get(reward) is not None:
+            return "its condition is not reached"
         if self.failed is None:
             return "missing"
         return "failed" if reward in self.failed else "does not apply"
 
     def seen(self, reward: str) -> float | None:
         """The score as the estimator saw it, None where missing."""
+        if self.left_out:
+            return None
         return self.conditioned[reward] if reward in self.conditioned else self.rewards.get(reward)
 
 
@@ -123,6 +131,7 @@ def _sample(row: Mapping[str, Any], number: int) -> Sample:
         columns=dict(row.get("columns") or {}),
         conditioned={str(name): _score(value) for name, value in (row.get("conditioned") or {}).items()},
         turns=tuple(dict(turn) for turn in turns),
+        left_out=bool(row.get("left_out")),
     )
 
 

@@ -187,6 +187,8 @@ class Reader:
                 self._config(self._filled([*overrides]))
             case ["morl", "estimators", "compare", str(path)] if not path.startswith("--"):
                 assert "/" in path, "a run folder"
+            case ["morl", "report" | "explain" | "replay" | "audit", str(run), *_] if run.startswith("runs/"):
+                pass  # a run folder of the reader's; tests/report reads some
             case ["morl", "estimators", *_]:
                 return self._morl(words[1:], fails)
             case ["morl", "train", *_, "--help" | "--print_config"] | ["morl", "plugins" | "--version" | "--help"]:

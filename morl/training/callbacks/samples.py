@@ -78,7 +78,10 @@ def sample_rows(module: RLModule, most: int | None = None) -> Iterator[dict[str,
     contributions = experience.advantages.contributions_BK[rows].tolist()
     advantages = experience.advantages.values_B[rows].tolist()
     failed = experience.scores.failed_BK[rows].tolist()
-    seen = _by_name(names, experience.conditioned.values_BK[rows].tolist())
+    conditioned = experience.conditioned
+    seen = _by_name(names, conditioned.values_BK.masked_fill(~conditioned.valid_BK, math.nan)[rows].tolist())
+    # Dropped by a failure, or truncated under `mask_truncated: statistics`: scored, and yet not seen by the estimator.
+    left_out = (~experience.rewards.valid_BK & ~experience.rewards.values_BK.isnan()).any(1)[rows].tolist()
     groups = rollouts.group_ids_B.tolist()
     kept = _whole_groups(groups, most)
     for b, row in enumerate(rollout_rows(rollouts)):
@@ -93,6 +96,7 @@ def sample_rows(module: RLModule, most: int | None = None) -> Iterator[dict[str,
             "rewards": scores,
             "failed": [name for name, has in zip(names, failed[b], strict=True) if has],
             "conditioned": {name: value for name, value in seen[b].items() if value != scores[name]},
+            **({"left_out": True} if left_out[b] else {}),
             "contributions": dict(zip(names, contributions[b], strict=True)),
             "advantage": advantages[b],
         }
