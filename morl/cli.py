@@ -30,6 +30,7 @@ COMMANDS = {
     "report": "morl.report.command:report",
     "explain": "morl.report.command:explain",
     "replay": "morl.report.command:replay",
+    "analyze": "morl.report.command:analyze",
     "audit": "morl.report.command:audit",
 }
 """Name -> the function behind it, as plugins name theirs."""
@@ -51,6 +52,7 @@ commands:
   report RUN [--output=FILE]                write one HTML page of a run: verdicts on its rewards, transcripts, curves
   explain RUN [options]                     why a reward is or is not learned; how one completion got its advantage
   replay RUN --estimator=NAME [options]     advantages of a logged step under another estimator, without a model
+  analyze ESTIMATOR [options]               how many groups of advantages estimators tell apart, counted exactly
   audit RUN                                 check rewards, lengths and log-probabilities of a run; exit code 1 for CI
   estimators compare [RUN] [options]        advantages beside those of other trainers, on logged or random rewards
   plugins                                   what is installed, what it offers, what failed to load and why

@@ -36,6 +36,12 @@ Computes the advantages of a logged step under an estimator, morl's own or a plu
 without a model. --set sets an option of the estimator, or with weights.<reward> a weight; values are read as YAML.
 With several ranks the samples are those of the first, and so is the batch that is normalised.
 """,
+    "analyze": """\
+usage: morl analyze ESTIMATOR [ESTIMATOR ..] [--group-size=G[,G..]] [--rewards=K] [--levels=L] [--set OPTION=VALUE ..]
+
+Counts the distinct groups of advantages, order within a group aside, over all groups of G completions whose K rewards,
+each of weight 1, have the values 0 to L - 1; exactly. 2, 4 and 8 completions, 2 rewards of 2 levels by default.
+""",
     "audit": """\
 usage: morl audit RUN
 
@@ -128,6 +134,35 @@ def replay(arguments: list[str]) -> int:
     rewards, found = replayed(view, view.samples(given.step), given.estimator, dict(given.set))
     print(table(rewards, found, given.rows))
     return 0
+
+
+def analyze(arguments: list[str]) -> int:
+    """Prints how many groups of advantages estimators tell apart."""
+    if _asked_for_help("analyze", arguments):
+        return 0
+    parser = _Parser(prog="morl analyze", add_help=False, allow_abbrev=False)
+    parser.add_argument("estimators", nargs="+")
+    parser.add_argument("--group-size", type=_sizes, default=[2, 4, 8])
+    parser.add_argument("--rewards", type=_positive, default=2)
+    parser.add_argument("--levels", type=_positive, default=2)
+    parser.add_argument("--set", action="append", default=[], type=_setting, metavar="OPTION=VALUE")
+    given = parser.parse_args(arguments)
+
+    from morl.report.analyze import distinct_groups, table
+
+    rows = distinct_groups(given.estimators, given.group_size, given.rewards, given.levels, dict(given.set))
+    print(table(given.estimators, rows))
+    return 0
+
+
+def _positive(text: str) -> int:
+    if not 0 < (number := _natural(text)) < 1000:
+        raise argparse.ArgumentTypeError(f"expected a number from 1 to 999, got {text!r}")
+    return number
+
+
+def _sizes(text: str) -> list[int]:
+    return [_positive(part) for part in text.split(",")]
 
 
 def _setting(text: str) -> tuple[str, Any]:

@@ -189,7 +189,7 @@ class Reader:
                 assert "/" in path, "a run folder"
             case ["morl", "report" | "explain" | "replay" | "audit", str(run), *_] if run.startswith("runs/"):
                 pass  # a run folder of the reader's; tests/report reads some
-            case ["morl", "estimators", *_]:
+            case ["morl", "estimators" | "analyze", *_]:
                 return self._morl(words[1:], fails)
             case ["morl", "train", *_, "--help" | "--print_config"] | ["morl", "plugins" | "--version" | "--help"]:
                 return self._morl(words[1:], fails)
