@@ -23,6 +23,7 @@ from morl.runtime.checks import check_settings
 from morl.runtime.parts import build_parts
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "studies"))  # run.py is a script, and imports its neighbours
 spec = importlib.util.spec_from_file_location("studies_run", ROOT / "studies" / "run.py")
 assert spec is not None
 assert spec.loader is not None
@@ -41,7 +42,8 @@ def test_every_cell_can_be_built(name, tmp_path, monkeypatch):
     base = {**merge(tree, asked.overrides), "output": str(tmp_path)}
     cells = grid.cells()
     assert len(cells) >= 9
-    for cell in cells:
+    # Seeds change nothing that could be refused: one of every arm, and the last of all.
+    for cell in [cell for cell in cells if cell.seed == cells[0].seed or cell is cells[-1]]:
         config = parse(cell.apply(base), registry)
         if config.rollout.name == "vllm" and find_spec("vllm") is None:  # known, and refused for that alone
             with pytest.raises(ConfigError, match="vLLM is not installed"):
