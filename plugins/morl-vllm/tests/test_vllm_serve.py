@@ -23,10 +23,14 @@ import torch
 from attrs import define, field
 
 import morl
+from morl.config.schema import EnvironmentConfig
 from morl.errors import RolloutError
 from morl.policy.load import load_policy, load_tokenizer
+from morl.prompts import ChatTemplate
+from morl.prompts.encode import encode_chat
+from morl.runtime.conversations import Conversations
 from morl.testing.rollouts import check_rollout_backend
-from morl.types import EncodedPrompt, Prompt, RolloutBatch, Sampling
+from morl.types import EncodedPrompt, EnvironmentAnswer, Message, Prompt, RolloutBatch, Sampling
 from morl_vllm.installed import installed_engine
 from morl_vllm.server.backend import VllmServerBackend
 from morl_vllm.server.client import Server, ServerLost
@@ -209,9 +213,11 @@ def gap(backend: VllmServerBackend, policy: Any) -> float:
 
 def gap_of(batch: RolloutBatch, policy: Any) -> float:
     ids_BT, mask_BT = batch.completion_ids_BT, batch.completion_mask_BT
-    plan = policy.make_plan([prompt.token_ids for prompt in batch.prompts], batch.group_ids_B, ids_BT, mask_BT)
+    sampled_BT = batch.sampled_mask_BT
+    prompts = [prompt.token_ids for prompt in batch.prompts]
+    plan = policy.make_plan(prompts, batch.group_ids_B, ids_BT, mask_BT, sampled_mask_BT=sampled_BT)
     with torch.no_grad():
-        return float((policy(plan).logprobs_T - batch.rollout_logprobs_BT[mask_BT]).abs().max())
+        return float((policy(plan).logprobs_T - batch.rollout_logprobs_BT[sampled_BT]).abs().max())
 
 
 def move(policy: Any) -> None:
@@ -254,6 +260,37 @@ def test_after_every_sync_all_servers_compute_what_the_policy_computes(processes
             assert gap(backend, policy) < 1e-4
             move(policy)
         assert gap(backend, policy) > 1e-2, "without the sync the difference must show"
+
+
+class Listener:
+    """Answers everything, of whatever role the policy was."""
+
+    def open(self, prompt: Prompt, seed: int) -> Listener:
+        return self
+
+    def step(self, reply: Message) -> EnvironmentAnswer:
+        return EnvironmentAnswer([{"role": "user", "content": "yes or no? 0 1 2 3 4"}])
+
+    def close(self) -> None: ...
+
+
+def test_conversations(processes: list[Process], model: str) -> None:
+    """Of three turns, which end with any of many tokens, for the policy is random."""
+    policy, section = load_policy(model), EnvironmentConfig("listener", max_turns=3, patience=None)
+    template = ChatTemplate("{% for m in messages %}<{{ m.role }}>{{ m.content }}<eos>{% endfor %}<assistant>")
+    chats = [Prompt([{"role": "user", "content": f"the answer is a number {row}"}]) for row in range(6)]
+    prompts = [encode_chat(chat, load_tokenizer(model), template, row) for row, chat in enumerate(chats)]
+    sampling = Sampling(max_tokens=80, stop_token_ids=tuple(range(2, 60)))
+    with backend_of(processes, model, policy) as backend:
+        conversations = Conversations(backend, Listener(), (), section, template)
+        conversations.start(policy, load_tokenizer(model), model)
+        for step in range(2):
+            conversations.sync_weights(step)
+            batch = conversations.generate(prompts, 2, sampling, range(6))
+            assert sum(len(turns) == 3 for turns in batch.turns or ()) >= 10
+            assert gap_of(batch, policy) < 1e-5
+            move(policy)
+            assert gap_of(batch, policy) > 1e-2
 
 
 def test_a_server_that_missed_a_sync_goes_on_with_older_weights_where_it_may(
