@@ -49,7 +49,7 @@ TEMPLATE = ChatTemplate(
 )
 AROUND = 4
 """Tokens that the template puts around what an environment says: b, a, b and c."""
-ENGINE = {"max_num_seqs": 256, "max_model_len": 512, "block_size": 32}
+ENGINE = {"max_num_seqs": 256, "max_model_len": 512}
 
 
 @define(eq=False)

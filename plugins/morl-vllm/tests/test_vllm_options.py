@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import re
 import subprocess
 import sys
 import tomllib
@@ -54,6 +56,13 @@ def test_a_config_is_read_without_an_engine() -> None:
     assert config.rollout.name == "vllm"
     assert config.rollout.options["kv_cache_gib"] == 0.5
     assert config.rollout.options["engine_args"] == {"enable_prefix_caching": False}
+
+
+@pytest.mark.parametrize("script", ["conversations", "rollouts"])
+def test_the_benchmarks_ask_for_options_that_there_are(script: str) -> None:
+    source = (Path(__file__).parents[3] / "benchmarks" / f"{script}.py").read_text()
+    (options,) = re.findall(r"^ENGINE = (.*)$", source, re.MULTILINE)
+    EngineOptions(**ast.literal_eval(options))
 
 
 def test_a_misspelt_option_is_refused() -> None:
