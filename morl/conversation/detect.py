@@ -37,7 +37,7 @@ def call_format_of(name: str, bridge: Bridge) -> CallFormat | None:
     if name != AUTO:
         if name not in CALL_FORMATS:
             near = suggest(name, [AUTO, *CALL_FORMATS])
-            raise ConfigError(f"unknown call format {name!r}{near}; known: {AUTO}, {choices}")
+            raise ConfigError(f"environment.call_format: unknown call format {name!r}{near}; known: {AUTO}, {choices}")
         return CALL_FORMATS[name]
     found = _written_by(bridge) or next((name for name, token in _OWN_TOKENS.items() if bridge.has(token)), None)
     if not bridge.tools:

@@ -10,7 +10,7 @@ from typing import Any
 from attrs import define, field, frozen
 
 from morl.environments.calling import called, close_now, closed
-from morl.environments.results import error_text, result_text
+from morl.environments.results import check_limit, error_text, result_text
 from morl.environments.schemas import tool_schema
 from morl.errors import ConfigError, PluginError, suggest
 from morl.isolation.importing import import_function
@@ -42,8 +42,8 @@ class PythonEnvironment:
         max_result: characters of a result that the policy reads; what is cut off is marked.  null cuts nothing.
 
     Raises:
-        ConfigError: a class that cannot be imported, or has no `reset`; a method that cannot be described; names for
-            rewards that it does not give.
+        ConfigError: a class that cannot be imported or made without arguments, or has no `reset`; a method that cannot
+            be described; names for rewards that it does not give; a `max_result` that leaves nothing.
     """
 
     factory: str | Callable[[], Any]
@@ -56,16 +56,19 @@ class PythonEnvironment:
     _lock: threading.Lock = field(init=False, repr=False, factory=threading.Lock)
 
     def __attrs_post_init__(self) -> None:
+        check_limit(self.max_result)
         make = import_function(self.factory) if isinstance(self.factory, str) else self.factory
         if not callable(make):
             raise ConfigError(f"factory must be a class, or a function that makes an instance; got {make!r}")
         object.__setattr__(self, "_make", make)
         if not inspect.isclass(make):  # only an instance tells what it can do
-            self._idle.append(make())
+            self._idle.append(_made(make))
         kind = make if inspect.isclass(make) else type(self._idle[0])
         if not callable(getattr(kind, "reset", None)):
             near = suggest("reset", [name for name in dir(kind) if not name.startswith("_")])
             raise ConfigError(f"{kind.__name__} is no environment: it has no method `reset`{near}")
+        if make is kind:
+            _check_needs_nothing(make)
         object.__setattr__(self, "tools", tuple(tool_schema(method) for method in tools_of(kind).values()))
         if callable(getattr(kind, "get_reward", None)):
             if not self.reward_names:
@@ -166,6 +169,30 @@ class PythonEpisode:
             self._failed_calls += 1
             content = error_text(error, limit)
         return {"role": "tool", "tool_call_id": call["id"], "name": name, "content": content}
+
+
+def _check_needs_nothing(make: Callable[[], Any]) -> None:
+    """Refuses a class or function that cannot be called without arguments."""
+    try:
+        inspect.signature(make).bind()
+    except ValueError:  # it has no signature that can be read
+        return
+    except TypeError as error:
+        name = getattr(make, "__name__", make)
+        raise ConfigError(f"factory is called without arguments, and {name} refuses that: {error}") from error
+
+
+def _made(make: Callable[[], Any]) -> Any:
+    """An instance of a function's.
+
+    Raises:
+        ConfigError: it needs arguments, or failed.
+    """
+    _check_needs_nothing(make)
+    try:
+        return make()
+    except Exception as error:
+        raise ConfigError(f"factory failed to make an instance: {type(error).__name__}: {error}") from error
 
 
 def tools_of(kind: type) -> dict[str, Callable[..., Any]]:

@@ -5,7 +5,19 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from morl.errors import ConfigError
+
 CUT = "\n... ({left} of {all} characters left out)"
+
+
+def check_limit(max_result: int | None) -> None:
+    """Refuses a limit of a result that leaves nothing of it.
+
+    Raises:
+        ConfigError: less than one character.
+    """
+    if max_result is not None and max_result < 1:
+        raise ConfigError(f"max_result must be 1 character or more, or null; got {max_result}")
 
 
 def result_text(value: Any, limit: int | None) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from morl.errors import ConfigError
+from morl.isolation.importing import file_of
 
 _PLAIN = (int, float, str, bool, type(None), Any, list, dict, tuple)
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
@@ -120,7 +121,10 @@ def _hint(function: Callable[..., Any], error: str) -> str:
 def _full_name(function: object) -> str:
     name = getattr(function, "__qualname__", None)
     module = getattr(function, "__module__", None)
-    return f"{module}.{name}" if name and module else repr(function)
+    if not name or not module:
+        return repr(function)
+    file = file_of(module)
+    return f"{file}:{name}" if file else f"{module}.{name}"
 
 
 def _kind(value: object) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 from attrs import define, field, frozen
 
 from morl.environments.calling import called
-from morl.environments.results import error_text, result_text
+from morl.environments.results import check_limit, error_text, result_text
 from morl.environments.schemas import tool_schema
 from morl.errors import ConfigError
 from morl.isolation.importing import import_function
@@ -48,8 +48,7 @@ class Tools:
             raise ConfigError(f"functions must be a list of functions, one at least; got {self.functions!r}")
         if self.call_timeout is not None and not self.call_timeout > 0:
             raise ConfigError(f"call_timeout must be positive seconds, or null for none; got {self.call_timeout}")
-        if self.max_result is not None and self.max_result < 1:
-            raise ConfigError(f"max_result must be 1 character or more, or null; got {self.max_result}")
+        check_limit(self.max_result)
         found = [import_function(each) if isinstance(each, str) else each for each in self.functions]
         for given, function in zip(self.functions, found, strict=True):
             if not callable(function):

@@ -12,6 +12,14 @@ from typing import Any
 
 from morl.errors import ConfigError, suggest
 
+_FILE = "morl_file_"
+"""Begins the names of modules that were run from a file."""
+
+
+def file_of(module: str) -> str | None:
+    """The file that a module was run from, where `import_function` ran it; None for any other module."""
+    return getattr(sys.modules.get(module), "__file__", None) if module.startswith(_FILE) else None
+
 
 def import_function(path: str) -> Any:
     """The attribute that `path` names; a file is run once, however often it is named.
@@ -61,7 +69,7 @@ def _load_file(path: Path) -> ModuleType:
         raise ConfigError(f"there is no file {str(path)!r}{suggest(path.name, near)} (looked in {Path.cwd()})")
     resolved = str(path.resolve())
     # Two files of one name must not be taken for each other.
-    name = f"morl_file_{path.stem}_{hashlib.sha256(resolved.encode()).hexdigest()[:12]}"
+    name = f"{_FILE}{path.stem}_{hashlib.sha256(resolved.encode()).hexdigest()[:12]}"
     if name in sys.modules:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, resolved)

@@ -101,7 +101,7 @@ class WarmupStableDecay:
         shape: of the fall: `linear`, `cosine`, or `1-sqrt`, 1 - sqrt(t).
 
     Raises:
-        ConfigError: a share above 1.
+        ConfigError: a share above 1; when called, `decay_steps` beyond the steps of the run.
     """
 
     decay_ratio: PositiveFloat = 0.1
@@ -113,6 +113,11 @@ class WarmupStableDecay:
             raise ConfigError(f"decay_ratio is a share of the run, above 0 and up to 1; got {self.decay_ratio}")
 
     def __call__(self, step: int, steps: int) -> float:
+        if self.decay_steps is not None and self.decay_steps > steps:
+            raise ConfigError(
+                f"decay_steps={self.decay_steps} must be at most the {steps} steps after the warm-up; the learning rate"
+                " would begin below optimizer.lr"
+            )
         decay = self.decay_steps or max(round(self.decay_ratio * steps), 1)
         t = min(max((step - (steps - decay)) / decay, 0.0), 1.0)
         if self.shape == "linear":

@@ -70,7 +70,7 @@ def failure(completion: Completion) -> Exception:
     """With what."""
     reason = str(completion.info.get("failure", completion.status.value))
     late = completion.status is CompletionStatus.ENVIRONMENT_TIMEOUT
-    return TimeoutError(reason) if late else EnvironmentFailedError(reason)
+    return TimeoutError(reason.removeprefix("TimeoutError: ")) if late else EnvironmentFailedError(reason)
 
 
 def _sum(completion: Completion, name: str) -> float | Exception | None:

@@ -7,7 +7,7 @@ and a run that goes on without it ends with a model that nobody asked for.
 from __future__ import annotations
 
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from attrs import define, field, frozen
 
@@ -41,9 +41,11 @@ class Health:
 
     Args:
         patience: steps in a row that end the run, by reward name; None never ends it.
+        of_environment: names whose failures are those of the environment.
     """
 
     patience: Mapping[str, int | None]
+    of_environment: Collection[str] = ()
     _tallies: dict[str, Tally] = field(factory=dict, init=False)
     _has_scored: set[str] = field(factory=set, init=False)
     _in_a_row: dict[str, int] = field(factory=dict, init=False)
@@ -79,14 +81,17 @@ class Health:
                     raise RewardError(self._message(name, total, in_a_row))
 
     def _message(self, name: str, total: Tally, in_a_row: int) -> str:
-        if name in self._has_scored:
-            when = f"{in_a_row} steps in a row, of the last on all {total.failed} completions"
+        if name in self.of_environment:
+            what, where, given = "the environment", f"in all {total.failed} conversations", "ended one well"
+            end = "set environment.max_failed_steps to null to train on what `environment.on_failure` makes of it"
         else:
-            when = f"on all {total.failed} completions of its first step, and has never given a score"
-        return (
-            f"reward {name!r} failed {when}; mend it, or set its max_failed_steps to null to train without its scores"
-            f"\n{total.example}"
-        )
+            what, where, given = f"reward {name!r}", f"on all {total.failed} completions", "given a score"
+            end = "set its max_failed_steps to null to train without its scores"
+        if name in self._has_scored:
+            when = f"{in_a_row} steps in a row, of the last {where}"
+        else:
+            when = f"{where} of its first step, and has never {given}"
+        return f"{what} failed {when}; mend it, or {end}\n{total.example}"
 
 
 def describe(error: BaseException, completion: Completion, text: str) -> str:

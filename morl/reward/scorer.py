@@ -75,7 +75,10 @@ class RewardScorer:
         self._environment = environments[0] if environments else None
         silent = [name for name in environments if not self._names[name]]
         counted = {**owners, **dict(zip(silent, silent, strict=True))}
-        self._health = Health({name: entries[owner].max_failed_steps for name, owner in counted.items()})
+        self._health = Health(
+            {name: entries[owner].max_failed_steps for name, owner in counted.items()},
+            {name for name, owner in counted.items() if owner in environments},
+        )
         self._traceback_shown: set[tuple[str, type[BaseException]]] = set()
         self._workers = Workers()
 

@@ -168,7 +168,7 @@ def check_length(config: Config, parts: Parts) -> None:
         raise ConfigError(
             f"optimizer.warmup_steps={warmup} leaves no step at the full learning rate; training.steps is {steps}"
         )
-    factor_of_run(config, parts.schedule)
+    factor_of_run(config, parts.schedule)(steps - 1)  # asked once, so that what it refuses is refused here
 
 
 def _check_sampling(config: Config, parts: Parts) -> None:

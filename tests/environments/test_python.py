@@ -174,6 +174,15 @@ def test_rewards_by_name_have_to_be_declared():
         asyncio.run(talk())
 
 
+class Needy(Adder):
+    def __init__(self, url):
+        pass
+
+
+def fails():
+    raise ConnectionError("no server")
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
@@ -182,8 +191,11 @@ def test_rewards_by_name_have_to_be_declared():
         ({"factory": 3}, "factory must be a class"),
         ({"factory": type("Plain", (), {"reset": lambda self, **row: None}), "reward_names": ["a"]}, "has no effect"),
         ({"factory": Undescribed}, "act"),
+        ({"factory": Needy}, "called without arguments, and Needy refuses that: missing a required argument: 'url'"),
+        ({"factory": fails}, "factory failed to make an instance: ConnectionError: no server"),
+        ({"factory": Adder, "max_result": 0}, "max_result must be 1 character or more, or null; got 0"),
     ],
-    ids=["no reset", "no module", "no class", "no rewards", "no schema"],
+    ids=["no reset", "no module", "no class", "no rewards", "no schema", "no argument", "no server", "no result"],
 )
 def test_what_is_refused(options, said):
     with pytest.raises(ConfigError, match=said):

@@ -11,6 +11,7 @@ from chat_families import family_tokenizer
 
 from morl.environments.schemas import tool_schema
 from morl.errors import ConfigError
+from morl.isolation.importing import import_function
 
 
 @dataclasses.dataclass
@@ -215,3 +216,10 @@ def odd_return() -> set[int]:
 def test_what_cannot_become_a_schema_is_refused_by_name(function, problem):
     with pytest.raises(ConfigError, match=problem):
         tool_schema(function)
+
+
+def test_a_function_of_a_file_is_called_by_the_file(tmp_path):
+    path = tmp_path / "undescribed.py"
+    path.write_text("def act(x: int):\n    return x\n")
+    with pytest.raises(ConfigError, match=rf"the tool {path}:act: it has no docstring"):
+        tool_schema(import_function(f"{path}:act"))

@@ -6,8 +6,9 @@ import pytest
 
 from morl.errors import RewardError
 from morl.reward import FunctionReward, RewardEntry, RewardScorer, When
+from morl.reward.environment import failure
 from morl.reward.health import Health, Tally
-from morl.types import Completion, Prompt
+from morl.types import Completion, CompletionStatus, Prompt
 
 
 def step(scorer: RewardScorer, *texts: str, **columns: object) -> None:
@@ -145,3 +146,10 @@ def test_failures_are_those_of_the_rows_that_were_asked(scripted):
 )
 def test_values_are_compared_with_their_kind(value, wanted, applies):
     assert When.of({"column": "c", "is": wanted})(Prompt("?", {"c": value})) is applies
+
+
+def test_a_late_environment_is_named_once():
+    late = CompletionStatus.ENVIRONMENT_TIMEOUT
+    completion = Completion(Prompt("a"), "", (), status=late, info={"failure": "TimeoutError: no answer within 2 s"})
+    error = failure(completion)
+    assert (type(error), str(error)) == (TimeoutError, "no answer within 2 s")
