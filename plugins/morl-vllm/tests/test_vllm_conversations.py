@@ -43,7 +43,7 @@ pytestmark = pytest.mark.skipif(
 
 TOLERANCE = 1e-5
 SURE = 1e-4
-"""Of log-probabilities in float32: of a random policy, and of one so sure that its own forward is 1e-5 from float64."""
+"""Of log-probabilities in float32: of a random policy (2e-6 was seen), and of one that learned to be sure (1e-5)."""
 
 TURNS, BLOCK = 3, 32
 """Turns of a conversation; tokens of a block of the engine's prefix cache on a CPU."""
