@@ -3,11 +3,15 @@
 A scheduler gives a process some 30 seconds between SIGTERM and SIGKILL, and a step may take minutes.  So the handler
 raises at once, as Python does for Ctrl-C; the few places where state would be torn apart defer it.  Threads beside the
 main one, which signals never reach, ask `check` between two of their steps.
+
+Python calls a handler when the main thread is back from native code, and a rank that waits for another one is not.  So
+what must not wait for that is done in a thread that the system wakes.
 """
 
 from __future__ import annotations
 
 import signal
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -27,6 +31,7 @@ class _State:
         self.terminating = threading.Event()
         self.depth = 0
         self.pending: BaseException | None = None
+        self.bell: socket.socket | None = None
 
 
 _state = _State()
@@ -58,10 +63,14 @@ def check() -> None:
         raise Terminated
 
 
-def listen(reason: Callable[[int], BaseException]) -> None:
+def listen(reason: Callable[[int], BaseException], at_once: Callable[[], object] | None = None) -> None:
     """Answers SIGINT and SIGTERM from now on, the first of them only, with the exception that `reason` gives.
 
     Only the main thread may set handlers; elsewhere nothing happens.
+
+    Args:
+        reason: called in the main thread, with the number of the signal.
+        at_once: called in a thread of its own when SIGTERM comes, even while the main thread is in native code.
     """
     if threading.current_thread() is not threading.main_thread():
         return
@@ -82,9 +91,31 @@ def listen(reason: Callable[[int], BaseException]) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(number) != signal.SIG_IGN:  # as for what a shell starts in the background
             signal.signal(number, handle)
+    if at_once is not None:
+        _state.bell = _bell(at_once)
 
 
 def over() -> None:
     """The run has ended, however it did: threads of the next one need not stop."""
     _state.terminating.clear()
     _state.answered, _state.pending = False, None
+    if _state.bell is not None and threading.current_thread() is threading.main_thread():
+        signal.set_wakeup_fd(-1)
+        _state.bell.close()  # which ends its thread
+        _state.bell = None
+
+
+def _bell(at_once: Callable[[], object]) -> socket.socket:
+    """What the system rings with the number of every signal that is handled here."""
+    listening, bell = socket.socketpair()
+    bell.setblocking(False)
+
+    def wait() -> None:
+        with listening:
+            while numbers := listening.recv(64):
+                if signal.SIGTERM in numbers:
+                    at_once()
+
+    threading.Thread(target=wait, name="morl-signals", daemon=True).start()
+    signal.set_wakeup_fd(bell.fileno(), warn_on_full_buffer=False)
+    return bell

@@ -20,7 +20,7 @@ from morl.runtime.held_out import score_held_out
 from morl.runtime.parts import Parts
 from morl.runtime.samples import rollout_rows
 from morl.runtime.scores import BatchScores
-from morl.runtime.signals import answer
+from morl.runtime.signals import answer, hand_on
 from morl.types import EncodedPrompt, RewardScores, RolloutBatch
 
 
@@ -59,7 +59,7 @@ class EvaluationModule(L.LightningModule):
 
     def on_predict_start(self) -> None:
         """Signals are answered at once; Lightning would wait for the end of the step, which is all there is."""
-        interrupts.listen(lambda number: answer(number, self.trainer))
+        interrupts.listen(lambda number: answer(number, self.trainer), at_once=lambda: hand_on(self.trainer))
 
     def predict_step(self, batch: Any, batch_idx: int) -> int:
         """Samples and scores this rank's prompts and gathers the scores; returns the number of completions."""

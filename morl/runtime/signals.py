@@ -22,6 +22,11 @@ def answer(number: int, trainer: L.Trainer) -> BaseException:
     """
     if number == signal.SIGINT:
         return KeyboardInterrupt()
+    hand_on(trainer)
+    return Terminated()
+
+
+def hand_on(trainer: L.Trainer) -> None:
+    """Sends SIGTERM to the processes started here."""
     for process in processes(trainer):
         process.terminate()
-    return Terminated()

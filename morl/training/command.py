@@ -64,6 +64,7 @@ def _run(tree: dict[str, Any], *, resume: bool) -> int:
     # Before Lightning and transformers are imported: a mistyped key is to be reported immediately.
     config = parse(tree, Registry.for_config(tree))
 
+    from morl.runtime.exchange import is_first_rank
     from morl.training.callbacks import results_table
     from morl.training.run import train as run
 
@@ -75,7 +76,8 @@ def _run(tree: dict[str, Any], *, resume: bool) -> int:
         terminated = isinstance(stop, SystemExit) and stop.code in (None, 143)
         if isinstance(stop, SystemExit) and not terminated and stop.code != 1:
             raise
-        console.print(f"stopped; {_how_to_resume(config.output) or 'no step was finished'}", soft_wrap=True)
+        if is_first_rank():
+            console.print(f"stopped; {_how_to_resume(config.output) or 'no step was finished'}", soft_wrap=True)
         return 143 if terminated else 130
     except MorlError as error:
         advice = _how_to_resume(config.output)

@@ -220,11 +220,14 @@ def test_the_first_rank_keeps_its_steps_when_it_fails_itself(started, tmp_path):
 
 @pytest.mark.slow
 def test_sigterm_reaches_every_rank(started, tmp_path):
-    process, folder, _ = started(TWO, at="1:3", what="hang")
+    """Also while the first one waits for the others in native code, where no handler runs."""
+    endless = {"rewards.judge.timeout": None}
+    process, folder, _ = started({**TWO, **endless}, at="1:3", what="hang")
     wait_for(tmp_path / "ready", process)
     process.send_signal(signal.SIGTERM)
     said = process.communicate(timeout=WAIT)[0]
     assert process.returncode == 143, said
+    assert said.count("stopped;") == 1, said
     assert steps_of(folder)[0] == ["step-000002.ckpt"]
 
 

@@ -11,7 +11,7 @@ from lightning.pytorch.strategies import ModelParallelStrategy
 
 from morl import interrupts
 from morl.errors import TrainingError
-from morl.runtime.signals import answer
+from morl.runtime.signals import answer, hand_on
 from morl.training import ranks
 
 
@@ -24,6 +24,7 @@ class Stopping(L.Callback):
     """
 
     _ending: threading.Event = field(factory=threading.Event, init=False)
+    _asked: threading.Event = field(factory=threading.Event, init=False)
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         self._ending.set()
@@ -34,7 +35,15 @@ class Stopping(L.Callback):
             return
 
         def reason(number: int) -> BaseException:
-            lost = ranks.lost_rank(trainer, wait=0) if number == signal.SIGTERM else None
+            lost = None
+            if number == signal.SIGTERM and not self._asked.is_set():
+                lost = ranks.lost_rank(trainer, wait=0)
             return TrainingError(lost) if lost is not None else answer(number, trainer)
 
-        interrupts.listen(reason)
+        def at_once() -> None:
+            # A rank that waits for the others cannot answer before they have ended.
+            if ranks.lost_rank(trainer, wait=0) is None:
+                self._asked.set()
+                hand_on(trainer)
+
+        interrupts.listen(reason, at_once)

@@ -24,6 +24,7 @@ def test_every_part_is_found_under_its_name_and_can_be_made():
         "prompt source": ["word-list"],
         "reward provider": ["keywords", "distinct-ngrams", "unlike-others"],
         "advantage estimator": ["rloo"],
+        "environment": ["guess"],
     }
     assert info.observes == ["morl_advantages_ready"]
     for kind, names in info.offers.items():

@@ -10,7 +10,7 @@ import pytest
 
 from morl.errors import ConfigError
 from morl_playground.prompts import CodePrompts, MathPrompts, TaskPrompts, ToolCallingPrompts
-from morl_playground.tasks import SPLITS, TASKS, find_task
+from morl_playground.tasks import SPLITS, TASKS, ConversationTask, find_task
 from morl_playground.tokenizer import build_tokenizer
 from morl_playground.tool_calling import CLOSE, OPEN, ToolCalling
 
@@ -109,7 +109,11 @@ def test_the_tokenizer_of_a_task_is_lossless_on_it(name: str) -> None:
     random = Random(0)
     texts = list(task.texts())
     for split in SPLITS:
-        texts += [str(prompt.content) + task.demonstration(prompt, random) for prompt in task.prompts(split)]
+        for prompt in task.prompts(split):
+            if isinstance(task, ConversationTask):  # every message by itself, as a template takes them
+                texts += [str(message["content"]) for message in task.conversation(prompt, random)]
+            else:
+                texts.append(str(prompt.content) + task.demonstration(prompt, random))
     for text in texts:
         ids = tokenizer(text)["input_ids"]
         assert tokenizer.unk_token_id not in ids
