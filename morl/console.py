@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TypeAlias
 
 from morl.errors import MorlError
+
+_formatwarning = warnings.formatwarning
 
 Command: TypeAlias = Callable[[list[str]], int]
 """A command of `morl`: takes the arguments after its name, returns the exit code."""
@@ -19,6 +23,7 @@ def call(command: Command, arguments: Sequence[str]) -> int:
     `--traceback` among the arguments, or MORL_TRACEBACK=1 in the environment, lets errors through as they are.
     """
     traceback = "--traceback" in arguments or os.environ.get("MORL_TRACEBACK") == "1"
+    before, warnings.formatwarning = warnings.formatwarning, _warning
     try:
         return command([argument for argument in arguments if argument != "--traceback"])
     except MorlError as error:
@@ -30,6 +35,17 @@ def call(command: Command, arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         _complain("interrupted")
         return 130
+    finally:
+        warnings.formatwarning = before
+
+
+def _warning(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+) -> str:
+    """Of morl's own warnings the text alone: it says what to do, and the line of code that gave it says nothing."""
+    if Path(filename).is_relative_to(Path(__file__).parent):
+        return f"warning: {message}\n"
+    return _formatwarning(message, category, filename, lineno, line)
 
 
 def _complain(head: str, text: str = "") -> None:

@@ -8,12 +8,14 @@ import shutil
 import signal
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from pkgutil import resolve_name
 
 import pytest
 import yaml
 
+from morl import console
 from morl.cli import COMMANDS, USAGE, main
 
 
@@ -387,3 +389,18 @@ def test_every_command_of_the_table_is_in_the_usage_and_exists():
         assert f"\n  {name} " in USAGE
         assert callable(resolve_name(target))
     assert set(COMMANDS) == set(re.findall(r"^  (\w+)", USAGE.partition("options:")[0], re.MULTILINE))
+
+
+def test_of_a_warning_of_morl_the_text_alone_is_shown():
+    shown = []
+
+    def command(arguments):
+        shown.extend(
+            warnings.formatwarning("do this", UserWarning, file, 7, "code") for file in (console.__file__, __file__)
+        )
+        return 0
+
+    before = warnings.formatwarning
+    assert console.call(command, []) == 0
+    assert shown == ["warning: do this\n", f"{__file__}:7: UserWarning: do this\n  code\n"]
+    assert warnings.formatwarning is before

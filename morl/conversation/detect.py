@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 
 from morl.conversation.bridge import Bridge
@@ -38,6 +39,12 @@ def call_format_of(name: str, bridge: Bridge) -> CallFormat | None:
         if name not in CALL_FORMATS:
             near = suggest(name, [AUTO, *CALL_FORMATS])
             raise ConfigError(f"environment.call_format: unknown call format {name!r}{near}; known: {AUTO}, {choices}")
+        if bridge.tools and (written := _written_by(bridge)) not in (None, name):
+            warnings.warn(
+                f"environment.call_format: calls are read as {name}, but the chat template writes them as {written},"
+                f" which is what its model has learned; {AUTO} reads them so",
+                stacklevel=1,
+            )
         return CALL_FORMATS[name]
     found = _written_by(bridge) or next((name for name, token in _OWN_TOKENS.items() if bridge.has(token)), None)
     if not bridge.tools:

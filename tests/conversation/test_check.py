@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import pytest
 from chat_families import TEMPLATES, end_ids, family_tokenizer
 from reply_formats import TOOLS, plain_format, tool_format
@@ -143,3 +145,15 @@ def test_variables_of_the_template_change_what_is_said():
         tokenizer, template=ChatTemplate(arguments={"enable_thinking": False}), tools=TOOLS, end_ids=ends
     )
     assert isinstance(off.changes(), tuple)
+
+
+def test_a_call_format_that_is_not_the_templates_is_told():
+    def named(call_format):
+        tokenizer, ends = family_tokenizer("qwen3"), end_ids("qwen3")
+        return ReplyFormat.of(tokenizer, template=ChatTemplate(), tools=TOOLS, call_format=call_format, end_ids=ends)
+
+    with pytest.warns(UserWarning, match="calls are read as harmony, but the chat template writes them as hermes"):
+        named("harmony")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        named("hermes")

@@ -45,4 +45,4 @@ def morl_register_environments() -> Mapping[str, Factory]:
 def morl_advantages_ready(step: int, rewards: RewardMatrix, advantages: Advantages) -> None:
     """Says why, when a step has nothing to learn from; called on every rank."""
     if not advantages.values_B.any():
-        _log.warning("step %d: every advantage is 0: no reward differs within a group, or the rewards cancel", step)
+        _log.warning("step %d: every advantage is 0: no reward differs within a group, or the rewards cancel", step + 1)

@@ -66,4 +66,4 @@ def test_a_step_with_nothing_to_learn_from_is_told(values, warns, caplog):
     rewards = RewardMatrix.from_groups(torch.tensor(values))
     with caplog.at_level(logging.WARNING):
         plugin.morl_advantages_ready(step=3, rewards=rewards, advantages=RLOO()(rewards))
-    assert [message.startswith("step 3: every advantage is 0") for message in caplog.messages] == [True] * warns
+    assert [message.startswith("step 4: every advantage is 0") for message in caplog.messages] == [True] * warns
