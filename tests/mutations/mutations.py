@@ -166,7 +166,7 @@ MUTATIONS = (
         "the coefficient moves the wrong way",
         "delta if entropy <= options.target else -delta",
         "-delta if entropy <= options.target else delta",
-        update("entropy-target"),
+        ("tests/training/test_entropy.py",),
     ),
     Mutation(
         "truncated completions stay in the statistics",
