@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeAlias
 
@@ -58,6 +59,17 @@ def _complain(head: str, text: str = "") -> None:
         return
     style = "[bold red]" if text else "[default]"
     Console(stderr=True).print(f"{style}{head}[/]{escape(text)}", soft_wrap=True, highlight=False)
+
+
+@contextmanager
+def interrupts_as_such() -> Iterator[None]:
+    """Within it an interrupt is one, where Lightning turns it into exit(1)."""
+    try:
+        yield
+    except SystemExit as stop:
+        if stop.code != 1:
+            raise
+        raise KeyboardInterrupt from stop
 
 
 def wants_help(arguments: Sequence[str]) -> bool:

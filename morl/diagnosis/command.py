@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 
 from morl.config import merge, parse, read_configs
-from morl.console import wants_help
+from morl.console import interrupts_as_such, wants_help
 from morl.diagnosis.arguments import help_text, read_arguments
 from morl.errors import ConfigError
 from morl.plugins import Registry
@@ -30,12 +30,8 @@ def diagnose(arguments: list[str]) -> int:
     from morl.diagnosis.report import tables, write_json
     from morl.diagnosis.run import diagnose as run
 
-    try:
+    with interrupts_as_such():
         found = run(tree, estimators=asked.estimators, prompts=asked.prompts, success=asked.success)
-    except SystemExit as stop:
-        if stop.code != 1:  # Lightning turns an interrupt into exit(1)
-            raise
-        raise KeyboardInterrupt from stop
     if found.is_first_rank:
         Console().print(tables(found))
         if asked.output is not None:

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from morl.artifacts.folder import RunFolder
 from morl.config import merge, read_configs
-from morl.console import wants_help
+from morl.console import interrupts_as_such, wants_help
 from morl.errors import ConfigError
 from morl.evaluation.arguments import help_text, read_arguments
 from morl.evaluation.resolve import resolve
@@ -40,12 +40,8 @@ def evaluate(arguments: list[str]) -> int:
     from morl.evaluation.report import table, write_json, write_samples
     from morl.evaluation.run import evaluate_model
 
-    try:
+    with interrupts_as_such():
         found = evaluate_model(tree, model, asked.measures, keep_samples=asked.samples_file is not None)
-    except SystemExit as stop:
-        if stop.code != 1:  # Lightning turns an interrupt into exit(1)
-            raise
-        raise KeyboardInterrupt from stop
     if found.is_first_rank:
         Console().print(table(found))
         if asked.output is not None:

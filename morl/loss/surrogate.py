@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Literal
 
 import torch
@@ -17,7 +18,7 @@ Metrics = dict[str, Tensor]
 
 
 @frozen(kw_only=True)
-class SurrogateLoss:
+class SurrogateLoss(ABC):
     """A loss around the ratio of the policy to the policy at the start of the update; subclasses say which.
 
         loss of a token = surrogate * mask + kl_coef * KL(policy || reference)
@@ -60,9 +61,9 @@ class SurrogateLoss:
         """Whether `TokenBatch.ref_logprobs_T` is used."""
         return self.kl_coef > 0
 
+    @abstractmethod
     def surrogate(self, batch: TokenBatch) -> tuple[Tensor, Metrics]:
         """The policy's part of the loss, (T,), and figures to log."""
-        raise NotImplementedError
 
     def __call__(self, batch: TokenBatch) -> TokenLosses:
         """Losses (T,) and metrics.
