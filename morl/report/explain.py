@@ -27,6 +27,7 @@ class Part:
         weight: of the reward, from the config.
         contribution: logged; what the reward adds to the advantage, NaN where the file does not say.
         why: why the score is missing.
+        given: what the reward gave, where a condition put the score in its place.
     """
 
     reward: str
@@ -37,6 +38,7 @@ class Part:
     weight: float
     contribution: float
     why: str = ""
+    given: float | None = None
 
     @property
     def normalised(self) -> float:
@@ -48,12 +50,15 @@ class Part:
         adds = "" if math.isnan(self.contribution) else f" It adds {self.contribution:+.4g} to the advantage."
         if self.score is None:
             return f"`{self.reward}` has no score here: {self.why}.{adds}"
+        said = f"`{self.reward}` is {self.score:.4g}"
+        if self.given is not None:
+            said += f" (it was scored {self.given:.4g}, but its condition is not reached)"
         if not self.std > 0:
             alike = "the only score of the group" if self.scored == 1 else f"as all {self.scored} scores of the group"
-            return f"`{self.reward}` is {self.score:.4g}, {alike}, so it tells nothing apart.{adds}"
+            return f"{said}, {alike}, so it tells nothing apart.{adds}"
         side = "above" if self.normalised > 0 else "below"
         return (
-            f"`{self.reward}` is {self.score:.4g}, {abs(self.normalised):.2f} standard deviations {side} its group's"
+            f"{said}, {abs(self.normalised):.2f} standard deviations {side} its group's"
             f" mean of {self.mean:.4g}; weight {self.weight:g}.{adds}"
         )
 
@@ -69,7 +74,8 @@ def parts(view: View, step: StepSamples, sample: Sample) -> list[Part]:
         std = (statistics.stdev(seen) if min(seen) < max(seen) else 0.0) if len(seen) > 1 else math.nan
         score, why = sample.seen(reward), sample.why_missing(reward)
         contribution = sample.contributions.get(reward, math.nan)
-        found.append(Part(reward, score, mean, std, len(seen), view.weight(reward), contribution, why))
+        given = sample.rewards[reward] if reward in sample.conditioned else None
+        found.append(Part(reward, score, mean, std, len(seen), view.weight(reward), contribution, why, given))
     return found
 
 

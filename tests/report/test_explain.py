@@ -73,6 +73,15 @@ def test_a_score_that_a_condition_took_away_is_explained_by_the_condition(make_f
     assert "`brief` has no score here: its condition is not reached." in text
 
 
+def test_a_score_that_a_condition_replaced_is_told_with_the_score_that_was_given(make_folder, capsys):
+    found, _ = logged()
+    found[2] |= {"failed": [], "conditioned": {"brief": 0.0}}
+    text = said(capsys, "explain", str(make_folder(None, found, CONFIG)), "--completion=2")
+    mean, std = statistics.fmean([0.2, 0.0, 0.4]), statistics.stdev([0.2, 0.0, 0.4])
+    given = "`brief` is 0 (it was scored 0.9, but its condition is not reached)"
+    assert f"{given}, {mean / std:.2f} standard deviations below its group's mean of {mean:.4g};" in text
+
+
 def test_a_run_is_explained_without_arguments(make_folder, capsys):
     columns = {"reward/correct/mean": [0.5] * 12, "reward/brief/mean": [0.5] * 12}
     text = said(capsys, "explain", str(make_folder(columns, logged()[0], CONFIG)))
