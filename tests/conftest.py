@@ -1,11 +1,14 @@
-"""Fixtures that every room's tests may use: a tiny model folder in Hugging Face form, and real data if it is there."""
+"""Fixtures for all tests: a tiny model folder in Hugging Face form, a browser, and real data if it is there."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from browser import Browser, find_chromium
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}<{{ message['role'] }}> {{ message['content'] }} {% endfor %}"
@@ -72,3 +75,16 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("no real data beside this checkout")
     return folder
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """A headless Chromium.  Without one these tests are skipped; with `MORL_BROWSER=required`, as in CI, they fail."""
+    chromium = find_chromium()
+    if chromium is None:
+        reason = "no Chromium: install it (Debian: apt-get install chromium), or name one in MORL_CHROMIUM"
+        if os.environ.get("MORL_BROWSER") == "required":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    with Browser.started(chromium) as running:
+        yield running
