@@ -10,8 +10,18 @@ from torch import Tensor
 
 from morl.advantage import GDPO, GRPO, GRPONoStd
 from morl.errors import ConfigError
-from morl.testing import ALWAYS, CLAIMS, LawBroken, check_advantage_estimator
-from morl.types import Advantages, RewardMatrix
+from morl.testing import (
+    ALWAYS,
+    CLAIMS,
+    LawBroken,
+    check_advantage_estimator,
+    check_optimizer,
+    check_policy_loss,
+    check_reward_provider,
+    check_schedule,
+    check_weighting,
+)
+from morl.types import Advantages, Completion, Prompt, RewardMatrix
 
 
 def advantages(values_B: Tensor, rewards: RewardMatrix) -> Advantages:
@@ -213,3 +223,18 @@ def test_an_unknown_law_is_refused() -> None:
         check_advantage_estimator(GRPO, claims=["scale-ech"])
     with pytest.raises(ConfigError, match="unknown law 'zero-mean'; there are: form"):
         check_advantage_estimator(GRPO, without=["zero-mean"])
+
+
+@pytest.mark.parametrize(
+    ("check", "arguments"),
+    [
+        (check_weighting, ()),
+        (check_reward_provider, ([Completion(Prompt("Say it."), text, (1,)) for text in ("yes", "")],)),
+        (check_policy_loss, ()),
+        (check_optimizer, ()),
+        (check_schedule, ()),
+    ],
+)
+def test_an_unknown_law_is_refused_by_the_other_kits(check, arguments):
+    with pytest.raises(ConfigError, match="unknown law 'pur'"):
+        check(object, *arguments, without=["pur"])
