@@ -78,10 +78,9 @@ class Browser:
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile, open(os.devnull, "wb") as nothing:
             theirs, to = os.pipe()
             of, answers = os.pipe()
-            # Copies above what they become, so that the second of these two does not replace the first.
-            high = [fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 10) for end in (theirs, answers)]
-            actions = [(os.POSIX_SPAWN_DUP2, end, place) for end, place in zip(high, (3, 4), strict=True)]
-            actions += [(os.POSIX_SPAWN_DUP2, nothing.fileno(), place) for place in (1, 2)]
+            # Copies above what they become, so that none replaces another before that is copied.
+            high = [fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 10) for end in (nothing.fileno(), theirs, answers)]
+            actions = [(os.POSIX_SPAWN_DUP2, high[end], place) for end, place in ((0, 1), (0, 2), (1, 3), (2, 4))]
             command = [chromium, *FLAGS, f"--user-data-dir={profile}", "about:blank"]
             pid = os.posix_spawn(chromium, command, os.environ, file_actions=actions, setsid=True)
             for end in (theirs, answers, *high):
