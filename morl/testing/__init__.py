@@ -15,13 +15,16 @@ if TYPE_CHECKING:
     from morl.testing.optimizers import check_optimizer, check_schedule
     from morl.testing.rewards import check_reward_provider
     from morl.testing.rollouts import check_rollout_backend
+    from morl.testing.scripted import CHAT_TEMPLATE, ScriptedReplies, tiny_chat_model, tool_call
     from morl.testing.weightings import check_weighting
 
 __all__ = [
     "ALWAYS",
+    "CHAT_TEMPLATE",
     "CLAIMS",
     "Law",
     "LawBroken",
+    "ScriptedReplies",
     "check_advantage_estimator",
     "check_environment",
     "check_optimizer",
@@ -32,15 +35,21 @@ __all__ = [
     "check_weighting",
     "reward_matrices",
     "reward_values",
+    "tiny_chat_model",
+    "tool_call",
 ]
 
 _LATER = {
+    "CHAT_TEMPLATE": "scripted",
+    "ScriptedReplies": "scripted",
     "check_optimizer": "optimizers",
     "check_policy_loss": "losses",
     "check_reward_provider": "rewards",
     "check_rollout_backend": "rollouts",
     "check_schedule": "optimizers",
     "check_weighting": "weightings",
+    "tiny_chat_model": "scripted",
+    "tool_call": "scripted",
 }
 """Imported when they are used: some need transformers, which authors of estimators do without."""
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import json
 import threading
-from pathlib import Path
 
 import pytest
 from attrs import define, field
@@ -14,12 +12,8 @@ from attrs import define, field
 from morl import ConfigError, PluginError, RewardError, hookimpl, train
 from morl.conversation.episodes import opened
 from morl.conversation.talk import Talk
+from morl.testing import CHAT_TEMPLATE, ScriptedReplies, tool_call
 from morl.types import EncodedPrompt, EnvironmentAnswer, Prompt
-
-_SPEC = importlib.util.spec_from_file_location("scripted_replies", Path(__file__).with_name("scripted_replies.py"))
-scripted_replies = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(scripted_replies)
-TEMPLATE, Scripted, call = scripted_replies.TEMPLATE, scripted_replies.Scripted, scripted_replies.call
 
 TOOLS = '''
 import asyncio, threading, time
@@ -81,7 +75,7 @@ def talk(settings, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
     def run(script, changes=None, **environment):
-        (tmp_path / "template.jinja").write_text(TEMPLATE)
+        (tmp_path / "template.jinja").write_text(CHAT_TEMPLATE)
         (tmp_path / "tools.py").write_text(TOOLS)
         (tmp_path / "prompts.jsonl").write_text('{"prompt": "how many?"}\n{"prompt": "and now?"}\n')
         tools = [f"{tmp_path / 'tools.py'}:{name}" for name in ("add", "slow", "fails", "hangs", "huge", "prints")]
@@ -96,7 +90,7 @@ def talk(settings, tmp_path, monkeypatch):
             "sampling.max_tokens": 200,
             "training": {"steps": 1, "prompts_per_step": 2, "group_size": 2, "samples_every": 1},
         }
-        recorder, backend = Recorder(), Scripted(script)
+        recorder, backend = Recorder(), ScriptedReplies(script)
         config = settings({**base, **(changes or {})})
         if "name" in environment and environment["name"] != "tools":
             del config["environment"]["functions"]
@@ -111,7 +105,7 @@ def contents(turn):
 
 
 def test_results_are_read_and_calls_counted(talk, rows_of):
-    calls = call("add", a=2, b=3) + call("slow", text="hi") + call("prints")
+    calls = tool_call("add", a=2, b=3) + tool_call("slow", text="hi") + tool_call("prints")
     result, rollouts, _ = talk(lambda text, member, turn: calls if turn == 0 else "five")
     assert rollouts.statuses == ("completed",) * 4
     for turns in rollouts.turns:
@@ -127,26 +121,26 @@ def test_results_are_read_and_calls_counted(talk, rows_of):
 
 
 def test_every_turn_of_every_member_has_a_seed_of_its_own(talk):
-    _, _, backend = talk(lambda text, member, turn: call("add", a=1, b=1), max_turns=3)
+    _, _, backend = talk(lambda text, member, turn: tool_call("add", a=1, b=1), max_turns=3)
     first, second, third = backend.seeds
     assert (len(first), len(second), len(third)) == (2, 4, 4)
     assert len({*first, *second, *third}) == 10
-    _, _, again = talk(lambda text, member, turn: call("add", a=1, b=1), {"output": "again"}, max_turns=3)
+    _, _, again = talk(lambda text, member, turn: tool_call("add", a=1, b=1), {"output": "again"}, max_turns=3)
     assert again.seeds == backend.seeds
 
 
 @pytest.mark.parametrize(
     ("said", "told", "failed"),
     [
-        (call("fails", text="no"), "Error: ValueError: no", 1),
-        (call("hangs"), "Error: TimeoutError: no answer within 0.2 s", 1),
-        (call("huge", n=500), "x" * 50 + "\n... (450 of 500 characters left out)", 0),
-        (call("ad", a=1, b=2), "'ad'", 1),
-        (call("add", a=1), "'b'", 1),
-        (call("add", a=1, b="x"), "integer", 1),
+        (tool_call("fails", text="no"), "Error: ValueError: no", 1),
+        (tool_call("hangs"), "Error: TimeoutError: no answer within 0.2 s", 1),
+        (tool_call("huge", n=500), "x" * 50 + "\n... (450 of 500 characters left out)", 0),
+        (tool_call("ad", a=1, b=2), "'ad'", 1),
+        (tool_call("add", a=1), "'b'", 1),
+        (tool_call("add", a=1, b="x"), "integer", 1),
         ("<tool_call>{'name'}</tool_call>", "JSON", 1),
         ('<tool_call>{"name": "add"', "", 1),
-        (call("add", a=1, b=2) + call("nope"), "3", 1),
+        (tool_call("add", a=1, b=2) + tool_call("nope"), "3", 1),
     ],
     ids=["raises", "hangs", "huge", "unknown", "missing", "type", "json", "unclosed", "one of two"],
 )
@@ -171,14 +165,14 @@ def test_calls_that_go_wrong_are_answered_and_counted(talk, rows_of, said, told,
     ids=["turns", "calls", "tokens"],
 )
 def test_every_limit_ends_a_conversation_with_its_status(talk, rows_of, limits, status, turns):
-    result, rollouts, backend = talk(lambda text, member, turn: call("add", a=turn, b=1), **limits)
+    result, rollouts, backend = talk(lambda text, member, turn: tool_call("add", a=turn, b=1), **limits)
     assert rollouts.statuses == (status,) * 4
     assert turns is None or [len(own) for own in rollouts.turns] == [turns] * 4
     assert float(rows_of(result)[0][f"conversation/status/{status}"]) == 1
     if "max_tokens" in limits:
         assert (rollouts.total_lengths_B <= 300).all()
     # Every context begins with the tokens sampled before, untouched.
-    for before, after in zip(backend.calls[1:], backend.calls[2:], strict=False):
+    for before, after in zip(backend.contexts[1:], backend.contexts[2:], strict=False):
         assert all(long[: len(short)] == short for short, long in zip(before, after, strict=False))
 
 
@@ -186,13 +180,13 @@ def test_the_context_of_the_model_is_a_limit(talk, make_model_folder, tmp_path):
     text = "the answer is a number: 0 1 2 3 4 5 6 7 8 9. yes no " * 20
     small = make_model_folder(tmp_path / "small", text=text, max_position_embeddings=1900)
     _, rollouts, backend = talk(
-        lambda text, member, turn: call("add", a=turn, b=1),
+        lambda text, member, turn: tool_call("add", a=turn, b=1),
         {"policy": {"path": str(small)}, "sampling.max_tokens": 80},
         max_turns=99,
     )
     assert rollouts.statuses == ("context_full",) * 4
     assert all(len(turns) > 1 for turns in rollouts.turns)
-    assert max(len(ids) for call in backend.calls for ids in call) < 1900
+    assert max(len(ids) for call in backend.contexts for ids in call) < 1900
 
 
 # Environments that fail ---------------------------------------------------------------------------------------------
@@ -310,7 +304,7 @@ def run_faulty(settings, tmp_path, environment, script=None, changes=None, **opt
         def morl_register_environments(self):
             return {"faulty": lambda: environment}
 
-    (tmp_path / "template.jinja").write_text(TEMPLATE)
+    (tmp_path / "template.jinja").write_text(CHAT_TEMPLATE)
     (tmp_path / "prompts.jsonl").write_text('{"prompt": "how many?"}\n{"prompt": "and now?"}\n')
     config = settings(
         {
@@ -327,7 +321,7 @@ def run_faulty(settings, tmp_path, environment, script=None, changes=None, **opt
     )
     plugin = Plugin()
     script = script or (lambda text, member, turn: "bad" if member == 0 and "how many" in text else "good")
-    return train(config, plugins=[plugin], rollout=Scripted(script)), plugin
+    return train(config, plugins=[plugin], rollout=ScriptedReplies(script)), plugin
 
 
 @define(eq=False)
@@ -482,7 +476,7 @@ def test_functions_and_classes_may_be_passed_as_they_are(settings, tmp_path):
             return self.last / 10
 
     def script(context, member, turn):
-        return call("add", n=member + 1) if turn == 0 else "done"
+        return tool_call("add", n=member + 1) if turn == 0 else "done"
 
     changes = {"environment": {"name": "python", "factory": Reaches}, "sampling.max_tokens": 90}
     result, recorder = run_faulty(settings, tmp_path, Broken(), script=script, changes=changes)

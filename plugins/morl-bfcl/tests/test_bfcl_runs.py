@@ -4,62 +4,24 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from attrs import define
 
 import morl
 from morl import hookimpl
 from morl.evaluation.run import evaluate_model
-from morl.types import EncodedPrompt, RewardScores, RolloutBatch, Sampling
+from morl.testing import ScriptedReplies, tiny_chat_model
+from morl.types import RewardScores, RolloutBatch
 from morl_bfcl.calls import positional
 from morl_bfcl.entries import find
 from morl_bfcl.environment import BFCLEnvironment
 
-TEMPLATE = (
-    "{% for tool in tools or [] %}{{ tool.function.name }} {% endfor %}"
-    "{% for message in messages %}<{{ message.role }}> {{ message.content }}"
-    "{% for call in message.tool_calls or [] %}<tool_call>"
-    '{"name": {{ call.function.name | tojson }}, "arguments": {{ call.function.arguments | tojson }}}</tool_call>'
-    "{% endfor %}<eos>{% endfor %}{% if add_generation_prompt %}<assistant> {% endif %}"
-)
-
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Two layers, 16 wide, that read bytes."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-    from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast, Qwen2Config
-
-    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    tokenizer = Tokenizer(models.BPE({letter: place for place, letter in enumerate(letters)}, []))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<eos>", pad_token="<pad>")
-    fast.chat_template = TEMPLATE
-    folder: Path = tmp_path_factory.mktemp("model")
-    fast.save_pretrained(folder)
-    config = Qwen2Config(
-        vocab_size=len(fast),
-        hidden_size=16,
-        intermediate_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        max_position_embeddings=16_384,
-        tie_word_embeddings=True,
-        eos_token_id=fast.eos_token_id,
-        pad_token_id=fast.pad_token_id,
-        bos_token_id=None,
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        AutoModelForCausalLM.from_config(config).save_pretrained(folder)
-    return str(folder)
+    return tiny_chat_model(tmp_path_factory.mktemp("model"), context=16_384)
 
 
 def config(model: str, **more: Any) -> dict[str, Any]:
@@ -100,44 +62,6 @@ def test_training(model: str, tmp_path: Path) -> None:
     assert result.model.is_dir()
 
 
-@define(eq=False, slots=False)
-class Scripted:
-    """Of each prompt, one completion follows the script, turn by turn; the others say that they are done."""
-
-    replies: Sequence[str]
-
-    def start(self, policy: object, tokenizer: Any, model_path: str) -> None:
-        self._tokenizer = tokenizer
-
-    def sync_weights(self, version: int) -> None:
-        self._version = version
-
-    def close(self) -> None:
-        pass
-
-    def generate(
-        self, prompts: Sequence[EncodedPrompt], n: int, sampling: Sampling, seeds: Sequence[int]
-    ) -> RolloutBatch:
-        texts = []
-        for prompt in prompts:
-            said = self._tokenizer.decode(prompt.token_ids)
-            turn = said.count("<assistant> ") - 1
-            follows = turn == 0 or "<tool_call>" in said
-            texts += [self.replies[turn] if follows and member == 0 else "Done." for member in range(n)]
-        ids = [torch.tensor(self._tokenizer.encode(text + "<eos>")) for text in texts]
-        padded = torch.nn.utils.rnn.pad_sequence(ids, batch_first=True, padding_value=-1)
-        return RolloutBatch(
-            prompts=tuple(prompts),
-            group_ids_B=torch.arange(len(prompts)).repeat_interleave(n),
-            completion_ids_BT=padded.clamp(min=0),
-            completion_mask_BT=padded >= 0,
-            rollout_logprobs_BT=torch.zeros(padded.shape),
-            truncated_B=torch.zeros(len(texts), dtype=torch.bool),
-            texts=tuple(texts),
-            weights_versions_B=torch.full((len(texts),), self._version),
-        )
-
-
 class Recorder:
     """Keeps the scores of the last step."""
 
@@ -154,6 +78,11 @@ def test_training_on_a_conversation(model: str, tmp_path: Path) -> None:
         made = [positional(text) for text in calls]
         blocks = [json.dumps({"name": name, "arguments": dict(named)}) for name, _, named in made]
         replies += ["".join(f"<tool_call>{block}</tool_call>" for block in blocks), "Done."]
+
+    def script(context: str, member: int, turn: int) -> str:
+        follows = turn == 0 or "<tool_call>" in context
+        return replies[turn] if follows and member == 0 else "Done."
+
     recorder = Recorder()
     changes = {
         "prompts": {"name": "bfcl", "category": "multi_turn_base", "functions": "tools", "skip": 1, "limit": 1},
@@ -164,7 +93,7 @@ def test_training_on_a_conversation(model: str, tmp_path: Path) -> None:
         "training": {"steps": 2, "prompts_per_step": 1, "group_size": 2, "samples_every": 0},
         "output": str(tmp_path),
     }
-    morl.train(config(model, **changes), plugins=[recorder], rollout=Scripted(replies))
+    morl.train(config(model, **changes), plugins=[recorder], rollout=ScriptedReplies(script))
     names = recorder.scores.names
     assert names == BFCLEnvironment.reward_names
     solved, silent = (dict(zip(names, row, strict=True)) for row in recorder.scores.values_BK.tolist())
