@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import yaml
 from attrs import asdict, field, frozen
 
 from morl.artifacts.files import write_text
+from morl.texts import texts_in
 
 WHOLE_BYTES = 1 << 28
 """Files up to this size are told apart by their content, larger ones by their size."""
@@ -50,20 +51,8 @@ def known_files(entries: list[Change]) -> dict[str, str]:
 
 def named_files(config: Any) -> dict[str, str]:
     """Digests of all files that a config names, `file.py:function` included."""
-    names = sorted({name for text in _texts(config) for name in (text, text.rpartition(":")[0]) if _is_file(name)})
+    names = sorted({name for text in texts_in(config) for name in (text, text.rpartition(":")[0]) if _is_file(name)})
     return {name: _digest(Path(name)) for name in names}
-
-
-def _texts(tree: Any) -> Iterator[str]:
-    match tree:
-        case str():
-            yield tree
-        case Mapping():
-            for value in tree.values():
-                yield from _texts(value)
-        case list() | tuple():
-            for value in tree:
-                yield from _texts(value)
 
 
 def _is_file(name: str) -> bool:

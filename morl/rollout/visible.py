@@ -17,6 +17,7 @@ from typing import Any, Literal, TypeAlias
 
 from morl.errors import ConfigError, suggest
 from morl.rollout.ends import special_tokens
+from morl.texts import texts_in
 from morl.types import Prompt
 
 _log = logging.getLogger(__name__)
@@ -102,7 +103,7 @@ def warn_of_hidden(tokenizer: Any, prompts: Sequence[Prompt], options: Mapping[s
         for column, value in prompt.columns.items()
     ]
     for place, value in places:
-        for text in _texts(value):
+        for text in texts_in(value):
             token = next((token for token in hidden if token in text), None)
             if token is not None:
                 _log.warning(
@@ -151,14 +152,3 @@ def _renderings(tokenizer: Any) -> tuple[str, str]:
 def _is_paired(token: str, others: Iterable[str]) -> bool:
     tag = _TAG.fullmatch(token)
     return tag is not None and f"<{'' if tag[1] else '/'}{tag[2]}>" in others
-
-
-def _texts(value: Any) -> Iterable[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping):
-        for inner in value.values():
-            yield from _texts(inner)
-    elif isinstance(value, (list, tuple)):
-        for inner in value:
-            yield from _texts(inner)

@@ -20,6 +20,7 @@ from morl.config.record import describe
 from morl.hookspecs import RewardProvider
 from morl.isolation.importing import import_function
 from morl.reward import FunctionReward
+from morl.texts import texts_in
 
 _LIBRARIES = ("numpy", "torch", "transformers", "lightning")
 _BLOCK = 1 << 20
@@ -103,10 +104,10 @@ def file_hashes(paths: Iterable[Path]) -> dict[str, str]:
 def _named_files(config: Mapping[str, Any]) -> Iterator[Path]:
     """Files of data, rewards and templates, and folders of data, that a config names; not the model or the run."""
     prompts = [config.get("prompts"), (config.get("evaluation") or {}).get("prompts")]
-    for text in _texts(prompts):
+    for text in texts_in(prompts):
         if _exists(text):
             yield Path(text)
-    for text in _texts([config.get("rewards"), config.get("environment"), config.get("trainer")]):
+    for text in texts_in([config.get("rewards"), config.get("environment"), config.get("trainer")]):
         # A function may follow the file's name.
         name = text.rpartition(":")[0] if ".py:" in text else text
         if _exists(name) and Path(name).is_file():
@@ -119,17 +120,6 @@ def _exists(text: str) -> bool:
         return bool(text) and len(text) < 4096 and text not in (".", "..", "/") and Path(text).exists()
     except (OSError, ValueError):
         return False
-
-
-def _texts(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping):
-        for inner in value.values():
-            yield from _texts(inner)
-    elif isinstance(value, (list, tuple)):
-        for inner in value:
-            yield from _texts(inner)
 
 
 def _source_files(providers: Iterable[RewardProvider]) -> Iterator[Path]:

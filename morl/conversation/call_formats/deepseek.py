@@ -16,7 +16,7 @@ from typing import ClassVar
 
 from attrs import evolve
 
-from morl.conversation.call_formats.written import CallFormat, Unreadable, Written, json_value, with_arguments
+from morl.conversation.call_formats.written import CallFormat, Unreadable, Written, blocks, json_value, with_arguments
 from morl.conversation.calls import CallStatus
 
 _ALL_BEGIN, _ALL_END = "<｜tool▁calls▁begin｜>", "<｜tool▁calls▁end｜>"
@@ -30,15 +30,8 @@ class DeepSeek(CallFormat):
     begins: ClassVar[tuple[str, ...]] = (_ALL_BEGIN, _BEGIN)
 
     def find(self, text: str) -> Iterator[Written]:
-        start = text.find(_BEGIN)
-        while start >= 0:
-            inside = start + len(_BEGIN)
-            following, closing = text.find(_BEGIN, inside), text.find(_END, inside)
-            closed = closing >= 0 and (following < 0 or closing < following)
-            body_end = closing if closed else following if following >= 0 else len(text)
-            end = closing + len(_END) if closed else body_end
-            yield _read(_with_list(Written(start, end), text), text[inside:body_end], closed)
-            start = text.find(_BEGIN, end)
+        for call, body, closed in blocks(text, _BEGIN, _END):
+            yield _read(_with_list(call, text), body, closed)
 
 
 def _with_list(call: Written, text: str) -> Written:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from attrs import define, evolve
 
-from morl.conversation.call_formats.written import CallFormat, Unreadable, Written, json_value, with_arguments
+from morl.conversation.call_formats.written import CallFormat, Unreadable, Written, blocks, json_value, with_arguments
 from morl.conversation.calls import CallStatus
 
 _OPEN, _CLOSE, _QUOTE = "<|tool_call>", "<tool_call|>", '<|"|>'
@@ -26,15 +26,8 @@ class Gemma4(CallFormat):
     begins: ClassVar[tuple[str, ...]] = (_OPEN,)
 
     def find(self, text: str) -> Iterator[Written]:
-        start = text.find(_OPEN)
-        while start >= 0:
-            inside = start + len(_OPEN)
-            following, closing = text.find(_OPEN, inside), text.find(_CLOSE, inside)
-            closed = closing >= 0 and (following < 0 or closing < following)
-            body_end = closing if closed else following if following >= 0 else len(text)
-            end = closing + len(_CLOSE) if closed else body_end
-            yield _read(Written(start, end), text[inside:body_end], closed)
-            start = text.find(_OPEN, end)
+        for call, body, closed in blocks(text, _OPEN, _CLOSE):
+            yield _read(call, body, closed)
 
 
 def _read(call: Written, body: str, closed: bool) -> Written:

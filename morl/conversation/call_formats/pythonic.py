@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from attrs import evolve
 
-from morl.conversation.call_formats.written import CallFormat, Unreadable, Written, json_value_of
+from morl.conversation.call_formats.written import CallFormat, Unreadable, Written, blocks, json_value_of
 from morl.conversation.calls import CallStatus
 
 _OPEN, _CLOSE = "<|tool_call_start|>", "<|tool_call_end|>"
@@ -23,15 +23,8 @@ class Pythonic(CallFormat):
     begins: ClassVar[tuple[str, ...]] = (_OPEN,)
 
     def find(self, text: str) -> Iterator[Written]:
-        start = text.find(_OPEN)
-        while start >= 0:
-            inside = start + len(_OPEN)
-            following, closing = text.find(_OPEN, inside), text.find(_CLOSE, inside)
-            closed = closing >= 0 and (following < 0 or closing < following)
-            body_end = closing if closed else following if following >= 0 else len(text)
-            end = closing + len(_CLOSE) if closed else body_end
-            yield from _read(Written(start, end), text[inside:body_end].strip(), closed)
-            start = text.find(_OPEN, end)
+        for block, body, closed in blocks(text, _OPEN, _CLOSE):
+            yield from _read(block, body.strip(), closed)
 
 
 def _read(block: Written, body: str, closed: bool) -> Iterator[Written]:

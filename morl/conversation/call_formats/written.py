@@ -73,6 +73,22 @@ class CallFormat(ABC):
         return Said(around.strip(), tuple(with_text(call, text) for call in calls))
 
 
+def blocks(text: str, opening: str, closing: str) -> Iterator[tuple[Written, str, bool]]:
+    """The blocks between two marks, each with what stands in it and whether it is closed.
+
+    One that is not closed ends where the next one begins, or with the text.
+    """
+    start = text.find(opening)
+    while start >= 0:
+        inside = start + len(opening)
+        following, end = text.find(opening, inside), text.find(closing, inside)
+        closed = end >= 0 and (following < 0 or end < following)
+        body_end = end if closed else following if following >= 0 else len(text)
+        end = end + len(closing) if closed else body_end
+        yield Written(start, end), text[inside:body_end], closed
+        start = text.find(opening, end)
+
+
 class Unreadable(Exception):
     """Text that is no JSON; the message says where."""
 
