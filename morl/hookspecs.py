@@ -57,6 +57,7 @@ if TYPE_CHECKING:
 PROJECT = "morl"
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
+"""Marks a function of a plugin as the implementation of the hook whose name it bears."""
 
 Factory: TypeAlias = Callable[..., Any] | str
 """A callable whose parameters are options, or `"module:attribute"` naming one."""

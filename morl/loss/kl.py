@@ -10,6 +10,7 @@ from typing import Literal, TypeAlias
 from torch import Tensor
 
 KLEstimator: TypeAlias = Literal["k1", "k2", "k3"]
+"""Which estimate of the KL divergence is taken from a sampled token; see `kl_divergence`."""
 
 
 def kl_divergence(policy_logprobs_T: Tensor, other_logprobs_T: Tensor, estimator: KLEstimator) -> Tensor:

@@ -23,7 +23,9 @@ from morl.hookspecs import PROJECT, REGISTERING_HOOKS, Factory
 from morl.plugins.observers import guard
 
 ENTRY_POINT_GROUP = "morl"
+"""The group of entry points by which distributions announce their plugins."""
 CONDITIONED = "conditioned-"
+"""What stands before the name of an estimator for its conditioned form."""
 _NAME = re.compile(r"[a-z0-9]+\+*([-_.][a-z0-9]+\+*)*")
 
 

@@ -39,7 +39,9 @@ class Law:
 
 
 ALWAYS: dict[str, Law] = {}
+"""Invariants (laws) that every advantage estimator has to have, by name."""
 CLAIMS: dict[str, Law] = {}
+"""Invariants that an estimator may claim, by name."""
 
 
 def _law(kind: dict[str, Law], name: str, **examples: Any) -> Callable[[Check], Check]:
