@@ -2,7 +2,7 @@
 
     pip install 'morl-llm[benchmarks]'
     python benchmarks/against_trl.py [--cases 1M-short-fixed ...] [--steps 3] [--repeats 2] [--json FILE]
-    python benchmarks/against_trl.py --check
+    python benchmarks/against_trl.py --check [--options grpo gspo ...]
 
 Both train the same Qwen2 model with random weights on the same prompts in the same order: 16 prompts x 8 completions
 per step, temperature 1, GRPO on two reward functions, clipped loss without KL, mean over the tokens of each completion,
@@ -21,7 +21,8 @@ model's weights; neither framework is told.
 `135M-smollm2` is a real model in place of those: SmolLM2-135M-Instruct of the plugin morl-smollm, which decides itself
 when a completion ends, on 2 prompts x 8 completions of at most 32 tokens.  It runs only if asked for.
 
-`--check` lets morl recompute advantages and gradient of rollouts that TRL made, and compares.
+`--check` lets morl recompute advantages and gradient of rollouts that TRL made, and compares: of plain GRPO on each
+case, and on a small model, for several optimizer steps, of some two dozen options (`trl_check.py`).
 """
 
 from __future__ import annotations
@@ -41,19 +42,26 @@ from attrs import asdict
 from rich.console import Console
 from rich.table import Table
 from trl_cases import BY_DEFAULT, CASES, save_model
-from trl_runs import Record, check, run_morl, run_trl
+from trl_check import CHECKED, OPTIONS, apart, check
+from trl_runs import Record, run_morl, run_trl
 
 FRAMEWORKS = {"trl": run_trl, "morl": run_morl}
+LIMIT = 1e-5
+"""Of `--check`: sums of float32 in another order differ by less; a wrong token or factor by 1e-3 and more."""
 PARTS = {"rollout": "CPU s", "update": "CPU s", "step": "CPU s", "tokens": "count", "peak": "MB"}
 
 
-def child(task: str, case: str, folder: Path, steps: int, seed: int, answer: Path) -> None:
+def child(task: str, case: str, folder: Path, steps: int, seed: int, options: Sequence[str]) -> None:
     """One process's work; the parent loads none of the libraries, so that their memory is the child's own."""
     import torch
 
     torch.set_num_threads(1)
+    answer = folder.with_suffix(".json")
     if task == "check":
         answer.write_text(json.dumps(check(CASES[case], folder)))
+    elif task == "options":
+        save_model(CHECKED, folder)
+        answer.write_text(json.dumps({name: apart(CHECKED, folder, OPTIONS[name]) for name in options}))
     elif task == "model":
         save_model(CASES[case], folder)
     else:
@@ -64,11 +72,11 @@ def child(task: str, case: str, folder: Path, steps: int, seed: int, answer: Pat
         )
 
 
-def spawn(task: str, case: str, folder: Path, steps: int = 0, seed: int = 0) -> Any:
+def spawn(task: str, case: str, folder: Path, steps: int = 0, seed: int = 0, options: Sequence[str] = ()) -> Any:
     """Runs `child` in a process of its own and returns its answer."""
     answer = folder.with_suffix(".json")
     task_options = f"--child {task} --cases {case} --steps {steps} --seed {seed} --folder".split()
-    command = [sys.executable, __file__, *task_options, str(folder)]
+    command = [sys.executable, __file__, *task_options, str(folder), *(["--options", *options] if options else [])]
     quiet = {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(command, env=os.environ | quiet, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -114,44 +122,52 @@ def make_table(results: dict[str, Any]) -> Table:
     return table
 
 
+def check_all(cases: Sequence[str], options: Sequence[str], console: Console) -> None:
+    """Prints how far morl is from TRL, and ends the command where that is more than rounding."""
+    found = {}
+    for case in cases:
+        with tempfile.TemporaryDirectory() as scratch:
+            spawn("model", case, Path(scratch) / "model")
+            found[case] = spawn("check", case, Path(scratch) / "model")
+    if options:
+        with tempfile.TemporaryDirectory() as scratch:
+            found |= spawn("options", BY_DEFAULT[0], Path(scratch) / "model", options=options)
+    for name, (advantages, gradient) in found.items():
+        console.print(f"{name}: advantages within {advantages:.1e}, gradients within {gradient:.1e} of TRL's")
+    if any(max(distances) > LIMIT for distances in found.values()):
+        raise SystemExit("they differ")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--cases", nargs="+", choices=list(CASES), default=BY_DEFAULT, metavar="CASE", help=", ".join(CASES)
+        "--cases", nargs="*", choices=list(CASES), default=BY_DEFAULT, metavar="CASE", help=", ".join(CASES)
     )
     parser.add_argument("--steps", type=int, default=3, help="measured steps of each run")
     parser.add_argument("--repeats", type=int, default=2, help="runs of each framework")
     parser.add_argument("--json", type=Path, help="write every figure there")
     parser.add_argument("--check", action="store_true", help="compare results in place of times")
+    parser.add_argument(
+        "--options", nargs="*", choices=list(OPTIONS), metavar="OPTION", help="of --check: " + ", ".join(OPTIONS)
+    )
     parser.add_argument("--child", help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--seed", type=int, default=0, help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.child:
-        child(
-            options.child,
-            options.cases[0],
-            options.folder,
-            options.steps,
-            options.seed,
-            options.folder.with_suffix(".json"),
-        )
+    given = parser.parse_args()
+    options = list(OPTIONS) if given.options is None else given.options
+    if given.child:
+        child(given.child, given.cases[0], given.folder, given.steps, given.seed, options)
         return
 
     console, results = Console(width=110), {}
-    for case in options.cases:
-        if options.check:
-            with tempfile.TemporaryDirectory() as scratch:
-                spawn("model", case, Path(scratch) / "model")
-                advantages, gradient = spawn("check", case, Path(scratch) / "model")
-            console.print(f"{case}: advantages within {advantages:.1e}, gradient within {gradient:.1e} of TRL's")
-            if advantages > 1e-5 or gradient > 1e-4:
-                raise SystemExit("they differ")
-            continue
-        results[case] = compare(case, options.steps, options.repeats)
+    if given.check:
+        check_all(given.cases, options, console)
+        return
+    for case in given.cases:
+        results[case] = compare(case, given.steps, given.repeats)
         console.print(make_table({case: results[case]}))
-        if options.json:
-            options.json.write_text(json.dumps(results, indent=1))
+        if given.json:
+            given.json.write_text(json.dumps(results, indent=1))
 
 
 if __name__ == "__main__":

@@ -15,7 +15,15 @@ from attrs import frozen
 PROMPTS, GROUP, MICRO_BATCH = 16, 8, 32
 VOCABULARY, EOS, PAD = 2048, 1, 0
 ENDINGS, TURN, NEVER = (1 / 27, 1 / 250), 1 / 400, 1e-18
-SIZES: dict[str, dict[str, int]] = {
+SIZES: dict[str, dict[str, float]] = {
+    "tiny": {
+        "initializer_range": 0.2,  # probabilities that differ, as those of a trained model do
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+    },
     "1M": {
         "hidden_size": 128,
         "intermediate_size": 384,

@@ -1,4 +1,4 @@
-"""The runs of `against_trl.py`: the same training under TRL and under morl, timed or compared.
+"""The runs of `against_trl.py`: the same training under TRL and under morl, timed.
 
 Libraries are imported by the run that needs them, so that their memory counts for nobody else.
 """
@@ -73,38 +73,39 @@ class Record:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
 
-def trl_arguments(case: Case, output: Path, seed: int = 0, gpu: bool = False) -> Any:
-    """GRPOConfig; whatever costs time and is not asked for is off.  On a GPU in bfloat16."""
+def trl_arguments(case: Case, output: Path, seed: int = 0, gpu: bool = False, **changes: Any) -> Any:
+    """GRPOConfig; whatever costs time and is not asked for is off, but for `changes`.  On a GPU in bfloat16."""
     from trl import GRPOConfig
 
-    return GRPOConfig(
-        output_dir=str(output),
-        use_cpu=not gpu,
-        bf16=gpu,
-        gradient_checkpointing=False,
-        report_to="none",
-        disable_tqdm=True,
-        save_strategy="no",
-        logging_steps=1,
-        seed=seed,
-        shuffle_dataset=False,
-        per_device_train_batch_size=case.micro_batch,
-        gradient_accumulation_steps=case.prompts * GROUP // case.micro_batch,
-        num_generations=GROUP,
-        num_iterations=case.inner_epochs,
-        max_completion_length=case.max_tokens,
-        temperature=1.0,
-        loss_type="grpo",
-        scale_rewards="group",
-        epsilon=0.2,
-        beta=0.0,
-        max_steps=1000,
-        learning_rate=1e-6,
-        lr_scheduler_type="constant",
-        optim="adamw_torch_fused",
-        weight_decay=0.0,
-        max_grad_norm=1.0,
-    )
+    fields: dict[str, Any] = {
+        "output_dir": str(output),
+        "use_cpu": not gpu,
+        "bf16": gpu,
+        "gradient_checkpointing": False,
+        "report_to": "none",
+        "disable_tqdm": True,
+        "save_strategy": "no",
+        "logging_steps": 1,
+        "seed": seed,
+        "shuffle_dataset": False,
+        "per_device_train_batch_size": case.micro_batch,
+        "gradient_accumulation_steps": case.prompts * GROUP // case.micro_batch,
+        "num_generations": GROUP,
+        "num_iterations": case.inner_epochs,
+        "max_completion_length": case.max_tokens,
+        "temperature": 1.0,
+        "loss_type": "grpo",
+        "scale_rewards": "group",
+        "epsilon": 0.2,
+        "beta": 0.0,
+        "max_steps": 1000,
+        "learning_rate": 1e-6,
+        "lr_scheduler_type": "constant",
+        "optim": "adamw_torch_fused",
+        "weight_decay": 0.0,
+        "max_grad_norm": 1.0,
+    }
+    return GRPOConfig(**{**fields, **changes})
 
 
 def run_trl(case: Case, folder: Path, record: Record, seed: int) -> None:
@@ -197,97 +198,3 @@ def run_morl(
             rollout=Timed(build(Registry(), "rollout backend", backend, options or {}, "rollout")),
             callbacks=[Steps()],
         )
-
-
-def rollouts_of_trl(case: Case, folder: Path) -> dict[str, Any]:
-    """What TRL makes of its first step: completions, advantages, and the gradient before it is clipped."""
-    from datasets import Dataset
-    from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
-    from trl import GRPOTrainer
-
-    seen: dict[str, Any] = {}
-
-    class Recorded(GRPOTrainer):  # type: ignore[misc]
-        def _generate_and_score_completions(self, inputs: Any) -> Any:
-            seen.update(super()._generate_and_score_completions(inputs))
-            return dict(seen)
-
-    class Gradient(TrainerCallback):
-        def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
-            seen["gradient"] = gradient_of(model)
-            raise EnoughError
-
-    arguments = trl_arguments(case, folder / "trl")
-    arguments.max_grad_norm = 0.0
-    trainer = Recorded(
-        model=AutoModelForCausalLM.from_pretrained(folder),
-        processing_class=AutoTokenizer.from_pretrained(folder),
-        args=arguments,
-        train_dataset=Dataset.from_list([{"prompt": prompt} for prompt in make_prompts(case, case.prompts)]),
-        reward_funcs=list(REWARDS.values()),
-        callbacks=[Gradient()],
-    )
-    with suppress(EnoughError):
-        trainer.train()
-    return seen
-
-
-def check(case: Case, folder: Path) -> tuple[float, float]:
-    """How far morl's advantages (absolute) and gradient (relative) are from TRL's, on rollouts that TRL made."""
-    import lightning.pytorch as L
-    import torch
-
-    import morl
-    from morl.rollout.transformers import TransformersBackend
-    from morl.types import RolloutBatch
-
-    theirs = rollouts_of_trl(case, folder)
-    ours: dict[str, Any] = {}
-
-    class Replay(TransformersBackend):
-        def generate(self, prompts: Any, *_: Any) -> RolloutBatch:
-            mask_BT = theirs["completion_mask"].bool()
-            ids_BT = theirs["completion_ids"] * mask_BT
-            return RolloutBatch(
-                prompts=tuple(prompts),
-                group_ids_B=torch.arange(case.prompts).repeat_interleave(GROUP),
-                completion_ids_BT=ids_BT,
-                completion_mask_BT=mask_BT,
-                rollout_logprobs_BT=torch.zeros(mask_BT.shape),
-                truncated_B=torch.zeros(len(mask_BT), dtype=torch.bool),
-                texts=("",) * len(mask_BT),
-            )
-
-    class Watch:
-        @morl.hookimpl
-        def morl_advantages_ready(self, advantages: Any) -> None:
-            ours["advantages"] = advantages.values_B
-
-    class Gradient(L.Callback):
-        def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
-            ours["gradient"] = gradient_of(pl_module.policy.model)
-            raise EnoughError
-
-    with tempfile.TemporaryDirectory() as output, suppress(EnoughError):
-        config = morl_config(case, output)
-        config["optimizer"]["max_grad_norm"] = 0.0
-        config["training"]["recompute_logprobs"] = True  # TRL's rollouts bear none
-        morl.train(
-            config,
-            policy=str(folder),
-            prompts=[morl.Prompt(text) for text in make_prompts(case, case.prompts)],
-            rewards=REWARDS,
-            rollout=Replay(),
-            callbacks=[Gradient()],
-            plugins=[Watch()],
-        )
-    assert ours["gradient"].shape == theirs["gradient"].shape
-    apart = float((ours["gradient"] - theirs["gradient"]).norm() / theirs["gradient"].norm())
-    return float((ours["advantages"] - theirs["advantages"]).abs().max()), apart
-
-
-def gradient_of(model: Any) -> Any:
-    """The gradient of all parameters on one axis."""
-    import torch
-
-    return torch.cat([parameter.grad.flatten() for _, parameter in sorted(model.named_parameters())])

@@ -114,11 +114,15 @@ OWN: Mapping[str, Row] = {
         "loss.name",
         "loss.aggregation",
     ),
-    "mask_truncated_completions": same("training.mask_truncated"),
+    "mask_truncated_completions": differs(
+        "they leave the means over completions as well; there these still count them", "training.mask_truncated"
+    ),
     "sync_ref_model": differs("on where the number of steps is not 0", "reference.sync_every"),
     "ref_model_mixup_alpha": differs("1 by default", "reference.mixup"),
     "ref_model_sync_steps": differs("counts rollout batches", "reference.sync_every"),
-    "top_entropy_quantile": same("loss.top_entropy"),
+    "top_entropy_quantile": differs(
+        "of the entropies at the start of the update, over the mini-batch; there of each pass", "loss.top_entropy"
+    ),
     "entropy_coef": same("entropy.coef"),
     "use_adaptive_entropy": differs("on where a target is set", "entropy.target"),
     "entropy_coef_min": same("entropy.min_coef"),
@@ -137,7 +141,7 @@ OWN: Mapping[str, Row] = {
     "vllm_importance_sampling_clip_max": differs("2 by default", "importance.high"),
     "vllm_importance_sampling_clip_min": differs("of `masked`", "importance.low"),
     "off_policy_mask_threshold": same("loss.off_policy_threshold"),
-    "use_bias_correction_kl": same("loss.kl_unbiased"),
+    "use_bias_correction_kl": differs("on by default there", "loss.kl_unbiased"),
     "log_completions": differs("files of samples in the run folder", "training.samples_every"),
     "log_multimodal": absent("there are no images"),
     "num_completions_to_print": absent("completions are written to files, all of a step, not to the terminal"),
