@@ -20,7 +20,6 @@ from typing import Any, Literal, Union
 
 import attrs
 from docstring_parser import parse as parse_docstring
-from from_trl import INHERITED, OWN, Row, share_offered  # beside this file
 
 from morl import hookspecs
 from morl.advantage import Condition
@@ -30,6 +29,9 @@ from morl.analysis.tables import Table, differences_table, number, scores_table
 from morl.artifacts.metrics import FAMILIES
 from morl.cli import USAGE
 from morl.config import schema
+from morl.config.foreign import lightning, verl
+from morl.config.foreign.rows import Row
+from morl.config.foreign.trl import INHERITED, OWN, SCRIPT, share_offered
 from morl.hookspecs import REGISTERING_HOOKS, observers
 from morl.plugins import Registry
 from morl.types import (
@@ -272,12 +274,12 @@ def study_of_backends() -> Iterator[str]:
     yield from _markdown(Table(caption, ["seed", *finals], [*rows, ["mean", *means]]))
 
 
-def fields_of_trl(rows: Mapping[str, Row], counted: bool) -> Iterator[str]:
-    """What stands for each field of TRL's config."""
-    if counted:
+def foreign_names(whose: str, rows: Mapping[str, Row]) -> Iterator[str]:
+    """What stands for each name of another trainer."""
+    if rows is OWN:
         offered, total = share_offered()
         yield from (f"{offered} of the {total} have an equivalent ({offered / total:.0%}).", "")
-    yield from ("| TRL | morl | |", "|---|---|---|")
+    yield from (f"| {whose} | morl | |", "|---|---|---|")
     for name, row in rows.items():
         keys = ", ".join(f"`{key}`" for key in row.keys) or ("-" if row.offered else "not offered")
         yield f"| `{name}` | {keys} | {row.note} |"
@@ -390,8 +392,13 @@ PAGES: Mapping[str, Mapping[str, Callable[[], Iterator[str]]]] = {
     "reference/config.md": {"sections": config_sections, "parts": part_options},
     "reference/command-line.md": {"usage": usage},
     "reference/from-trl.md": {
-        "own": partial(fields_of_trl, OWN, counted=True),
-        "inherited": partial(fields_of_trl, INHERITED, counted=False),
+        "own": partial(foreign_names, "TRL", OWN),
+        "inherited": partial(foreign_names, "TRL", INHERITED),
+        "script": partial(foreign_names, "TRL", SCRIPT),
+    },
+    "reference/from-verl.md": {
+        "keys": partial(foreign_names, "verl", verl.KEYS),
+        "lightning": partial(foreign_names, "Lightning", lightning.TRAINER),
     },
     "reference/metrics.md": {family: partial(metrics_table, family) for family in FAMILIES},
     "reference/hooks.md": {"registering": registering_hooks, "observers": observer_hooks, "types": hook_types},

@@ -8,6 +8,7 @@ from typing import NoReturn
 
 from attrs import fields_dict
 
+from morl.config import foreign
 from morl.config.schema import Config
 from morl.errors import ConfigError, suggest
 
@@ -40,5 +41,6 @@ class CommandParser(argparse.ArgumentParser):
             name = argument.partition("=")[0]
             key = name.removeprefix("--")
             if argument.startswith("--") and "." not in key and key not in fields_dict(Config):
-                raise ConfigError(f"unknown option {name}{suggest(name, own)}; see {self.prog} --help")
+                near = suggest(name, own) or "".join(f"; {found}" for found in foreign.hints(key))
+                raise ConfigError(f"unknown option {name}{near}; see {self.prog} --help")
         return options, tuple(overrides)

@@ -12,7 +12,7 @@ import yaml
 from attrs import asdict, fields_dict
 from jsonargparse import Namespace
 
-from morl.config import schema, yaml12
+from morl.config import foreign, schema, yaml12
 from morl.config.inherit import inherit_form
 from morl.config.parser import as_written, build_parser, hints, readable, refuse_unknown
 from morl.config.renamed import present_name, with_present_names
@@ -87,7 +87,8 @@ def merge(tree: Tree, overrides: Sequence[str]) -> dict[str, Any]:
             raise ConfigError(f"unexpected argument {argument!r}; overrides have the form --section.key=value")
         if not equals:
             if not arguments or arguments[0].startswith("--"):
-                raise ConfigError(f"--{key} needs a value: --{key}=VALUE")
+                known = "".join(f"; {found}" for found in foreign.hints(key))
+                raise ConfigError(f"--{key} needs a value: --{key}=VALUE{known}")
             text = arguments.pop(0)
         key = present_name(key)
         *parents, last = key.split(".")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from attrs import field, frozen
+from attrs import field, fields_dict, frozen, has
 from jsonargparse.typing import NonNegativeInt
 
 from morl.config.schema_parts import (
@@ -111,3 +111,11 @@ class Config:
     plugins: PluginsConfig = field(factory=PluginsConfig)
     entropy: EntropyConfig = field(factory=EntropyConfig)
     reference: ReferenceConfig = field(factory=ReferenceConfig)
+
+
+KEYS = {
+    name: tuple(key for key in fields_dict(factory) if key not in ("name", "options", "prompts"))
+    for name, field_ in fields_dict(Config).items()
+    if has(factory := getattr(field_.default, "factory", None) or object)
+}
+"""Section -> its own keys, of the sections that every config has."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from attrs import fields_dict
 
-from morl.config import schema
+from morl.config import foreign, schema
 from morl.config.declared import declared_options
 from morl.config.record import is_description
 from morl.config.sections import Section, Tree, name_of, node_at, part_of, sections
@@ -22,9 +22,9 @@ def refuse_typos(tree: Tree, registry: Registry, given: frozenset[str] = frozens
         ConfigError: the first such key; see `unknown_key`.
         PluginError: a name that no plugin offers.
     """
-    for key in tree:
-        if key not in (known := {*fields_dict(schema.Config)}):
-            raise unknown_key(str(key), "", known)
+    known = {*fields_dict(schema.Config)}
+    if strangers := {str(key): value for key, value in tree.items() if key not in known}:
+        raise unknown_key(next(iter(strangers)), "", known, strangers)
     for section in sections(tree):
         node = node_at(tree, section.path)
         if not isinstance(node, Mapping) or section.path in given:
@@ -38,11 +38,33 @@ def refuse_typos(tree: Tree, registry: Registry, given: frozenset[str] = frozens
                 raise unknown_key(f"{section.path}.{key}", where, taken)
 
 
-def unknown_key(path: str, where: str, known: set[str]) -> ConfigError:
-    """The error of a key that its section does not take, with near ones and all that it takes."""
+def unknown_key(path: str, where: str, known: set[str], strangers: Tree | None = None) -> ConfigError:
+    """The error of a key that its section does not take, with near ones and all that it takes.
+
+    A key of another trainer is answered with what stands for it here, and so are the others beside it.
+
+    Args:
+        path: the key.
+        where: its section; empty for the config itself.
+        known: what that takes.
+        strangers: all keys beside this one that are unknown there, with their values.
+    """
     takes = f"{where} takes" if where else "the config has the sections"
     near = suggest(path.rpartition(".")[2], sorted(known))
-    return ConfigError(f"unknown key {path!r}{near}\n  {takes}: {', '.join(sorted(known))}")
+    hints: list[str] = []
+    # Within a section a near name tells more; options of rewards bear all sorts of names.
+    if not where or not (near or path.startswith("rewards.")):
+        hints = [found for key, value in (strangers or {path: None}).items() for found in foreign.hints(key, value)]
+    if not where and not hints:
+        near = near or _elsewhere(path)
+    lines = [f"unknown key {path!r}{'' if hints else near}", *hints, f"{takes}: {', '.join(sorted(known))}"]
+    return ConfigError("\n  ".join(lines))
+
+
+def _elsewhere(name: str) -> str:
+    """Keys of just this name in the sections."""
+    found = [f"{section}.{key}" for section, keys in schema.KEYS.items() for key in keys if key == name]
+    return f"; did you mean {' or '.join(map(repr, found))}?" if found else ""
 
 
 def _known(section: Section, tree: Tree, registry: Registry) -> set[str] | None:

@@ -1,33 +1,20 @@
-"""Every field of TRL's GRPOConfig has a row, every key of morl that a row names is there, and nearly all have one."""
+"""The tables of foreign names: every field of TRL's GRPOConfig has a row, and every key that a row names is morl's."""
 
 from __future__ import annotations
 
 import dataclasses
 import inspect
-import sys
-from importlib.util import module_from_spec, spec_from_file_location
-from pathlib import Path
 
+import lightning.pytorch as L
 import pytest
 from attrs import fields_dict
-from trl import GRPOConfig
+from lightning.pytorch.callbacks import ModelCheckpoint
+from trl import GRPOConfig, GRPOTrainer, ModelConfig, ScriptArguments
 
 from morl.config import schema
+from morl.config.foreign import hints, lightning, trl, verl
 from morl.config.sections import NESTED, sections
 from morl.plugins import Registry
-
-DOCS = Path(__file__).resolve().parents[2] / "docs"
-
-
-@pytest.fixture(scope="module")
-def table():
-    spec = spec_from_file_location("from_trl", DOCS / "from_trl.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    sys.modules["from_trl"] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 def declared() -> set[str]:
@@ -48,20 +35,42 @@ def known_keys() -> set[str]:
     return found
 
 
-def test_every_field_of_grpo_config_has_a_row_and_every_row_a_field(table):
-    assert declared() == {*table.OWN}
+def test_every_field_of_grpo_config_has_a_row_and_every_row_a_field():
+    assert declared() == {*trl.OWN}
     inherited = {field.name for field in dataclasses.fields(GRPOConfig)} - declared()
-    assert {*table.INHERITED} <= inherited
+    assert {*trl.INHERITED} <= inherited
 
 
-def test_every_key_of_the_table_is_one_of_morls(table):
-    named = {key for row in (*table.OWN.values(), *table.INHERITED.values()) for key in row.keys}
-    assert len(named) > 60
+def test_the_other_names_are_those_of_trl_and_of_lightning():
+    of_trl = {field.name for cls in (ModelConfig, ScriptArguments) for field in dataclasses.fields(cls)}
+    of_trl |= {*inspect.signature(GRPOTrainer).parameters}
+    # `torch_dtype` has had this name; the others are read by TRL's script for GRPO.
+    assert {*trl.SCRIPT} - of_trl <= {"torch_dtype", "reward_funcs", "reward_model_name_or_path"}
+    trainer = {*inspect.signature(L.Trainer).parameters} | {*inspect.signature(ModelCheckpoint).parameters}
+    assert {*lightning.TRAINER} - trainer == {"gpus", "ckpt_path", "seed_everything"}, "former ones, and those of fit"
+
+
+TABLES = {"own": trl.OWN, "inherited": trl.INHERITED, "script": trl.SCRIPT, "verl": verl.KEYS, "l": lightning.TRAINER}
+
+
+@pytest.mark.parametrize("rows", TABLES.values(), ids=TABLES)
+def test_every_key_of_the_tables_is_one_of_morls(rows):
+    named = {key for row in rows.values() for key in row.keys}
+    named = {key for key in named if not key.startswith("policy.lora.")} | ({"policy.lora"} & named)
+    assert len(named) > 10
     assert named <= known_keys()
+    assert all(row.note for row in rows.values() if not row.keys), "what has no equivalent has a reason"
 
 
-def test_nearly_all_fields_have_an_equivalent_and_the_others_a_reason(table):
-    offered, total = table.share_offered()
+def test_nearly_all_fields_have_an_equivalent():
+    offered, total = trl.share_offered()
     print(f"{offered} of {total} fields of GRPOConfig have an equivalent")
     assert offered / total >= 0.85
-    assert all(row.note for row in (*table.OWN.values(), *table.INHERITED.values()) if not row.keys)
+
+
+def test_no_key_of_a_config_of_morl_is_taken_for_a_foreign_one():
+    """A name is only looked up where morl does not know it; top-level keys of verl must not be sections of morl."""
+    assert {key.partition(".")[0] for key in verl.KEYS} & {*fields_dict(schema.Config)} == {"trainer"}
+    assert hints("trainer", {"total_epochs": 3}) == [
+        "verl's trainer.total_epochs is training.epochs: rounded up to whole steps"
+    ]

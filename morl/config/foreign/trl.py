@@ -1,6 +1,5 @@
-"""Every field of TRL's GRPOConfig 1.16, and what stands for it in a config of morl, for `docs/generate.py`.
+"""TRL's names: every field of GRPOConfig 1.16, arguments of its scripts and trainer, and what stands for them here.
 
-A row is what stands for a field: the keys of morl, and what is different about them; or why there is nothing.
 `tests/docs/test_from_trl.py` compares the fields with TRL's own dataclass, and the keys with morl's.
 """
 
@@ -8,35 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from attrs import frozen
-
-
-@frozen
-class Row:
-    """What stands for a field.
-
-    Attributes:
-        keys: of morl's config; none where the field is not offered, or where morl does it always or never.
-        note: what is different, or why it is not offered.
-        offered: whether what the field is for can be had.
-    """
-
-    keys: tuple[str, ...] = ()
-    note: str = ""
-    offered: bool = True
-
-
-def same(*keys: str) -> Row:
-    return Row(keys)
-
-
-def differs(note: str, *keys: str) -> Row:
-    return Row(keys, note)
-
-
-def absent(note: str) -> Row:
-    return Row((), note, offered=False)
-
+from morl.config.foreign.rows import Row, absent, differs, same
 
 _VLLM = "of the backend `vllm` (plugin morl-vllm)"
 _SERVER = "of the backend `vllm-server` (plugin morl-vllm)"
@@ -169,7 +140,11 @@ INHERITED: Mapping[str, Row] = {
     "data_seed": differs("one seed for everything", "seed"),
     "max_steps": differs("rollout batches, not optimizer steps", "training.steps"),
     "num_train_epochs": differs("rounded up to whole steps", "training.epochs"),
-    "per_device_train_batch_size": differs("tokens of a pass, which changes no result", "training.micro_batch_tokens"),
+    "per_device_train_batch_size": differs(
+        "it counts completions of a device, and sets the batch; here tokens of a pass, which change no result. The"
+        " completions of an optimizer step are prompts_per_step x group_size / mini_batches",
+        "training.micro_batch_tokens",
+    ),
     "gradient_accumulation_steps": differs(
         "follows: an optimizer step takes all passes that its share of the batch needs", "training.mini_batches"
     ),
@@ -227,6 +202,44 @@ INHERITED: Mapping[str, Row] = {
     "dataloader_num_workers": absent("prompts are in memory; rollouts ahead of time: `rollout.lag`"),
 }
 """Those of the fields of transformers' TrainingArguments that matter for reinforcement learning."""
+
+
+_DATA = "the name of a source, and its options"
+_REWARD = "one entry of `rewards` for each: `rewards.NAME.name: python` with `function`, or a plugin's name"
+_JUDGE = "a model is a reward: `rewards.NAME.name: reward-model` (plugin morl-judge)"
+_QUANTISED = "quantised bases are not trained"
+
+SCRIPT: Mapping[str, Row] = {
+    "model": same("policy.path"),
+    "model_name_or_path": same("policy.path"),
+    "model_revision": differs("`revision` in it", "policy.model_args"),
+    "dtype": same("policy.dtype"),
+    "torch_dtype": same("policy.dtype"),
+    "attn_implementation": differs("`attn_implementation` in it; for `padded` attention", "policy.model_args"),
+    "use_peft": differs("on where it is a mapping", "policy.lora"),
+    "peft_config": differs("a mapping", "policy.lora"),
+    "lora_r": same("policy.lora.rank"),
+    "lora_alpha": same("policy.lora.alpha"),
+    "lora_dropout": differs("0 by default: sampling has no dropout", "policy.lora.dropout"),
+    "lora_target_modules": same("policy.lora.target_modules"),
+    "lora_modules_to_save": same("policy.lora.modules_to_save"),
+    "use_rslora": same("policy.lora.rslora"),
+    "use_dora": same("policy.lora.dora"),
+    "load_in_8bit": absent(_QUANTISED),
+    "load_in_4bit": absent(_QUANTISED),
+    "dataset_name": differs(f"{_DATA}: `prompts.name: datasets`", "prompts.path"),
+    "dataset_config": differs("of the source `datasets`", "prompts.subset"),
+    "dataset_train_split": differs("of the source `datasets`", "prompts.split"),
+    "dataset_test_split": differs("of the source `datasets`", "evaluation.prompts.split"),
+    "dataset_streaming": absent("prompts are in memory"),
+    "train_dataset": differs(f"{_DATA}; from Python `morl.train(.., prompts=..)`", "prompts.name"),
+    "eval_dataset": differs(f"{_DATA}; from Python `morl.train(.., evaluation_prompts=..)`", "evaluation.prompts.name"),
+    "processing_class": differs("the policy's own tokenizer; from Python `morl.train(.., tokenizer=..)`"),
+    "reward_funcs": differs(f"{_REWARD}; from Python `morl.train(.., rewards=[..])`", "rewards.<entry>.function"),
+    "reward_model_name_or_path": differs(_JUDGE, "rewards.<entry>.name"),
+    "environment_factory": differs("of the environment `python`", "environment.factory"),
+}
+"""Arguments of TRL's scripts and of GRPOTrainer besides those of GRPOConfig, that have other names here."""
 
 
 def share_offered() -> tuple[int, int]:
