@@ -43,7 +43,7 @@ usage: morl COMMAND [ARGUMENTS]
 commands:
   train CONFIG [--section.key=value ...]    train a policy as the YAML file CONFIG says; of several, later ones win
   train CONFIG --print_config               print the resolved config and stop
-  train CONFIG --help                       every setting, with the options of the parts that CONFIG names
+  train [CONFIG] --help[=SECTION]           the settings, with the values and the parts of CONFIG; --help=all: every one
   resume FOLDER [--section.key=value ...]   resume the run in FOLDER from its newest checkpoint
   diagnose CONFIG [options]                 what the first step would push up or down; samples, and trains nothing
   compare CONFIG [options] [--section...]   train a grid of arms, settings and seeds, and report what differs

@@ -74,4 +74,4 @@ def interrupts_as_such() -> Iterator[None]:
 
 def wants_help(arguments: Sequence[str]) -> bool:
     """Whether the help of a command is asked for."""
-    return any(argument in ("--help", "-h") for argument in arguments)
+    return any(argument in ("--help", "-h") or argument.startswith("--help=") for argument in arguments)

@@ -1,7 +1,8 @@
 """The config: its schema, and how YAML files and command-line overrides become one."""
 
+from morl.config.help import help_text, take_topic
 from morl.config.load import merge, parse, read_configs, read_yaml, to_mapping, to_yaml, without_former_options
-from morl.config.parser import build_parser, help_text
+from morl.config.parser import build_parser
 from morl.config.schema import (
     Config,
     EnvironmentConfig,
@@ -38,6 +39,7 @@ __all__ = [
     "parse",
     "read_configs",
     "read_yaml",
+    "take_topic",
     "to_mapping",
     "to_yaml",
     "without_former_options",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from argparse import SUPPRESS, ArgumentError
+from argparse import ArgumentError
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from types import UnionType
@@ -24,14 +24,12 @@ from morl.config.sections import (
     NESTED,
     Section,
     Tree,
-    leaf_at,
     name_of,
     nested_section,
     node_at,
     not_own,
     part_of,
     sections,
-    spelt_out,
 )
 from morl.config.typos import unknown_key
 from morl.errors import ConfigError, suggest
@@ -98,21 +96,6 @@ def _resolve_types(factory: Callable[..., Any]) -> None:
     if inspect.isclass(factory) and has(factory):
         with suppress(NameError):
             resolve_types(factory)
-
-
-def help_text(tree: Tree, registry: Registry, given: frozenset[str] = frozenset()) -> str:
-    """Every setting, with the values of `tree` as defaults."""
-    tree = spelt_out(tree, registry, given)
-    parser = build_parser(tree, registry, given)
-    paths = {section.path for section in (*sections(tree), *NESTED.values())}
-    for action in parser._actions:
-        # What jsonargparse offers beyond morl's own way of merging: sections from files, appending to lists.
-        if action.dest in paths or action.dest.endswith(".help"):
-            action.help = SUPPRESS
-        action.option_strings = [option for option in action.option_strings if not option.endswith("+")]
-    values = {action.dest: leaf_at(tree, action.dest) for action in parser._actions}
-    parser.set_defaults({dest: value for dest, value in values.items() if value is not None and dest not in paths})
-    return str(parser.format_help())
 
 
 def refuse_unknown(tree: Tree, parser: ArgumentParser) -> None:

@@ -56,10 +56,15 @@ def refuse_shell(value: Any, path: str) -> None:
         raise ConfigError(f"{path}={value}: ~ is not expanded; write the path of the folder")
 
 
+def is_path(name: str) -> bool:
+    """Whether the name of an option says that it is a path."""
+    return _PATH.search(name) is not None
+
+
 def refuse_shell_in(options: Mapping[str, Any], path: str) -> None:
     """`refuse_shell` of every option whose name says that it is a path."""
     for key, value in options.items():
-        if _PATH.search(key):
+        if is_path(key):
             refuse_shell(value, f"{path}.{key}")
 
 

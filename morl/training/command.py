@@ -7,7 +7,7 @@ from typing import Any
 from rich.console import Console
 
 from morl.artifacts.folder import RunFolder
-from morl.config import help_text, merge, parse, read_configs, read_yaml, to_yaml, without_former_options
+from morl.config import help_text, merge, parse, read_configs, read_yaml, take_topic, to_yaml, without_former_options
 from morl.config.command import CommandParser
 from morl.console import wants_help
 from morl.errors import ConfigError, MorlError
@@ -17,16 +17,14 @@ from morl.plugins import Registry
 def train(arguments: list[str]) -> int:
     """Trains a policy as the configs and overrides say, or prints the resolved config or every setting."""
     print_config = "--print_config" in arguments
-    help_wanted = wants_help(arguments)
-    arguments = [argument for argument in arguments if argument not in ("--help", "-h", "--print_config")]
+    topic, arguments = take_topic(arguments)
+    arguments = [argument for argument in arguments if argument != "--print_config"]
     paths, tree, overrides = read_configs(arguments)
-    if not paths and not help_wanted:
+    if not paths and topic is None:
         raise ConfigError("morl train needs a config: morl train CONFIG.yaml [--section.key=value ...]")
     tree = merge(tree, overrides)
-    if help_wanted:
-        # Without a config there is no telling which parts to describe; those with a default are shown.
-        given = frozenset() if paths else frozenset({"prompts", "policy"})
-        print(help_text(tree, Registry.for_config(tree), given), end="")
+    if topic is not None:
+        print(help_text(tree, Registry.for_config(tree), topic), end="")
         return 0
     if print_config:
         print(to_yaml(parse(tree, Registry.for_config(tree))), end="")
