@@ -44,7 +44,12 @@ DOCUMENTS = sorted(
     for pattern in ("*.md", "docs/**/*.md", "plugins/*/*.md", "recipes/*.md")
     for path in ROOT.glob(pattern)
 )
-TRAINED = ("docs/tutorial/getting-started.md", "docs/tutorial/writing-a-plugin.md", "docs/how-to/train-from-python.md")
+TRAINED = (
+    "docs/tutorial/getting-started.md",
+    "docs/tutorial/writing-a-plugin.md",
+    "docs/how-to/train-from-python.md",
+    "docs/how-to/coming-from-trl.md",
+)
 """Their `morl train` commands really train, but for those of examples/; those of other documents are parsed only."""
 SLOW = (*TRAINED, "docs/how-to/rollout-backend.md")
 
