@@ -90,7 +90,7 @@ KEYS: Mapping[str, Row] = {
     "actor_rollout_ref.ref": differs("the initial policy; see the section", "reference.sync_every"),
     "algorithm.adv_estimator": differs("`grpo`, `gdpo`, and those of morl-estimators", "estimator.name"),
     "algorithm.norm_adv_by_std_in_grpo": differs("`grpo-no-std` leaves the std out", "estimator.name"),
-    "algorithm.use_kl_in_reward": differs("the reward `reference-kl`, minus the divergence: weights above 0", "rewards.<entry>.name"),
+    "algorithm.use_kl_in_reward": differs("the reward `reference-kl`, with a weight above 0", "rewards.<entry>.name"),
     "algorithm.kl_ctrl.kl_coef": differs("the weight of the reward `reference-kl`", "rewards.<entry>.weight"),
     "algorithm.filter_groups.enable": differs("on from 1 on", "training.dynamic_sampling_rounds"),
     "algorithm.filter_groups.max_num_gen_batches": same("training.dynamic_sampling_rounds"),
