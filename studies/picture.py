@@ -12,7 +12,8 @@ import torch
 from matplotlib.axes import Axes
 
 from morl import gdpo, grpo
-from morl.analysis.drawing import PALETTE, make_panels
+from morl.analysis.drawing import make_panels
+from morl.analysis.looks import PALETTE
 from morl.analysis.results import Results
 from morl.analysis.svg import house_style, themed_svg
 

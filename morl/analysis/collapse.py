@@ -25,23 +25,31 @@ class Diagnostic:
     Args:
         metric: its column.
         label: what readers see.
+        unit: of the vertical axis.
         whole_run: from the values of all steps to one.
     """
 
     metric: str
     label: str
+    unit: str
     whole_run: Callable[[Curve], float]
 
 
 def diagnostics(rewards: Sequence[str]) -> tuple[Diagnostic, ...]:
     """The diagnostics of a study with these rewards."""
     return (
-        Diagnostic(ADVANTAGE_DISTINCT.name, "distinct advantages", _mean),
-        Diagnostic(DISTINCT_COMBINATIONS.name, "distinct reward combinations", _mean),
-        Diagnostic(GROUPS_WITH_SIGNAL.name, "share of groups with signal", _mean),
-        Diagnostic(ADVANTAGE_MAX_ABS.name, "largest |advantage|", _largest),
-        *(Diagnostic(REWARD_DEAD_GROUPS.of(name), f"{name}: share of dead groups", _mean) for name in rewards),
-        *(Diagnostic(REWARD_ADVANTAGE_SHARE.of(name), f"{name}: share in the advantage", _mean) for name in rewards),
+        Diagnostic(ADVANTAGE_DISTINCT.name, "distinct advantages", "number", _mean),
+        Diagnostic(DISTINCT_COMBINATIONS.name, "distinct reward combinations", "number", _mean),
+        Diagnostic(GROUPS_WITH_SIGNAL.name, "share of groups with signal", "share of groups", _mean),
+        Diagnostic(ADVANTAGE_MAX_ABS.name, "largest |advantage|", "advantage", _largest),
+        *(
+            Diagnostic(REWARD_DEAD_GROUPS.of(name), f"{name}: share of dead groups", "share of groups", _mean)
+            for name in rewards
+        ),
+        *(
+            Diagnostic(REWARD_ADVANTAGE_SHARE.of(name), f"{name}: share in the advantage", "share", _mean)
+            for name in rewards
+        ),
     )
 
 

@@ -48,7 +48,8 @@ def compare_lines(
         if others:
             listed = ", ".join(map(str, sorted(others)))
             note = f"; seeds {listed} {OTHER_COMPLETIONS}" if found.n else OTHER_COMPLETIONS
-        comparison = Comparison(measure, reward, first, second, found, declared, None, None, "")
+        left_out_seeds = tuple(sorted(others))
+        comparison = Comparison(measure, reward, first, second, found, declared, None, None, "", left_out_seeds)
         pairs.append((comparison, differences(*some), note))
     return tuple(_judged(pairs, plan))
 

@@ -1,36 +1,75 @@
-"""What all figures share: the looks of lines, rows of panels, one legend for them.  Needs matplotlib."""
+"""What all figures share: panels, alone on a page or together in a file, and their legend.  Needs matplotlib."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from attrs import frozen
+from attrs import field, frozen
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-"""Okabe and Ito's, which the colour-blind tell apart; without yellow, pale on white, and black, invisible on black."""
-_MARKERS = "os^Dvp"
-_DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)))
+from morl.analysis.looks import Look
+
 COLUMNS = 3
 _LEGEND_ROW = 0.19
 """Inches."""
 
 
 @frozen
-class Look:
-    """How a line of the study is drawn; colour is never the only difference."""
+class Panel:
+    """A pair of axes.
 
-    colour: str
-    dash: Any
-    marker: str
+    Attributes:
+        title: above it.
+        draw: into the axes, their labels included.
+    """
+
+    title: str
+    draw: Callable[[Axes], None]
 
 
-def nth_look(colour: int, dash: int, marker: int) -> Look:
-    """The look of these numbers; each goes round."""
-    return Look(PALETTE[colour % len(PALETTE)], _DASHES[dash % len(_DASHES)], _MARKERS[marker % len(_MARKERS)])
+@frozen
+class Plot:
+    """A figure as a list of panels: a page puts as many of them side by side as its reader's screen has room for.
+
+    Attributes:
+        name: of a file that holds it.
+        title: what it shows, in a sentence.
+        look: of the names in the legend; none where it is empty.
+        columns: of the panels, in a file.
+        width, height: of a panel, in inches.
+        dashes, marks: whether the legend has lines, and markers.
+    """
+
+    name: str
+    title: str
+    panels: Sequence[Panel]
+    look: Mapping[str, Look] = field(factory=dict)
+    columns: int = COLUMNS
+    width: float = 3.2
+    height: float = 2.4
+    dashes: bool = True
+    marks: bool = True
+
+    def figure(self) -> Figure:
+        """All panels in one figure, with the legend."""
+        figure, axes = make_panels(len(self.panels), self.width, self.height, self.columns)
+        for panel, each in zip(self.panels, axes, strict=True):
+            each.set_title(panel.title)
+            panel.draw(each)
+        if self.look:
+            legend(figure, self.look, dashes=self.dashes, marks=self.marks)
+        return figure
+
+    def figures(self) -> list[Figure]:
+        """A figure for each panel, without title and legend."""
+        found = []
+        for panel in self.panels:
+            figure = Figure(figsize=(self.width, self.height), layout="constrained")
+            panel.draw(figure.subplots())
+            found.append(figure)
+        return found
 
 
 def make_panels(
@@ -47,12 +86,6 @@ def make_panels(
     return figure, axes[:count]
 
 
-def label_bottom(panels: Sequence[Axes], label: str, columns: int = COLUMNS) -> None:
-    """The axis is named below the lowest panel of each column."""
-    for axes in panels[-columns:]:
-        axes.set_xlabel(label)
-
-
 def legend(figure: Figure, look: Mapping[str, Look], *, dashes: bool = True, marks: bool = True) -> None:
     """Once for all panels, in rows above them, for which the figure grows."""
     handles = [
@@ -66,6 +99,28 @@ def legend(figure: Figure, look: Mapping[str, Look], *, dashes: bool = True, mar
     columns = min(max(1, int(width * 14 // (longest + 6))), len(names))
     figure.set_size_inches(width, height + _LEGEND_ROW * (-(-len(names) // columns) - 1))
     figure.legend(handles, names, loc="outside upper left", ncols=columns, handlelength=2.6)
+
+
+def draw_curve(axes: Axes, steps: Sequence[float], values: Sequence[float], look: Look) -> None:
+    """A curve with some markers on it, for neither colour nor dash is seen by everybody."""
+    every = max(1, len(steps) // 5)
+    # Where they begin differs, so that those of curves which coincide do not.
+    start = ord(look.marker) % every
+    axes.plot(steps, values, color=look.colour, linestyle=look.dash, marker=look.marker, markevery=(start, every))
+
+
+def limits(values: Iterable[float]) -> tuple[float, float] | None:
+    """Ends of an axis that holds all values with a margin; None without a value.
+
+    >>> limits([0.0, 1.0]), limits([1.0]), limits([])
+    ((-0.05, 1.05), (0.5, 1.5), None)
+    """
+    kept = list(values)
+    if not kept:
+        return None
+    low, high = min(kept), max(kept)
+    margin = (high - low) * 0.05 or abs(low) / 2 or 0.5
+    return low - margin, high + margin
 
 
 def side_by_side(place: int, count: int, values: Iterable[float]) -> float:

@@ -3,36 +3,25 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from attrs import frozen
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from morl.analysis.collapse import diagnostics
-from morl.analysis.drawing import COLUMNS, Look, label_bottom, legend, make_panels, nth_look, side_by_side
+from morl.analysis.drawing import COLUMNS, Panel, Plot, draw_curve, limits, side_by_side
+from morl.analysis.looks import Look, looks_of
 from morl.analysis.plan import PRIMARY
 from morl.analysis.results import Band, Line, Results
 from morl.analysis.svg import INK, file_svg, house_style
+from morl.analysis.tasks import by_task
 
 _FEW = 5
 """So few points are drawn as marks with their quartiles: a band would pretend to know what lies between."""
-
-
-@frozen
-class Plot:
-    """A drawn figure.
-
-    Args:
-        name: of a file that holds it.
-        title: what it shows, in a sentence.
-    """
-
-    name: str
-    title: str
-    figure: Figure
+Limits = Mapping[str, tuple[float, float] | None]
 
 
 def study_plots(results: Results) -> list[Plot]:
@@ -41,16 +30,15 @@ def study_plots(results: Results) -> list[Plot]:
     for source, where in (("held-out", "on held-out prompts"), ("training", "of the training batches")):
         if any(line.curves[source] for line in results.lines):
             title = f"Mean rewards {where} over training: median and quartiles over seeds, for each line"
-            plots.append(Plot(f"rewards-{source}", title, _curves(results, source)))
+            plots.append(_curves(results, source, title))
     if len(_scored(results)) > 1:
         title = f"Final rewards ({results.sources['final']}) against each other: small marks runs, large ones medians"
-        plots.append(Plot("pareto", title, _pareto(results)))
+        plots.append(_pareto(results, title))
     for setting in varied_settings(results.lines):
         title = f"Final rewards ({results.sources['final']}) against {setting}: median and quartiles over seeds"
-        plots.append(Plot(f"setting-{setting}", title, _setting(results, setting)))
+        plots.append(_setting(results, setting, title))
     if any(line.collapse for line in results.lines):
-        title = "Collapse diagnostics over training: median and quartiles over seeds, for each line"
-        plots.append(Plot("collapse", title, _collapse(results)))
+        plots.append(_collapse(results))
     return plots
 
 
@@ -65,7 +53,7 @@ def save_study_plots(results: Path, folder: Path) -> list[Path]:
     with house_style():
         for plot in study_plots(Results.load(results)):
             path = folder / f"{plot.name}.svg"
-            path.write_text(file_svg(plot.figure, plot.title), encoding="utf-8")
+            path.write_text(file_svg(plot.figure(), plot.title), encoding="utf-8")
             written.append(path)
     return written
 
@@ -105,40 +93,56 @@ def facets(lines: Sequence[Line]) -> list[Facet]:
     return [Facet(title, members) for title, members in by_setting.items()]
 
 
-def looks(some: Sequence[Facet]) -> dict[str, Look]:
-    """A look for every name in the legend."""
-    names = dict.fromkeys(name for facet in some for name in facet.lines)
-    return {name: nth_look(k, k, k) for k, name in enumerate(names)}
+def looks(results: Results, some: Sequence[Facet]) -> dict[str, Look]:
+    """A look for every name in the legend: the colour is the estimator's."""
+    return looks_of({name: results.estimator_of(line) for facet in some for name, line in facet.lines.items()})
 
 
-def _curves(results: Results, source: str) -> Figure:
-    """A row of panels for each facet."""
-    rows = facets(results.lines)
-    look, columns = looks(rows), min(len(results.rewards), COLUMNS) if len(rows) == 1 else len(results.rewards)
-    figure, panels = make_panels(len(rows) * len(results.rewards), columns=columns)
-    for axes, (facet, reward) in zip(panels, itertools.product(rows, results.rewards), strict=True):
-        axes.set_title(facet.heading(reward))
+def _curves(results: Results, source: str, title: str) -> Plot:
+    """A row of panels for each facet; those of a reward have one scale, on held-out prompts and in training."""
+    rows, scale = facets(results.lines), _limits_of_curves(results)
+    look = looks(results, rows)
+
+    def draw(facet: Facet, reward: str, axes: Axes) -> None:
+        axes.set(xlabel="step", ylabel=f"mean {reward}", ylim=scale[reward])
         _bands(axes, {name: line.curves[source].get(reward) for name, line in facet.lines.items()}, look)
-    bands = [band for line in results.lines for band in line.curves[source].values()]
-    label_bottom(panels, "step", columns)
-    legend(figure, look, marks=any(map(_is_few, bands)))
-    return figure
+
+    panels = [
+        Panel(facet.heading(reward), partial(draw, facet, reward))
+        for facet, reward in itertools.product(rows, results.rewards)
+    ]
+    columns = COLUMNS if len(rows) == 1 else len(results.rewards)
+    return Plot(f"rewards-{source}", title, panels, look, columns)
 
 
-def _collapse(results: Results) -> Figure:
+def _limits_of_curves(results: Results) -> Limits:
+    def values(reward: str) -> Iterator[float]:
+        for each in results.lines:
+            for bands in each.curves.values():
+                if reward in bands:
+                    yield from (*bands[reward].q1, *bands[reward].q3)
+
+    return {reward: limits(values(reward)) for reward in results.rewards}
+
+
+def _collapse(results: Results) -> Plot:
     """A row of panels for each diagnostic where there are facets."""
     across = facets(results.lines)
     logged = {metric for line in results.lines for metric in line.collapse}
     shown = [kind for kind in diagnostics(results.rewards) if kind.metric in logged]
-    look, columns = looks(across), COLUMNS if len(across) == 1 else len(across)
-    figure, panels = make_panels(len(shown) * len(across), columns=columns)
-    for axes, (kind, facet) in zip(panels, itertools.product(shown, across), strict=True):
-        axes.set_title(facet.heading(kind.label))
-        _bands(axes, {name: line.collapse.get(kind.metric) for name, line in facet.lines.items()}, look)
-    bands = [band for line in results.lines for band in line.collapse.values()]
-    label_bottom(panels, "step", columns)
-    legend(figure, look, marks=any(map(_is_few, bands)))
-    return figure
+    look = looks(results, across)
+
+    def draw(metric: str, label: str, facet: Facet, axes: Axes) -> None:
+        bands = [line.collapse[metric] for line in results.lines if metric in line.collapse]
+        axes.set(xlabel="step", ylabel=label, ylim=limits(x for band in bands for x in (*band.q1, *band.q3)))
+        _bands(axes, {name: line.collapse.get(metric) for name, line in facet.lines.items()}, look)
+
+    panels = [
+        Panel(facet.heading(kind.label), partial(draw, kind.metric, kind.unit, facet))
+        for kind, facet in itertools.product(shown, across)
+    ]
+    title = "Collapse diagnostics over training: median and quartiles over seeds, for each line"
+    return Plot("collapse", title, panels, look, COLUMNS if len(across) == 1 else len(across))
 
 
 def _scored(results: Results) -> list[str]:
@@ -146,49 +150,77 @@ def _scored(results: Results) -> list[str]:
     return [name for name in results.rewards if name != PRIMARY]
 
 
-def _pareto(results: Results) -> Figure:
-    """A row of panels for each facet."""
-    rows = facets(results.lines)
-    look, pairs = looks(rows), list(itertools.combinations(_scored(results), 2))
-    columns = min(len(pairs), COLUMNS) if len(rows) == 1 else len(pairs)
-    figure, panels = make_panels(len(rows) * len(pairs), width=3.2, height=3.0, columns=columns)
-    for axes, (facet, (across, up)) in zip(panels, itertools.product(rows, pairs), strict=True):
-        axes.set(title=facet.title, xlabel=across, ylabel=up)
+def _pareto(results: Results, title: str) -> Plot:
+    """A row of panels for each facet; lines of different tasks are never in one panel."""
+    rows = [part for facet in facets(results.lines) for part in _of_one_task(results, facet)]
+    look, pairs = looks(results, rows), list(itertools.combinations(_scored(results), 2))
+    scale = {
+        name: limits(
+            x
+            for each in results.lines
+            if name in each.scores["final"]
+            for x in _all(each.scores["final"][name].by_seed)
+        )
+        for name in _scored(results)
+    }
+
+    def draw(facet: Facet, across: str, up: str, axes: Axes) -> None:
+        axes.set(xlabel=f"final {across}", ylabel=f"final {up}", xlim=scale[across], ylim=scale[up])
         for name, line in facet.lines.items():
-            scores = line.scores["final"]
-            if across not in scores or up not in scores:
-                continue
-            one, two = scores[across], scores[up]
-            style: dict[str, Any] = {"marker": look[name].marker, "color": look[name].colour, "linestyle": ""}
-            seeds = sorted(one.by_seed.keys() & two.by_seed.keys())
-            axes.plot([one.by_seed[s] for s in seeds], [two.by_seed[s] for s in seeds], alpha=0.6, **style)
-            best = line.name in results.best
-            style |= {"markersize": 9, "markeredgecolor": INK, "markeredgewidth": 1.4 if best else 0.4}
-            axes.plot(one.spread.median, two.spread.median, **style)
-        axes.margins(0.08)
-    legend(figure, look, dashes=False)
-    return figure
+            if across in line.scores["final"] and up in line.scores["final"]:
+                _trade_off(axes, line, (across, up), look[name], line.name in results.best)
+
+    panels = [
+        Panel(
+            facet.title if len(pairs) == 1 else facet.heading(f"{up} against {across}"),
+            partial(draw, facet, across, up),
+        )
+        for facet, (across, up) in itertools.product(rows, pairs)
+    ]
+    columns = min(len(pairs), COLUMNS) if len(rows) == 1 else len(pairs) if len(pairs) > 1 else COLUMNS
+    return Plot("pareto", title, panels, look, columns, 3.2, 3.0, dashes=False)
 
 
-def _setting(results: Results, setting: str) -> Figure:
+def _all(by_seed: Mapping[int, float]) -> Iterable[float]:
+    return by_seed.values()
+
+
+def _of_one_task(results: Results, facet: Facet) -> Iterator[Facet]:
+    tasks = by_task(facet.lines, lambda name: facet.lines[name].name, results.different)
+    for task, names in tasks.items():
+        title = facet.title if len(tasks) == 1 else ", ".join(filter(None, (facet.title, task)))
+        yield Facet(title, {name: facet.lines[name] for name in names})
+
+
+def _trade_off(axes: Axes, line: Line, rewards: tuple[str, str], look: Look, best: bool) -> None:
+    one, two = (line.scores["final"][reward] for reward in rewards)
+    style: dict[str, Any] = {"marker": look.marker, "color": look.colour, "linestyle": ""}
+    seeds = sorted(one.by_seed.keys() & two.by_seed.keys())
+    axes.plot([one.by_seed[s] for s in seeds], [two.by_seed[s] for s in seeds], alpha=0.6, **style)
+    style |= {"markersize": 9, "markeredgecolor": INK, "markeredgewidth": 1.4 if best else 0.4}
+    axes.plot(one.spread.median, two.spread.median, **style)
+
+
+def _setting(results: Results, setting: str, title: str) -> Plot:
     """One curve for the lines that differ in this setting alone."""
     families: dict[str, list[Line]] = {}
-    for line in results.lines:
-        others = [f"{key}={value}" for key, value in line.settings.items() if key != setting]
-        families.setdefault(", ".join([line.arm, *others]), []).append(line)
-    look = {name: nth_look(k, k, k) for k, name in enumerate(families)}
-    place, ticks = _axis([line.settings.get(setting) for line in results.lines])
-    figure, panels = make_panels(len(results.rewards))
-    for axes, reward in zip(panels, results.rewards, strict=True):
-        axes.set(title=reward, xlabel=setting)
+    for each in results.lines:
+        others = [f"{key}={value}" for key, value in each.settings.items() if key != setting]
+        families.setdefault(", ".join([each.arm, *others]), []).append(each)
+    look = looks_of({name: results.estimator_of(lines[0]) for name, lines in families.items()})
+    place, ticks = _axis([each.settings.get(setting) for each in results.lines])
+
+    def draw(reward: str, axes: Axes) -> None:
+        axes.set(xlabel=setting, ylabel=f"final {reward}")
         for k, (name, lines) in enumerate(families.items()):
-            scored = [line for line in lines if reward in line.scores["final"]]
-            places = {place(line.settings.get(setting)): line.scores["final"][reward].spread for line in scored}
+            scored = [each for each in lines if reward in each.scores["final"]]
+            places = {place(each.settings.get(setting)): each.scores["final"][reward].spread for each in scored}
             band = Band.of({x: places[x] for x in sorted(places)})
             _marks(axes, band, look[name], side_by_side(k, len(families), ticks.values()))
         axes.set_xticks(list(ticks.values()), list(ticks))
-    legend(figure, look)
-    return figure
+
+    panels = [Panel(reward, partial(draw, reward)) for reward in results.rewards]
+    return Plot(f"setting-{setting}", title, panels, look)
 
 
 def _axis(values: Sequence[Any]) -> tuple[Callable[[Any], float], dict[str, float]]:
@@ -202,15 +234,11 @@ def _axis(values: Sequence[Any]) -> tuple[Callable[[Any], float], dict[str, floa
 def _bands(axes: Axes, bands: Mapping[str, Band | None], look: Mapping[str, Look]) -> None:
     present = {name: band for name, band in bands.items() if band is not None}
     for k, (name, band) in enumerate(present.items()):
-        if _is_few(band):
+        if len(band.steps) <= _FEW:
             _marks(axes, band, look[name], shift=side_by_side(k, len(present), band.steps))
             continue
-        axes.plot(band.steps, band.median, color=look[name].colour, linestyle=look[name].dash)
+        draw_curve(axes, band.steps, band.median, look[name])
         axes.fill_between(band.steps, band.q1, band.q3, color=look[name].colour, alpha=0.18, linewidth=0)
-
-
-def _is_few(band: Band) -> bool:
-    return len(band.steps) <= _FEW
 
 
 def _marks(axes: Axes, band: Band, look: Look, shift: float = 0.0) -> None:

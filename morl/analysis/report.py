@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
 
 from morl.analysis import tables
 from morl.analysis.differences import fewest_pairs
+from morl.analysis.forest import forests, headline
+from morl.analysis.looks import looks_of
 from morl.analysis.plan import PRIMARY, Plan
 from morl.analysis.results import Results
 from morl.analysis.runs import FailedRun, LabelledRun, read_run
@@ -63,23 +64,34 @@ def require_matplotlib() -> None:
 
 def render(results: Results) -> str:
     """The page; needs matplotlib."""
-    from jinja2 import Environment, StrictUndefined
-    from markupsafe import Markup
-
     from morl.analysis.figures import study_plots
-    from morl.analysis.svg import house_style, page_svg
+    from morl.analysis.html import environment, picture
+    from morl.analysis.svg import house_style
 
     with house_style():
-        figures = {plot.name: (Markup(page_svg(plot.figure, plot.title)), plot.title) for plot in study_plots(results)}
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    template = environment.from_string(files("morl.analysis").joinpath("report.html.jinja").read_text("utf-8"))
-    return template.render(
-        results=results,
-        figures=figures,
-        tables=tables,
-        measures=[measure for measure in tables.MEASURES if results.lines],
-        primary=PRIMARY,
-        declared=any(found.declared for found in results.comparisons),
-        family=tables.family(results),
-        needed=fewest_pairs(max(1, tables.family(results))),
+        pictures = {plot.name: picture(plot) for plot in study_plots(results)}
+    shown, others = headline(results)
+    return (
+        environment("morl.analysis")
+        .get_template("report.html.jinja")
+        .render(
+            results=results,
+            pictures=pictures,
+            forests=forests(results, shown),
+            other_forests=forests(results, others),
+            others=len(others),
+            colours=line_colours(results),
+            tables=tables,
+            measures=[measure for measure in tables.MEASURES if results.lines],
+            primary=PRIMARY,
+            declared=any(found.declared for found in results.comparisons),
+            family=tables.family(results),
+            needed=fewest_pairs(max(1, tables.family(results))),
+        )
     )
+
+
+def line_colours(results: Results) -> dict[str, str]:
+    """The colour of every line: its estimator's, unless all lines are of one."""
+    look = looks_of({line.name: results.estimator_of(line) for line in results.lines})
+    return {name: one.colour for name, one in look.items()}

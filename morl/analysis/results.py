@@ -19,6 +19,7 @@ FORMAT = 2
 """Raised when a field changes its meaning, so that an older file is refused rather than misread."""
 
 _EXACT = ("scores", "comparisons")
+_ESTIMATOR = "estimator.name"
 
 Source = str
 """`"held-out"` or `"training"`: which completions a number was measured on."""
@@ -106,6 +107,7 @@ class Comparison:
 
     Args:
         declared: whether it is one of the contrasts that were declared before the runs.
+        left_out: seeds that both lines have and that are no pair, for their runs were scored on different completions.
         p_adjusted: p by Holm's method over the family of comparisons; None outside of the family.
         detectable: the smallest difference that would have had a verdict with a chance of 80%; None where none would.
         verdict: in words.
@@ -120,6 +122,7 @@ class Comparison:
     p_adjusted: float | None
     detectable: float | None
     verdict: str
+    left_out: tuple[int, ...] = ()
 
     @property
     def seen(self) -> bool:
@@ -128,7 +131,8 @@ class Comparison:
 
     @classmethod
     def from_json(cls, tree: Mapping[str, Any]) -> Comparison:
-        return cls(**{**tree, "difference": Difference(**tree["difference"])})
+        given = {"difference": Difference(**tree["difference"]), "left_out": tuple(tree.get("left_out", ()))}
+        return cls(**{**tree, **given})
 
 
 @frozen
@@ -175,6 +179,11 @@ class Results:
     different: Mapping[str, Mapping[str, Any]]
     of_run: tuple[str, ...]
     versions: Mapping[str, Sequence[str]]
+
+    def estimator_of(self, line: Line) -> str:
+        """Name of a line's estimator; the name of its arm where the config does not say."""
+        of_line = self.different.get(_ESTIMATOR, {}).get(line.name)
+        return str(of_line or self.common.get(_ESTIMATOR) or line.arm)
 
     def to_json(self) -> str:
         """Six significant digits; scores and comparisons have all of theirs, so that others get the same p-values."""

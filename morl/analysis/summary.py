@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from morl.analysis.primary import with_primary
 from morl.analysis.results import Band, Failure, Line, Results, Score
 from morl.analysis.runs import Curve, FailedRun, Run
 from morl.analysis.statistics import area_under_curve, non_dominated, spread
+from morl.analysis.tasks import by_task
 from morl.artifacts.history import Change
 from morl.artifacts.metrics import REWARD_MEAN
 from morl.errors import ConfigError
@@ -70,7 +72,7 @@ def summarise(
         lines=lines,
         failures=tuple(Failure(f.line, f.seed, f.error, str(f.log) if f.log else None) for f in failed),
         comparisons=compare_lines(lines, rewards, MEASURES, plan, other_completions(by_line, sources, part)),
-        best=_best(lines, [name for name in rewards if name != PRIMARY]),
+        best=_best(lines, [name for name in rewards if name != PRIMARY], configs.different),
         warnings=tuple(_warnings(by_line, rewards, sources)) + _late(plan),
         common=configs.common,
         different=configs.different,
@@ -195,16 +197,17 @@ def _source(measure: str, runs: Sequence[Run]) -> str:
     return "held-out" if counts and min(counts) >= enough else "training"
 
 
-def _best(lines: Sequence[Line], rewards: Sequence[str]) -> tuple[str, ...]:
-    """The non-dominated lines among those that have every reward."""
+def _best(lines: Sequence[Line], rewards: Sequence[str], different: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:
+    """The lines, among those that have every reward, that no other line of the same task dominates."""
     finals = {line.name: line.scores["final"] for line in lines}
-    return non_dominated(
-        {
-            name: [final[reward].spread.median for reward in rewards]
-            for name, final in finals.items()
-            if all(reward in final for reward in rewards)
-        }
-    )
+    medians = {
+        name: [final[reward].spread.median for reward in rewards]
+        for name, final in finals.items()
+        if all(reward in final for reward in rewards)
+    }
+    tasks = by_task(medians, str, different).values()
+    found = {best for names in tasks for best in non_dominated({name: medians[name] for name in names})}
+    return tuple(name for name in medians if name in found)
 
 
 def _warnings(lines: Mapping[str, Sequence[Run]], rewards: Sequence[str], sources: Mapping[str, str]) -> Iterator[str]:

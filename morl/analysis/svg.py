@@ -54,19 +54,19 @@ def house_style() -> Iterator[None]:
         yield
 
 
-def page_svg(figure: Figure, title: str) -> str:
-    """An `<svg>` element for an HTML page: it takes the text's colour, and shrinks with its column.
+def page_svg(figure: Figure, title: str, name: str = "") -> str:
+    """An `<svg>` element for an HTML page: it takes the text's colour, and is as wide as its column.
 
     Args:
-        figure: drawn in the house style.
+        figure: drawn in the house style; about as wide as a telephone, for it is not scrolled.
         title: says what there is to see; a screen reader reads it instead.
+        name: of the figure on its page: two figures with different names share no ids, so that none needs the other.
     """
-    root = _render(figure)
-    width = root.attrib.pop("width")
+    with matplotlib.rc_context({"svg.hashsalt": f"morl {name}"}):
+        root = _render(figure)
+    root.attrib.pop("width")
     root.attrib.pop("height")
-    # On a narrow screen it is scrolled rather than shrunk until nobody can read it.
-    style = f"width: 100%; min-width: min({width}, 34rem); max-width: {width}; height: auto"
-    root.attrib |= {"role": "img", "aria-label": title, "style": style}
+    root.attrib |= {"role": "img", "aria-label": title}
     return _text(root, title).replace(INK, "currentColor")
 
 

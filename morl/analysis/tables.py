@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from attrs import frozen
@@ -95,15 +95,23 @@ def differences_table(results: Results, measure: str) -> Table:
     )
 
 
-def sentences(results: Results) -> Iterator[str]:
-    """What the comparisons of a family say: one by one those that were declared, otherwise those with a verdict."""
-    declared = [found for found in results.comparisons if found.declared]
-    for found in declared or [found for found in results.comparisons if found.seen]:
-        where = found.reward if found.measure == "final" else f"{found.reward}, {MEASURES[found.measure].lower()}"
-        size = f"{number(found.difference.mean)} {_interval(found)}"
-        least = number(found.detectable)
-        could = "" if found.seen or found.detectable is None else f" ({least} would have been seen four times of five)"
-        yield f"{found.second} − {found.first}, {where}, is {size}: {found.verdict}{could}"
+def size(found: Comparison) -> str:
+    """Mean difference and interval."""
+    return f"{number(found.difference.mean)} {_interval(found)}"
+
+
+def kind(found: Comparison) -> str:
+    """`seen`, `none` or `open`: a difference, none within the margin that was named, no verdict."""
+    if found.seen:
+        return "seen"
+    return "none" if found.verdict.startswith("no difference larger") else "open"
+
+
+def could(found: Comparison) -> str:
+    """The difference that would have been seen, where none was."""
+    if found.seen or found.detectable is None:
+        return ""
+    return f" ({number(found.detectable)} would have been seen four times of five)"
 
 
 def family(results: Results) -> int:

@@ -62,6 +62,38 @@ REWARD_DEAD_GROUPS = Metric(
     "reward/<reward>/dead_groups",
     "share of groups in which the reward has no two different values, so that it teaches nothing",
 )
+_ENDS = (
+    " The lowest and the highest are the bounds; without bounds the ends of the batch's scores, or 0 and 1 where those"
+    " are all the same"
+)
+REWARD_MIN = Metric("reward/<reward>/min", "lowest score")
+REWARD_MAX = Metric("reward/<reward>/max", "highest score")
+REWARD_MIXED = Metric(
+    "reward/<reward>/groups_mixed", "share of groups in which scores differ: 1 - `dead_groups`; only these teach it"
+)
+REWARD_ALL_LOW = Metric(
+    "reward/<reward>/groups_all_low", "share of groups in which every score is the lowest: nobody was right." + _ENDS
+)
+REWARD_ALL_HIGH = Metric(
+    "reward/<reward>/groups_all_high",
+    "share of groups in which every score is the highest: everybody was right. With `groups_all_low` and `groups_mixed`"
+    " it sums to 1, but for groups that are alike elsewhere or have no score",
+)
+REWARD_REACHED = Metric(
+    "reward/<reward>/reached",
+    "share of groups in which some completion has the highest score: success ever seen in G tries, (1/P) sum_p"
+    " max_g [score = highest], which is pass@G of a reward in {0, 1}",
+)
+REWARD_HISTOGRAM = Metric(
+    "reward/<reward>/histogram/<fifth>",
+    "share of the scores in each fifth, 1 to 5, of the way from the lowest to the highest; the last includes the upper"
+    " end." + _ENDS,
+)
+CONTRIBUTION_COVARIANCE = Metric(
+    "contribution_covariance/<a>~<b>",
+    "cov(contribution of a, contribution of b) / var(advantage): negative where one crowds the other out. A reward's"
+    " `advantage_share` is its own variance, as a share of that of the advantage, plus these of all its pairs",
+)
 REWARD_ADVANTAGE_SHARE = Metric(
     "reward/<reward>/advantage_share",
     "cov(contribution of the reward, advantage) / var(advantage): what part of the learning signal is this reward's."
@@ -204,9 +236,10 @@ STEP = Metric("step", "rollout batch, from 1: the number of finished steps")
 
 FAMILIES: dict[str, tuple[Metric, ...]] = {
     "Rewards": (
-        *(REWARD_MEAN, REWARD_STD, REWARD_SATURATION, REWARD_DEAD_GROUPS, REWARD_ADVANTAGE_SHARE),
+        *(REWARD_MEAN, REWARD_STD, REWARD_MIN, REWARD_MAX, REWARD_HISTOGRAM, REWARD_SATURATION),
+        *(REWARD_DEAD_GROUPS, REWARD_MIXED, REWARD_ALL_LOW, REWARD_ALL_HIGH, REWARD_REACHED, REWARD_ADVANTAGE_SHARE),
         *(REWARD_FAILED, REWARD_MISSING, REWARD_COUNTED, CONDITIONED_MEAN, CONDITIONED_STD, CONDITIONED_DEAD_GROUPS),
-        *(DISTINCT_COMBINATIONS, REWARD_CORRELATION),
+        *(DISTINCT_COMBINATIONS, REWARD_CORRELATION, CONTRIBUTION_COVARIANCE),
     ),
     "Sources": (SOURCE_SHARE, SOURCE_REWARD),
     "Advantages and groups": (

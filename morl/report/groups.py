@@ -34,7 +34,7 @@ def count_groups(samples: Sequence[Sample], reward: str, low: float | None, high
 
     Args:
         low: lowest score there can be, the lowest of these samples if None.
-        high: highest, likewise; where every score is the same, 0 counts as the lowest and anything else as alike.
+        high: highest, likewise; where every score is the same, 0 counts as the lowest and 1 as the highest.
     """
     groups: dict[int, list[float]] = defaultdict(list)
     for sample in samples:
@@ -44,7 +44,7 @@ def count_groups(samples: Sequence[Sample], reward: str, low: float | None, high
     if scores and min(scores) < max(scores):
         low, high = min(scores) if low is None else low, max(scores) if high is None else high
     elif low is None and high is None:
-        low = 0.0
+        low, high = 0.0, 1.0
     kinds = [_kind(group, low, high) for group in groups.values()]
     return GroupCounts(**{kind: kinds.count(kind) for kind in set(kinds)})
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib.resources import files
 from typing import Any
 
 from attrs import frozen
 
 from morl.analysis.report import require_matplotlib
+from morl.analysis.tables import Table
 from morl.report.explain import Part, number, parts
 from morl.report.groups import GroupCounts, count_groups
 from morl.report.samples import Sample, StepSamples
@@ -48,26 +48,23 @@ def render(view: View) -> str:
         ConfigError: matplotlib is not installed.
     """
     require_matplotlib()
-    from jinja2 import Environment, StrictUndefined
-    from markupsafe import Markup
-
-    from morl.analysis.svg import house_style, page_svg
+    from morl.analysis.html import environment, picture
+    from morl.analysis.svg import house_style
     from morl.report.curves import run_plots
 
     with house_style():
-        figures = [(Markup(page_svg(plot.figure, plot.title)), plot.title) for plot in run_plots(view)]
+        pictures = [picture(plot, visible) for plot in run_plots(view)]
     step = view.samples() if view.sample_steps and _readable(view) else None
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"visible": visible, "number": number}
-    template = environment.from_string(files("morl.report").joinpath("page.html.jinja").read_text("utf-8"))
-    page = template.render(
+    templates = environment("morl.report")
+    templates.filters |= {"visible": visible, "number": number}
+    page = templates.get_template("page.html.jinja").render(
         view=view,
         name=view.folder.resolve().name,
         verdicts=verdicts(view),
-        figures=figures,
+        pictures=pictures,
         step=step,
         selections=selections(view, step) if step is not None else [],
-        groups={reward: groups_of(view, step, reward) for reward in view.rewards} if step is not None else {},
+        group_table=group_table(view, step) if step is not None else None,
         statuses=statuses(step.samples) if step is not None else {},
     )
     return page.encode("utf-8", "replace").decode("utf-8")
@@ -108,6 +105,17 @@ def _ends(what: str, ordered: Sequence[Sample], shown: Any) -> list[tuple[str, l
     if len(ordered) <= 2 * ENDS:
         return [(f"all by {what}, the highest first", shown(ordered))] if ordered else []
     return [(f"highest {what}", shown(ordered[:ENDS])), (f"lowest {what}", shown(ordered[-ENDS:][::-1]))]
+
+
+def group_table(view: View, step: StepSamples) -> Table:
+    """How many groups each reward finds mixed, all at its worst, all at its best."""
+    header = ["reward", "mixed", "all lowest", "all highest", "all alike", "no score"]
+    counts = {reward: groups_of(view, step, reward) for reward in view.rewards}
+    rows = [
+        [visible(reward), *map(str, (one.mixed, one.all_low, one.all_high, one.alike, one.unscored))]
+        for reward, one in counts.items()
+    ]
+    return Table("Groups by what each reward says of them; only mixed ones teach it anything", header, rows)
 
 
 def groups_of(view: View, step: StepSamples, reward: str) -> GroupCounts:

@@ -5,6 +5,7 @@ The names and their meanings are in `morl.artifacts.metrics`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -17,6 +18,7 @@ from morl.runtime.scores import BatchScores, ConversationFigures
 from morl.training.collect import Experience
 from morl.types import Advantages, CompletionStatus, RewardMatrix
 
+FIFTHS = 5
 DECIMALS = 9
 """Advantages that agree to this many decimals count as one value."""
 
@@ -35,10 +37,9 @@ def experience_metrics(experience: Experience) -> Metrics:
 
 
 def reward_metrics(rewards: RewardMatrix, failed_BK: Tensor) -> Metrics:
-    """Per reward: mean, standard deviation, saturation, share of dead groups, failures, missing values; correlations.
+    """Per reward: mean, standard deviation, saturation, groups, histogram, failures, missing values; correlations.
 
-    `dead_groups` is the share of groups in which the reward has no two different values.  `failed` and `missing` are
-    shares of completions; a failure under the policy `zero` is failed but not missing.
+    `failed` and `missing` are shares of completions; a failure under the policy `zero` is failed but not missing.
     """
     metrics: Metrics = {}
     values = rewards.values_BK.to(torch.float64)
@@ -48,10 +49,9 @@ def reward_metrics(rewards: RewardMatrix, failed_BK: Tensor) -> Metrics:
         metrics[names.REWARD_MEAN.of(name)] = float(present.mean()) if len(present) else float("nan")
         metrics[names.REWARD_STD.of(name)] = float(present.std()) if len(present) > 1 else 0.0
         if name in rewards.bounds:
-            low, high = rewards.bounds[name]
-            share = (metrics[names.REWARD_MEAN.of(name)] / 2 - low / 2) / (high / 2 - low / 2)  # halved: no overflow
-            metrics[names.REWARD_SATURATION.of(name)] = share
-        metrics[names.REWARD_DEAD_GROUPS.of(name)] = 1 - _share_that_varies(rewards, k)
+            mean = torch.tensor(metrics[names.REWARD_MEAN.of(name)], dtype=torch.float64)
+            metrics[names.REWARD_SATURATION.of(name)] = float(_between(mean, *rewards.bounds[name]))
+        metrics |= score_metrics(rewards, k)
         metrics[names.REWARD_FAILED.of(name)] = float(failed_BK[:, k].double().mean())
         metrics[names.REWARD_MISSING.of(name)] = 1 - float(valid.double().mean())
     for k, first in enumerate(rewards.names):
@@ -61,6 +61,50 @@ def reward_metrics(rewards: RewardMatrix, failed_BK: Tensor) -> Metrics:
     combinations = torch.where(rewards.valid_BK, values, torch.inf)
     metrics[names.DISTINCT_COMBINATIONS.name] = len(torch.unique(combinations, dim=0))
     return metrics
+
+
+def score_metrics(rewards: RewardMatrix, k: int) -> Metrics:
+    """Of reward k: groups that are mixed, all at its lowest, all at its highest; ends and histogram of its scores."""
+    name, bounds = rewards.names[k], rewards.bounds_K2[k]
+    low_P, high_P = _group_ends(rewards, k)
+    present = rewards.values_BK[rewards.valid_BK[:, k], k].to(torch.float64)
+    ends = (float(present.min()), float(present.max())) if len(present) else (math.nan, math.nan)
+    floor, ceiling = _scale(rewards, k, *ends)
+    mixed_P, scored_P = varies(low_P, high_P, bounds), high_P >= low_P
+
+    def at(values_P: Tensor, end: float) -> Tensor:
+        ends_P = torch.full_like(values_P, end)
+        return scored_P & ~varies(torch.minimum(values_P, ends_P), torch.maximum(values_P, ends_P), bounds)
+
+    shares = {
+        names.REWARD_DEAD_GROUPS: ~mixed_P,
+        names.REWARD_MIXED: mixed_P,
+        names.REWARD_ALL_LOW: at(low_P, floor) & ~mixed_P,
+        names.REWARD_ALL_HIGH: at(low_P, ceiling) & ~mixed_P,
+        names.REWARD_REACHED: at(high_P, ceiling),
+    }
+    metrics = {metric.of(name): float(groups_P.double().mean()) for metric, groups_P in shares.items()}
+    metrics |= {names.REWARD_MIN.of(name): ends[0], names.REWARD_MAX.of(name): ends[1]}
+    places = _between(present, floor, ceiling)
+    fifths = torch.bincount((places * FIFTHS).floor().clamp(0, FIFTHS - 1).long(), minlength=FIFTHS)
+    for fifth, count in enumerate(fifths.tolist(), start=1):
+        metrics[names.REWARD_HISTOGRAM.of(name, str(fifth))] = count / len(present) if len(present) else math.nan
+    return metrics
+
+
+def _between(values: Tensor, low: float, high: float) -> Tensor:
+    """Where values lie on the way from `low`, 0, to `high`, 1; a range of the largest floats does not overflow."""
+    if math.isinf(high - low):
+        values, low, high = values / 2, low / 2, high / 2
+    return (values - low) / (high - low)
+
+
+def _scale(rewards: RewardMatrix, k: int, low: float, high: float) -> tuple[float, float]:
+    """The lowest and the highest score there can be: the bounds, else the ends of the batch, else 0 and 1."""
+    if (bounds := rewards.bounds.get(rewards.names[k])) is not None:
+        return bounds
+    ends = torch.tensor([low, high], dtype=torch.float64)
+    return (low, high) if bool(varies(ends[0], ends[1])) else (0.0, 1.0)
 
 
 def conditioned_metrics(rewards: RewardMatrix, counted: Mapping[str, Tensor]) -> Metrics:
@@ -99,6 +143,10 @@ def advantage_metrics(rewards: RewardMatrix, advantages: Advantages) -> Metrics:
     for k, name in enumerate(rewards.names):
         shared = float((contributions[:, k] * values).mean())
         metrics[names.REWARD_ADVANTAGE_SHARE.of(name)] = shared / variance if variance > 0 else 0.0
+    for k, first in enumerate(rewards.names):
+        for m, second in enumerate(rewards.names[k + 1 :], start=k + 1):
+            shared = float((contributions[:, k] * contributions[:, m]).mean())
+            metrics[names.CONTRIBUTION_COVARIANCE.of(first, second)] = shared / variance if variance > 0 else 0.0
     return metrics
 
 
@@ -147,15 +195,19 @@ def conversation_metrics(conversations: Sequence[ConversationFigures]) -> Metric
 
 def _share_that_varies(rewards: RewardMatrix, k: int) -> float:
     """Share of the groups in which the reward of column k varies."""
+    return float(varies(*_group_ends(rewards, k), rewards.bounds_K2[k]).double().mean())
+
+
+def _group_ends(rewards: RewardMatrix, k: int) -> tuple[Tensor, Tensor]:
+    """Lowest and highest score of each group, (P,), float64; infinity and minus infinity where it has none."""
     values_B, valid_B = rewards.values_BK[:, k].to(torch.float64), rewards.valid_BK[:, k]
-    bounds = rewards.bounds_K2[k]
     groups = torch.unique(rewards.group_ids_B, return_inverse=True)[1]
     count = int(groups.max()) + 1
     low = torch.full((count,), torch.inf, dtype=values_B.dtype)
     low.scatter_reduce_(0, groups[valid_B], values_B[valid_B], "amin")
     high = torch.full((count,), -torch.inf, dtype=values_B.dtype)
     high.scatter_reduce_(0, groups[valid_B], values_B[valid_B], "amax")
-    return float(varies(low, high, bounds).double().mean())
+    return low, high
 
 
 def _correlation(first: Tensor, second: Tensor) -> float:

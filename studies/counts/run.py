@@ -20,7 +20,8 @@ from attrs import asdict, frozen
 from morl.advantage import GDPO, GRPO, GRPONoStd, count_distinct_groups
 from morl.advantage.counting import assignments
 from morl.analysis.compact import compact_json
-from morl.analysis.drawing import legend, make_panels, nth_look
+from morl.analysis.drawing import legend, make_panels
+from morl.analysis.looks import nth_look
 from morl.analysis.svg import file_svg, house_style
 from morl.types import RewardMatrix
 

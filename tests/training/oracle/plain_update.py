@@ -365,6 +365,9 @@ def _reward_metrics(
             f"reward/{name}/mean": float(present.mean()),
             f"reward/{name}/std": float(present.std()),
             f"reward/{name}/dead_groups": float((~alive[:, k]).double().mean()),
+            f"reward/{name}/groups_mixed": float(alive[:, k].double().mean()),
+            f"reward/{name}/min": float(present.min()),
+            f"reward/{name}/max": float(present.max()),
             f"reward/{name}/failed": float(failed[:, k].double().mean()),
             f"reward/{name}/missing": float(scores[:, k].isnan().double().mean()),
             f"reward/{name}/advantage_share": float((contributions[:, k] * values).sum() / values.square().sum()),
@@ -372,6 +375,7 @@ def _reward_metrics(
     first, second = setup.rewards
     both = scores[~scores.isnan().any(1)]
     return metrics | {
+        f"contribution_covariance/{first}~{second}": float(contributions.prod(1).sum() / values.square().sum()),
         f"reward_correlation/{first}~{second}": float(np.corrcoef(both.T)[0, 1]),
         "reward/distinct_combinations": float(len({tuple(map(str, row)) for row in scores.tolist()})),
         "advantage/distinct": float(len({round(value, 9) + 0.0 for value in values.tolist()})),
