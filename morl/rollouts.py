@@ -11,6 +11,7 @@ from attrs import evolve, field, frozen
 from torch import Tensor
 
 from morl.completions import Completion, CompletionStatus, Prompt, Spans, Turn, only_turn, plain_status
+from morl.sampling import Sampling
 
 
 @frozen(eq=False)
@@ -22,12 +23,21 @@ class EncodedPrompt:
         text: what the tokenizer was given.
         token_ids: at least one token.
         index: row of the prompt in its source.
+        sampling: how its completions are drawn, where its row says so (`sampling.overrides_column`); None: as those of
+            all.
     """
 
     prompt: Prompt
     text: str
     token_ids: tuple[int, ...]
     index: int = 0
+    sampling: Sampling | None = None
+
+    def sampled(self, sampling: Sampling, keep: Sequence[str] = ()) -> EncodedPrompt:
+        """The prompt as it is drawn from under the section `sampling`, `keep` left as it is there."""
+        if sampling.overrides_column is None:
+            return self
+        return evolve(self, sampling=sampling.of(self.prompt.columns, keep))
 
 
 @frozen(eq=False)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from attrs import field, frozen, validators
+from attrs import evolve, field, fields, frozen, validators
 
-from morl.errors import ConfigError
+from morl.errors import ConfigError, suggest
 
 
 def _stop_strings(texts: Sequence[str]) -> tuple[str, ...]:
@@ -31,6 +33,9 @@ class Sampling:
         min_p: tokens whose probability reaches this share of the likeliest one's; 0 keeps all.
         repetition_penalty: positive logits of the tokens of prompt and completion are divided by it, negative ones
             multiplied; 1 changes nothing.  As with top-p, log-probabilities are those of the policy without it.
+        overrides_column: column of the prompts with settings of this section, a mapping or its JSON, that stand for the
+            row in place of these; `max_tokens` can only be smaller.  Log-probabilities and ratios follow each row's
+            temperature.
     """
 
     temperature: float = field(default=1.0, validator=[validators.ge(0.0), validators.lt(math.inf)])
@@ -42,7 +47,68 @@ class Sampling:
     min_p: float = field(default=0.0, validator=[validators.ge(0.0), validators.le(1.0)])
     repetition_penalty: float = field(default=1.0, validator=[validators.gt(0.0), validators.lt(math.inf)])
 
+    overrides_column: str | None = None
+
     @stop_token_ids.validator
     def _are_ids(self, _: object, ids: tuple[object, ...]) -> None:
         if not all(isinstance(each, int) and not isinstance(each, bool) and each >= 0 for each in ids):
             raise ValueError(f"sampling.stop_token_ids must be ids of tokens, 0 or more; got {list(ids)}")
+
+    def of(self, columns: Mapping[str, Any], keep: Sequence[str] = ()) -> Sampling:
+        """How completions of the row with these columns are drawn.
+
+        Args:
+            columns: of the row.
+            keep: settings that no row changes.
+
+        Raises:
+            ConfigError: the row's settings are no mapping, unknown, of another type, or out of their range.
+        """
+        if self.overrides_column is None:
+            return self
+        given = _mapping(columns.get(self.overrides_column), self.overrides_column)
+        known = {each.name: each for each in fields(Sampling) if each.name != "overrides_column"}
+        for name, value in given.items():
+            if name not in known:
+                raise ConfigError(
+                    f"{self.overrides_column} has the setting {name!r}, which sampling does not have"
+                    f"{suggest(name, known)}; it has {', '.join(known)}"
+                )
+            _check_type(name, value, getattr(Sampling(), name), self.overrides_column)
+        if given.get("max_tokens", 0) > self.max_tokens:
+            raise ConfigError(
+                f"{self.overrides_column} has max_tokens={given['max_tokens']}, more than"
+                f" sampling.max_tokens={self.max_tokens}, with which the run is planned; raise that"
+            )
+        try:
+            return evolve(
+                self, overrides_column=None, **{name: value for name, value in given.items() if name not in keep}
+            )
+        except ValueError as error:
+            raise ConfigError(f"{self.overrides_column}: {error}") from error
+
+
+def _mapping(value: Any, column: str) -> Mapping[str, Any]:
+    """The settings of a row; those that are null, which tables fill in where another row has a key, are not given."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError as error:
+            raise ConfigError(f"{column} is a text, but no JSON: {error}") from error
+    if value is not None and not isinstance(value, Mapping):
+        raise ConfigError(
+            f"{column} must be a mapping of settings such as {{temperature: 0.7}}, or its JSON; got"
+            f" {type(value).__name__}"
+        )
+    return {name: each for name, each in (value or {}).items() if each is not None}
+
+
+def _check_type(name: str, value: Any, default: Any, column: str) -> None:
+    """Validators compare, and a text or a fraction might pass where a whole number is needed."""
+    if isinstance(default, tuple):
+        right = isinstance(value, Sequence)  # what is in it is checked where it is taken
+    else:
+        right = isinstance(value, int if type(default) is int else (int, float)) and not isinstance(value, bool)
+    if not right:
+        expected = "a list" if isinstance(default, tuple) else f"a number like {default}"
+        raise ConfigError(f"{column} has {name}={value!r}; expected {expected}")

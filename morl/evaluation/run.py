@@ -28,6 +28,7 @@ from morl.runtime.loading import (
     prompt_limit,
     sampling_tokenizer,
 )
+from morl.runtime.overrides import check_overrides
 from morl.runtime.parts import Parts, build_parts
 from morl.runtime.process import run_settings
 from morl.runtime.trainer import make_trainer
@@ -121,6 +122,7 @@ def _module(config: Config, parts: Parts, path: str, keep_samples: bool) -> Eval
     limit = prompt_limit(hf_config, config.sampling)
     encoded = encode_section(prompts, tokenizer, config.evaluation.prompts, "evaluation.prompts", limit)
     shown = sampling_tokenizer(config, tokenizer, hf_config, generation_config, [prompts])
+    check_overrides({"evaluation.prompts": prompts}, config, parts.backend, shown, hf_config)
     section = config.policy
     policy = load_policy(path, dtype=section.dtype, attention=section.attention, loading=section.loading)
     return EvaluationModule(config, parts, policy, shown, encoded, path, keep_samples)

@@ -36,7 +36,7 @@ class TokenLogprobs(NamedTuple):
 
 
 def token_logprobs(
-    logits: Tensor, rows_T: Tensor, targets_T: Tensor, *, temperature: float = 1.0, entropy: bool = False
+    logits: Tensor, rows_T: Tensor, targets_T: Tensor, *, temperature: float | Tensor = 1.0, entropy: bool = False
 ) -> TokenLogprobs:
     """Log-probabilities of `targets_T` under softmax(logits / temperature).
 
@@ -44,7 +44,7 @@ def token_logprobs(
         logits: (..., V), of N positions in all.  OVERWRITTEN: the caller must not read them afterwards.
         rows_T: which of the N positions predicts each token; several tokens may share one.
         targets_T: the tokens.
-        temperature: divides the logits; positive.
+        temperature: divides the logits; positive.  One for all tokens, or (T,), equal where tokens share a position.
         entropy: also return the entropy; its gradient takes no further tensor of the vocabulary's size.
 
     Example:
@@ -64,15 +64,20 @@ def token_logprobs(
 class _TokenLogprobs(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, logits_NV: Tensor, rows_T: Tensor, targets_T: Tensor, temperature: float, entropy: bool
+        ctx: Any, logits_NV: Tensor, rows_T: Tensor, targets_T: Tensor, temperature: float | Tensor, entropy: bool
     ) -> tuple[Tensor, Tensor | None]:
         chosen_T = logits_NV[rows_T, targets_T].float() / temperature
         lse_N = torch.empty(len(logits_NV), dtype=torch.float32, device=logits_NV.device)
         entropy_N = torch.empty_like(lse_N) if entropy else None
+        temperature_N1 = None
+        if isinstance(temperature, Tensor):
+            temperature_N1 = torch.ones_like(lse_N).index_copy_(0, rows_T, temperature.float()).unsqueeze(-1)
         for rows in _chunks(logits_NV):
             chunk = logits_NV[rows]
             probs = chunk if chunk.dtype == torch.float32 else chunk.float()
-            if temperature != 1.0:
+            if temperature_N1 is not None:
+                probs.div_(temperature_N1[rows])
+            elif temperature != 1.0:
                 probs.div_(temperature)
             peak = probs.amax(-1, keepdim=True)
             probs.sub_(peak)

@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule
 from transformers import PreTrainedModel
@@ -68,7 +69,7 @@ class PolicyModel(nn.Module):
         group_ids_B: Tensor,
         completion_ids_BT: Tensor,
         completion_mask_BT: Tensor,
-        temperature: float = 1.0,
+        temperature: float | Tensor = 1.0,
         sampled_mask_BT: Tensor | None = None,
     ) -> TrainingPlan:
         """What `forward` has to compute for these completions.
@@ -80,7 +81,7 @@ class PolicyModel(nn.Module):
             group_ids_B: prompt that each completion answers.
             completion_ids_BT: right-padded completions, which may be empty.
             completion_mask_BT: True at their tokens.
-            temperature: that they were sampled at; 0 counts as 1.
+            temperature: that they were sampled at, one for all or (B,), one for each; 0 counts as 1.
             sampled_mask_BT: True at the tokens whose log-probabilities are wanted; the others are only read.  Default:
                 all of them.
 
@@ -88,7 +89,11 @@ class PolicyModel(nn.Module):
             ValueError: tensors that do not fit together.
         """
         rows = CompletionRows.check(prompt_ids, group_ids_B, completion_ids_BT, completion_mask_BT, sampled_mask_BT)
-        return (packed_plan if self.packed else padded_plan)(rows, temperature or 1.0)
+        if isinstance(temperature, Tensor):
+            temperature = rows.spread(torch.where(temperature > 0, temperature, 1.0))
+        else:
+            temperature = temperature or 1.0
+        return (packed_plan if self.packed else padded_plan)(rows, temperature)
 
     @property
     def has_router_loss(self) -> bool:

@@ -24,7 +24,7 @@ class TrainingPlan:
         kept: columns of S whose logits are computed, the same ones for all rows.
         rows_T: for each sampled token, the row of the flattened R x kept logits that predicts it.
         targets_T: the sampled tokens, completion by completion.
-        temperature: divides the logits.
+        temperature: divides the logits; (T,) where completions have temperatures of their own.
         attention: who sees whom; None for the model's own causal attention.
     """
 
@@ -33,12 +33,13 @@ class TrainingPlan:
     kept: Tensor
     rows_T: Tensor
     targets_T: Tensor
-    temperature: float = 1.0
+    temperature: float | Tensor = 1.0
     attention: SharedPromptAttention | None = None
 
     def to(self, device: torch.device | str) -> TrainingPlan:
         """The same plan on another device."""
-        names = ("input_ids_RS", "position_ids_RS", "kept", "rows_T", "targets_T")
+        names = ["input_ids_RS", "position_ids_RS", "kept", "rows_T", "targets_T"]
+        names += ["temperature"] if isinstance(self.temperature, Tensor) else []
         return evolve(self, **{name: getattr(self, name).to(device, non_blocking=True) for name in names})
 
 
@@ -103,8 +104,12 @@ class CompletionRows:
         """Rows that have sampled tokens."""
         return [row for row, length in enumerate(self.lengths) if length]
 
+    def spread(self, values_B: Tensor) -> Tensor:
+        """What belongs to completions, at each of their sampled tokens (T,)."""
+        return values_B.cpu().repeat_interleave(self.sampled_BT.sum(1))
 
-def packed_plan(batch: CompletionRows, temperature: float) -> TrainingPlan:
+
+def packed_plan(batch: CompletionRows, temperature: float | Tensor) -> TrainingPlan:
     """One flat axis: every used prompt once, then its completions without padding.
 
     A completion's last token predicts nothing that is asked for, so it is not computed.  Neighbours of equal length are
@@ -146,7 +151,7 @@ def packed_plan(batch: CompletionRows, temperature: float) -> TrainingPlan:
     )
 
 
-def padded_plan(batch: CompletionRows, temperature: float) -> TrainingPlan:
+def padded_plan(batch: CompletionRows, temperature: float | Tensor) -> TrainingPlan:
     """One right-padded row of prompt and completion per completion, for models whose attention cannot be planned.
 
     Whatever follows a token cannot change it in a causal model, recurrent ones included, so padding at the right needs

@@ -12,10 +12,10 @@ from morl.errors import ConfigError, suggest
 from morl.runtime.conversation_checks import check_conversations
 from morl.runtime.hardware import check_bfloat16
 from morl.runtime.learning_rate import factor_of_run
+from morl.runtime.overrides import check_known
 from morl.runtime.parts import Parts, correction_of, weighting_of
 from morl.runtime.templates import chat_template
 from morl.runtime.update_checks import check_update
-from morl.types import Sampling
 
 _STRATEGIES = (
     "auto",
@@ -40,7 +40,7 @@ def check_settings(config: Config, parts: Parts) -> None:
             f" and needs at least {smallest}; with fewer every advantage is 0"
         )
     _check_rewards(parts)
-    _check_sampling(config, parts)
+    check_known(config.sampling, parts.backend, config.rollout.name)
     check_conversations(config)
     chat_template(config.prompts, "prompts")
     if config.evaluation is not None:
@@ -169,20 +169,6 @@ def check_length(config: Config, parts: Parts) -> None:
             f"optimizer.warmup_steps={warmup} leaves no step at the full learning rate; training.steps is {steps}"
         )
     factor_of_run(config, parts.schedule)(steps - 1)  # asked once, so that what it refuses is refused here
-
-
-def _check_sampling(config: Config, parts: Parts) -> None:
-    """A backend draws as the config says, or the run is refused."""
-    known = frozenset(getattr(parts.backend, "sampling_options", ()))
-    default = Sampling()
-    for name in ("stop_token_ids", "min_p", "repetition_penalty"):
-        if getattr(config.sampling, name) != getattr(default, name) and name not in known:
-            raise ConfigError(
-                f"sampling.{name} has no effect: the backend {config.rollout.name} does not know it; leave it out"
-            )
-    check = getattr(parts.backend, "check_sampling", None)
-    if check is not None:
-        check(config.sampling)
 
 
 def _check_rewards(parts: Parts) -> None:

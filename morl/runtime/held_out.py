@@ -103,7 +103,9 @@ def _score_chunk(
     assert config.evaluation is not None
     draws = [seeds.derive(config.seed, seeds.EVALUATION, row) for row in rows]
     sampling, samples = held_out_sampling(config), config.evaluation.samples
-    rollouts = sample(backend, [prompts[row] for row in rows], samples, sampling, draws)
+    keep = () if config.evaluation.temperature is None else ("temperature",)
+    asked = [prompts[row].sampled(sampling, keep) for row in rows]
+    rollouts = sample(backend, asked, samples, sampling, draws)
     scores = scorer.score(rollouts.completions())
     if observe is not None:
         observe(rollouts, scores)

@@ -18,13 +18,43 @@ def sample(
 ) -> RolloutBatch:
     """`n` completions of each prompt, as the backend draws them.
 
+    Prompts of other settings (`EncodedPrompt.sampling`) are drawn in calls of their own.
+
     The backend sees copies of the prompts, and the batch is a copy around the prompts themselves: a backend that keeps
     what it gave, and fills it again at the next call, changes nothing here.
 
     Raises:
         PluginError: no `RolloutBatch`, or one of other completions than were asked for.
     """
-    batch = backend.generate(copied(list(prompts)), n, sampling, list(seeds))
+    settings: dict[Sampling, list[int]] = {}
+    for row, prompt in enumerate(prompts):
+        settings.setdefault(prompt.sampling or sampling, []).append(row)
+    if len(settings) == 1:
+        return _alike(backend, prompts, n, next(iter(settings)), seeds)
+    parts = [
+        _alike(backend, [prompts[row] for row in rows], n, each, [seeds[row] for row in rows])
+        for each, rows in settings.items()
+    ]
+    return _in_order(RolloutBatch.concatenate(parts), [row for rows in settings.values() for row in rows], n)
+
+
+def _in_order(batch: RolloutBatch, rows: Sequence[int], n: int) -> RolloutBatch:
+    """The batch whose prompts stand where `rows` says, each with its completions, from one that has them in turn."""
+    places = torch.tensor(rows).argsort()
+    sorted_batch = batch.select([int(place) * n + member for place in places for member in range(n)])
+    return evolve(
+        sorted_batch,
+        prompts=tuple(batch.prompts[int(place)] for place in places),
+        group_ids_B=torch.arange(len(rows)).repeat_interleave(n),
+    )
+
+
+def _alike(
+    backend: RolloutBackend, prompts: Sequence[EncodedPrompt], n: int, sampling: Sampling, seeds: Sequence[int]
+) -> RolloutBatch:
+    """`sample`, of prompts that are drawn from alike."""
+    plain = [prompt if prompt.sampling is None else evolve(prompt, sampling=None) for prompt in prompts]
+    batch = backend.generate(copied(plain), n, sampling, list(seeds))
     name = f"the rollout backend {type(backend).__name__}"
     if not isinstance(batch, RolloutBatch):
         raise PluginError(f"{name} returned {type(batch).__name__}; expected a morl.types.RolloutBatch")
@@ -36,5 +66,6 @@ def sample(
             " (check it with morl.testing.check_rollout_backend)"
         )
     if getattr(backend, "opens_prompts", False):  # conversations, see `morl.runtime.conversations`
-        return batch
+        opened = zip(batch.prompts, prompts, strict=True)
+        return evolve(batch, prompts=tuple(evolve(each, sampling=asked.sampling) for each, asked in opened))
     return evolve(copied(batch), prompts=tuple(prompts))

@@ -101,7 +101,14 @@ def micro_batch_rows(policy: PolicyModel, rollouts: RolloutBatch, rows: Tensor, 
 
 
 def make_plan(policy: PolicyModel, rollouts: RolloutBatch, rows: Tensor, temperature: float) -> TrainingPlan:
-    """What the policy has to compute for these rows, on its device."""
+    """What the policy has to compute for these rows, on its device.
+
+    Args:
+        policy: computes it.
+        rollouts: of this rank.
+        rows: completions.
+        temperature: of those whose prompts do not say their own.
+    """
     mask = rollouts.completion_mask_BT[rows]
     longest = int(mask.sum(1).max())
     plan = policy.make_plan(
@@ -109,10 +116,19 @@ def make_plan(policy: PolicyModel, rollouts: RolloutBatch, rows: Tensor, tempera
         rollouts.group_ids_B[rows],
         rollouts.completion_ids_BT[rows, :longest],
         mask[:, :longest],
-        temperature,
+        temperatures(rollouts, rows, temperature),
         rollouts.sampled_mask_BT[rows, :longest],
     )
     return plan.to(device_of(policy))
+
+
+def temperatures(rollouts: RolloutBatch, rows: Tensor, temperature: float) -> float | Tensor:
+    """What these completions were sampled at: one for all, or one for each, float32, where prompts say their own."""
+    own = [None if prompt.sampling is None else prompt.sampling.temperature for prompt in rollouts.prompts]
+    if all(each is None for each in own):
+        return temperature
+    of_P = torch.tensor([temperature if each is None else each for each in own], dtype=torch.float32)
+    return of_P[rollouts.group_ids_B[rows]]
 
 
 def device_of(policy: PolicyModel) -> torch.device:

@@ -13,6 +13,7 @@ from attrs import frozen
 from torch import Tensor
 
 from morl.policy.model import PolicyModel
+from morl.training.passes import temperatures
 from morl.types import RolloutBatch
 
 MEMBERS, TOKENS = 8, 256
@@ -71,7 +72,7 @@ def probe(policy: PolicyModel, rollouts: RolloutBatch, version: int, temperature
         rollouts.group_ids_B[rows],
         rollouts.completion_ids_BT[rows, :TOKENS],
         rollouts.completion_mask_BT[rows, :TOKENS],
-        temperature,
+        temperatures(rollouts, rows, temperature),
         sampled,
     )
     logprobs_T = policy(plan.to(next(policy.parameters()).device)).logprobs_T

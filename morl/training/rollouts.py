@@ -63,7 +63,8 @@ class Draw:
 
     def prompt_at(self, position: int) -> EncodedPrompt:
         """The prompt at one position of the stream, on every rank the same."""
-        return self.prompts[rows(self.seed, position, 1, len(self.prompts), shuffle=self.shuffle)[0]]
+        row = rows(self.seed, position, 1, len(self.prompts), shuffle=self.shuffle)[0]
+        return self.prompts[row].sampled(self.sampling)
 
     def checked(self, batch: RolloutBatch, version: int) -> RolloutBatch:
         """The batch, if the weights of `version` or newer ones drew it, or as old ones as the backend may keep.
@@ -82,7 +83,7 @@ class Draw:
     def share(self, position: int, count: int, exchange: Exchange) -> list[EncodedPrompt]:
         """The prompts of this rank."""
         order = rows(self.seed, position, count, len(self.prompts), shuffle=self.shuffle)
-        return [self.prompts[order[offset]] for offset in exchange.share(count)]
+        return [self.prompts[order[offset]].sampled(self.sampling) for offset in exchange.share(count)]
 
 
 class Rollouts(Protocol):

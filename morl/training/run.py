@@ -41,6 +41,7 @@ from morl.runtime.loading import (
     prompt_limit,
     sampling_tokenizer,
 )
+from morl.runtime.overrides import check_overrides
 from morl.runtime.parts import Given, Parts, PassedPrompts, PassedRewards, build_parts
 from morl.runtime.process import run_settings
 from morl.training import ranks, run_folder
@@ -211,6 +212,8 @@ def _module(config: Config, parts: Parts) -> RLModule:
         rows = {"prompts": prompts, **({"evaluation.prompts": held_out} if config.evaluation else {})}
         parts.backend.check(rows, exported, generation_config)
     shown = sampling_tokenizer(config, exported, hf_config, generation_config, [prompts, held_out])
+    asked = {"prompts": prompts, "evaluation.prompts": held_out}
+    check_overrides(asked, config, parts.backend, shown, hf_config)
     limit = prompt_limit(hf_config, config.sampling)
     encoded = encode_section(prompts, tokenizer, config.prompts, "prompts", limit)
     if len(encoded) < config.training.prompts_per_step:

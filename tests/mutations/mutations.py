@@ -280,6 +280,12 @@ MUTATIONS = (
         update("recomputed"),
     ),
     Mutation(
+        "training at the temperature of the section, whatever a row says",
+        "if all(each is None for each in own):",
+        "if own:",
+        update("own-temperatures"),
+    ),
+    Mutation(
         "captured log-probabilities follow the update",
         "if logprobs.capture and version is not None:",
         "if logprobs.capture:",

@@ -59,6 +59,28 @@ def test_agrees_with_rows_one_by_one(
     assert_agree(PolicyModel(make_model(family), packed), make_model(family), batch, one_by_one)
 
 
+@pytest.mark.parametrize("packed", [True, False], ids=["packed", "padded"])
+def test_completions_may_have_temperatures_of_their_own(packed: bool, make_model: MakeModel, batch: Batch) -> None:
+    """Log-probabilities, entropies and gradients are those of passes that have one temperature each."""
+    of_prompt = torch.tensor([0.5, 1.0, 1.7, 0.0])[torch.arange(len(batch[0])) % 4]
+    each_B = of_prompt[batch[1]]
+    policy, model = PolicyModel(make_model("llama"), packed), make_model("llama")
+    got = policy(policy.make_plan(*batch, temperature=each_B), entropy=True)
+    alone = PolicyModel(model, packed)
+    rows = torch.arange(len(each_B)).repeat_interleave(batch[3].sum(1))
+    logprobs, entropies = torch.zeros(len(rows)), torch.zeros(len(rows))
+    for temperature in of_prompt.unique().tolist():
+        found = alone(alone.make_plan(*batch, temperature=temperature), entropy=True)
+        mine = each_B[rows] == temperature
+        logprobs = logprobs + torch.where(mine, found.logprobs_T, 0.0)
+        entropies = entropies + torch.where(mine, found.entropy_T, 0.0)
+    torch.testing.assert_close(got.logprobs_T, logprobs, atol=LOGPROBS, rtol=0)
+    torch.testing.assert_close(got.entropy_T, entropies, atol=LOGPROBS, rtol=0)
+    expected = gradients(model, logprobs + 0.3 * entropies)
+    for name, grad in gradients(policy.model, got.logprobs_T + 0.3 * got.entropy_T).items():
+        assert (grad - expected[name]).norm() <= LOGPROBS * expected[name].norm(), name
+
+
 def foreign(batch: Batch) -> Tensor:
     """A mask of sampled tokens: a third of the tokens is foreign, first and last ones, and one completion entirely."""
     mask = batch[3]

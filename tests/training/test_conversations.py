@@ -99,7 +99,8 @@ class Plugin:
 def chats(tmp_path_factory):
     folder = tmp_path_factory.mktemp("chats")
     (folder / "template.jinja").write_text(TEMPLATE)
-    rows = [{"prompt": f"the answer is {n}", "answer": str(n)} for n in range(20)]
+    drawn = [{"temperature": 0.5 + n % 3, "max_tokens": 3 + n % 4} for n in range(20)]
+    rows = [{"prompt": f"the answer is {n}", "answer": str(n), "drawn": drawn[n]} for n in range(20)]
     (folder / "prompts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return folder
 
@@ -139,6 +140,20 @@ def test_what_is_learned_from_is_what_was_sampled(conversing, rows_of):
     assert {len(turns) for turns in rollouts.turns} >= {2, 3}
     assert {"completed", "truncated"} <= {*rollouts.statuses}
     assert (rollouts.total_lengths_B > rollouts.lengths_B).any()
+    for row in rows_of(result):
+        assert float(row["rollout/logprob_difference_max"]) < ROUNDING
+        assert float(row["conversation/turns"]) > 1
+
+
+@pytest.mark.parametrize("lag", [0, 1])
+def test_turns_are_drawn_by_the_settings_of_their_rows(conversing, rows_of, lag):
+    """Each turn has the limit of its row, and log-probabilities those of its temperature."""
+    plugin = Plugin()
+    result = train(conversing({"sampling.overrides_column": "drawn", "rollout.lag": lag}), plugins=[plugin])
+    for rollouts in plugin.batches:
+        for group, turns in zip(rollouts.group_ids_B.tolist(), rollouts.turns, strict=True):
+            limit = rollouts.prompts[group].prompt.columns["drawn"]["max_tokens"]
+            assert all(turn.length <= limit for turn in turns)
     for row in rows_of(result):
         assert float(row["rollout/logprob_difference_max"]) < ROUNDING
         assert float(row["conversation/turns"]) > 1

@@ -40,7 +40,10 @@ OWN: Mapping[str, Row] = {
     "top_k": same("sampling.top_k"),
     "min_p": same("sampling.min_p"),
     "generation_kwargs": differs(
-        "no free mapping: what a backend does not know is refused", "sampling.stop", "sampling.stop_token_ids"
+        "no free mapping: what a backend does not know is refused; for single rows: a column of settings",
+        "sampling.stop",
+        "sampling.stop_token_ids",
+        "sampling.overrides_column",
     ),
     "chat_template_kwargs": same("prompts.chat_template_kwargs"),
     "repetition_penalty": same("sampling.repetition_penalty"),

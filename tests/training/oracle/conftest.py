@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from plain_update import own_temperature
 from recorded_run import LETTERS
 
 
@@ -46,8 +47,9 @@ def small_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def few_prompts(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Ten prompts of 1 to 5 tokens: a run goes through them more than once."""
+    """Ten prompts of 1 to 5 tokens, a run goes through them more than once, with a column of temperatures."""
     path = tmp_path_factory.mktemp("few-prompts") / "prompts.jsonl"
     texts = ["a", "ab", "abc", "abcd", "abcde", "x5", "x6", "x7", "x8", "x9"]
-    path.write_text("".join(json.dumps({"prompt": text}) + "\n" for text in texts))
+    rows = [{"prompt": text, "drawn": {"temperature": own_temperature(len(text))}} for text in texts]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path

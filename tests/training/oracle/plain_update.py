@@ -35,6 +35,7 @@ class Setup:
     mini_batches: int = 2
     inner_epochs: int = 2
     temperature: float = 0.7
+    own_temperatures: bool = False
     max_tokens: int = 8
     recompute: bool = False
     dynamic: bool = False
@@ -71,6 +72,15 @@ class Setup:
     warmup_steps: int = 1
     steps: int = 3
 
+    def heat(self, prompt: Sequence[int]) -> float:
+        """The temperature of the completions of a prompt."""
+        return own_temperature(len(prompt)) if self.own_temperatures else self.temperature
+
+
+def own_temperature(length: int) -> float:
+    """That of prompts of so many tokens, where they have their own."""
+    return (0.5, 0.9, 1.6)[length % 3]
+
 
 def plain_run(
     setup: Setup, model: nn.Module, rollouts: Sequence[Sequence[Group]], adapters: Mapping[str, Tensor] | None = None
@@ -92,12 +102,12 @@ def plain_run(
         contributions = advantages(setup, scores, group_of)
         with torch.no_grad():
             sampler = past[max(step - setup.lag, 0)]
-            rollout = [logprobs(sampler, *row, setup.temperature)[0] for row in rows]
+            rollout = [logprobs(sampler, *row, setup.heat(row[0]))[0] for row in rows]
             fresh = setup.recompute or (setup.correction is not None and setup.loss != "vespo")
-            old = [logprobs(model, *row, setup.temperature)[0] for row in rows] if fresh else rollout
-            far = [logprobs(reference, *row, setup.temperature)[0] for row in rows]
+            old = [logprobs(model, *row, setup.heat(row[0]))[0] for row in rows] if fresh else rollout
+            far = [logprobs(reference, *row, setup.heat(row[0]))[0] for row in rows]
             # Rounded, so that the first tokens of a group, which are drawn from one distribution, have one entropy.
-            entropies = [logprobs(model, *row, setup.temperature)[1].round(decimals=9) for row in rows]
+            entropies = [logprobs(model, *row, setup.heat(row[0]))[1].round(decimals=9) for row in rows]
 
         lr = setup.lr * rate_factor(setup, step)
         losses, norms, seen = [], [], defaultdict(list)
@@ -110,7 +120,7 @@ def plain_run(
                 among = sum(int((entropies[b] >= lowest).sum()) for b in used)
                 loss = sum(0.0 * weight.sum() for weight in trained.values())  # where every completion was dropped
                 for b in used:
-                    now, entropy = logprobs(model, *rows[b], setup.temperature)
+                    now, entropy = logprobs(model, *rows[b], setup.heat(rows[b][0]))
                     kept = (entropies[b] >= lowest).double()
                     values, figures = token_losses(setup, now, old[b], rollout[b], far[b], contributions[b].sum(), kept)
                     loss = loss + values.sum() / divisor(setup, [len(rows[u][1]) for u in used], len(now))

@@ -103,7 +103,12 @@ def config_of(setup: Setup, model: Path, prompts: Path, output: Path) -> dict[st
         "prompts": {"path": str(prompts)},
         "estimator": {"name": setup.estimator},
         "rollout": {"lag": setup.lag},
-        "sampling": {"temperature": setup.temperature, "max_tokens": setup.max_tokens, "stop": list(STOP)},
+        "sampling": {
+            "temperature": setup.temperature,
+            "max_tokens": setup.max_tokens,
+            "stop": list(STOP),
+            "overrides_column": "drawn" if setup.own_temperatures else None,
+        },
         "importance": importance,
         "loss": loss,
         "entropy": {"coef": setup.entropy_coef, "target": setup.entropy_target, "delta": setup.entropy_delta or None},

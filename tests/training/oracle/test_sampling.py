@@ -42,6 +42,31 @@ def test_training_samples_come_from_the_streams_of_their_prompts(cut, small_mode
             assert ends_well(tokenizer, ids, STOP, plain.max_tokens)
 
 
+def test_rows_are_drawn_by_the_settings_that_they_bring(small_model, few_prompts, tmp_path):
+    """Each in its own stream, whichever others it is drawn with."""
+    rows = [json.loads(line) for line in few_prompts.read_text().splitlines()]
+    for number, row in enumerate(rows):
+        row["drawn"] |= {"max_tokens": 3 + number % 5, "top_k": [None, 4, 9][number % 3], "stop": STOP}
+    rows[1]["drawn"], rows[2]["drawn"] = None, json.dumps({"temperature": 2.0})  # the section's; its text
+    own = tmp_path / "own.jsonl"
+    own.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    plain = Setup(lr=0.0, own_temperatures=True)
+    config = config_of(plain, small_model, own, tmp_path / "run")
+    _, rollouts = recorded_train(config, rewards_of(), {}, "abstain")
+    model, tokenizer, prompts = plain_model(small_model), AutoTokenizer.from_pretrained(small_model), texts(own)
+    for place, (prompt, completions) in enumerate(group for groups in rollouts for group in groups):
+        row = prompt_row(plain.seed, place, len(prompts))
+        assert prompt == tokenizer(prompts[row])["input_ids"]
+        given = rows[row]["drawn"] or {}
+        given = json.loads(given) if isinstance(given, str) else given
+        for member, ids in enumerate(completions):
+            uniforms = training_uniforms(plain.seed, place, member, len(ids))
+            cut = {"top_k": given["top_k"]} if given.get("top_k") else {}
+            apart = misses(model, prompt, ids, uniforms, temperature=given.get("temperature", 0.7), **cut)
+            assert max(apart) < ROUNDING
+            assert ends_well(tokenizer, ids, STOP, given.get("max_tokens", plain.max_tokens))
+
+
 def test_groups_are_replaced_by_the_next_prompts_of_the_stream(small_model, few_prompts, tmp_path):
     plain = Setup(lr=0.0, dynamic=True, mini_batches=1)
     config = config_of(plain, small_model, few_prompts, tmp_path / "run")

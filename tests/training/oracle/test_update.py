@@ -64,6 +64,8 @@ SETUPS = {
     "moving-average": setup(kl_coef=0.5, sync_every=1, mixup=0.1, lag=1, steps=4),
     "entropy": setup(entropy_coef=0.3, aggregation="sequence-mean", exceptions={"failing": 5}, on_failure="drop"),
     "entropy-target": setup(entropy_coef=0.3, entropy_target=2.9, entropy_delta=0.2, top_entropy=0.5, steps=5),
+    "own-temperatures": setup(own_temperatures=True, kl_coef=0.3, entropy_coef=0.2, recompute=True),
+    "lag-own-temperatures": setup(own_temperatures=True, lag=1, steps=4, correction="truncated", top_entropy=0.5),
     "truncated": setup(mask_truncated=True, aggregation="dr-grpo", max_tokens=4),
     "truncated-statistics": setup(mask_truncated="statistics", max_tokens=4, estimator="grpo", entropy_coef=0.1),
     "lag-lora": setup(lag=1, steps=4, correction="masked", level="sequence", low=0.9, high=1.1, lora_rank=2),
