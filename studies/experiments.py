@@ -1,4 +1,4 @@
-"""The experiments E1 to E6: what each tunes, varies and declares, frozen before any of it runs.
+"""The experiments E1 to E7: what each tunes, varies and declares, frozen before any of it runs.
 
 The same rules for all: every arm is tuned alike, on seeds and prompts of its own; then ten fresh seeds, 256 held-out
 prompts with 8 completions each, at most four declared contrasts, and a margin of .02 within which a difference is none.
@@ -47,7 +47,6 @@ class Experiment:
 
 FORMAT_AND_CONTENT = "format:0:1,correctness:-3:3"
 _SLIPS = "policy.task_options.formatted_slips"
-_SCALE = "rewards.correctness.weight"
 EXPERIMENTS = {
     "e1": Experiment(
         FORMAT_AND_CONTENT,
@@ -74,12 +73,11 @@ EXPERIMENTS = {
     "e3": Experiment(
         FORMAT_AND_CONTENT,
         (
-            f"gdpo, {_SCALE}=0.16666667 - grpo, {_SCALE}=0.16666667: primary",
-            f"gdpo, {_SCALE}=0.5 - grpo, {_SCALE}=0.5: primary",
-            f"gdpo, {_SCALE}=1 - grpo, {_SCALE}=1: primary",
-            f"gdpo, {_SCALE}=6 - grpo, {_SCALE}=6: primary",
+            "gdpo - grpo, times 1/6: primary",
+            "gdpo - grpo, times 1/2: primary",
+            "gdpo - grpo: primary",
+            "gdpo - grpo, times 6: primary",
         ),
-        vary=(f"{_SCALE}=0.16666667,0.5,1,3,6",),
     ),
     "e4": Experiment(
         FORMAT_AND_CONTENT,
@@ -88,6 +86,15 @@ EXPERIMENTS = {
             "gdpo, judge - gdpo: primary",
             "gdpo, coin - grpo, coin: primary",
             "gdpo - grpo: primary",
+        ),
+    ),
+    "e5": Experiment(
+        FORMAT_AND_CONTENT,
+        (
+            "gdpo - grpo, KL in the reward: primary",
+            "gdpo - grpo: primary",
+            "grpo, KL in the reward - grpo: primary",
+            "gdpo, KL in the loss - grpo, KL in the loss: primary",
         ),
     ),
     "e6": Experiment("format:0:1,correctness:-3:3", ("gdpo - grpo: primary", "gdpo - grpo: correctness"), prompts=None),
