@@ -59,9 +59,9 @@ EXPERIMENTS = {
         vary=(f"{_SLIPS}=0.2,0.4,0.6,0.8",),
         tune=(LEARNING_RATES, SMALL_WEIGHTS),
     ),
-    # Planned were 2, 3 and 5 rewards, groups of 4 and 8, and every estimator in each: 288 runs.  Cut before the first of
-    # them to the arms that a declared contrast names; with 5 rewards the metric is the mean of 5, so that it is a study
-    # of its own.
+    # Planned were 2, 3 and 5 rewards, groups of 4 and 8, and every estimator in each: 288 runs.  Cut before the first
+    # one to the arms that a declared contrast names.  With five rewards the metric is the mean of five, so that it is a
+    # study of its own.
     "e2": Experiment(
         "tool:0:1,number:0:1,word:0:1",
         ("gdpo - quantised-gdpo: primary", "gdpo - grpo: primary"),

@@ -6,7 +6,7 @@ Everything is about differences within groups, for these are all that an estimat
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import torch
 from attrs import frozen
@@ -55,7 +55,9 @@ class Price:
     high: float | None
 
 
-def reward_states(matrix: RewardMatrix, group_size: int, success: Mapping[str, float]) -> dict[str, RewardState]:
+def reward_states(
+    matrix: RewardMatrix, group_size: int, success: Mapping[str, float], from_reference: Collection[str] = ()
+) -> dict[str, RewardState]:
     """Each reward by name.
 
     Args:
@@ -63,13 +65,15 @@ def reward_states(matrix: RewardMatrix, group_size: int, success: Mapping[str, f
         group_size: G, of pass@G.
         success: reward -> score from which on a completion is successful; where a reward is not named its upper bound
             is taken, or 1 where it scores nothing but 0 and 1.
+        from_reference: rewards that are 0 because the policy is its reference, which says nothing of a success.
     """
     groups, centred_BK = Groups.of(matrix.group_ids_B), centred(matrix)
     varying_PK = groups.max(centred_BK.abs()) > 0
     values_BK = matrix.values_BK.double().masked_fill(~matrix.valid_BK, torch.nan)
     found: dict[str, RewardState] = {}
     for k, name in enumerate(matrix.names):
-        threshold = success.get(name, _success(values_BK[:, k], matrix.bounds.get(name)))
+        known = None if name in from_reference else _success(values_BK[:, k], matrix.bounds.get(name))
+        threshold = success.get(name, known)
         varies = estimate(varying_PK[:, k].double().tolist(), share=True)
         found[name] = _state(values_BK[:, k], matrix.group_ids_B, varies, threshold, group_size)
     return found
@@ -123,7 +127,7 @@ def _price(matrix: RewardMatrix, k: int, j: int) -> Price:
     products, squares = products_P[squares_P > 0], squares_P[squares_P > 0]
     if not len(squares):
         return Price(*names, None, None, None)
-    lost = float(-products.sum() / squares.sum())
+    lost = 0.0 - float(products.sum() / squares.sum())  # never -0.0
     if len(squares) == 1:
         return Price(*names, lost, None, None)
     # To first order the ratio is the mean of what each prompt moves it by.

@@ -41,7 +41,12 @@ def tables(found: Diagnosis) -> Group:
 def warnings(found: Diagnosis) -> Iterator[str]:
     """What is likely to go wrong, in words."""
     for name, state in found.rewards.items():
-        if found.weights[name] and state.varies.mean == 0:
+        if found.weights[name] and state.varies.mean == 0 and name in found.from_reference:
+            yield (
+                f"`{name}` compares the policy with its reference, and the two are one before the first step: it costs"
+                " nothing now, and what it will cost cannot be told from this policy"
+            )
+        elif found.weights[name] and state.varies.mean == 0:
             yield (
                 f"`{name}` varies within none of {found.prompts} groups: nothing can be learned of it from this policy"
             )

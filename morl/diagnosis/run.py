@@ -63,6 +63,7 @@ class Diagnosis:
         rewards: each reward by itself.
         prices: what one reward costs in another.
         steps: of the estimators.
+        from_reference: names of rewards that compare the policy with its reference, which it is as yet.
         is_first_rank: whether this process is the one that reports.
     """
 
@@ -73,6 +74,7 @@ class Diagnosis:
     rewards: Mapping[str, RewardState]
     prices: Sequence[Price]
     steps: Sequence[FirstStep]
+    from_reference: frozenset[str] = frozenset()
     is_first_rank: bool = True
 
 
@@ -117,6 +119,7 @@ def diagnose(
             interrupts.over()
     assert module.scores is not None
     matrix = _matrix(module.scores, parts)
+    from_reference = _from_reference(parts)
     size, own = resolved.training.group_size, resolved.estimator.name
     # The config's own estimator may be one of the others, with its defaults.
     steps = {name: one for name, one in asked.items() if one != parts.estimator}
@@ -126,9 +129,10 @@ def diagnose(
         prompts=len(module.prompts),
         group_size=size,
         weights={name: float(matrix.weights.get(name, 1.0)) for name in matrix.names},
-        rewards=reward_states(matrix, size, success or {}),
+        rewards=reward_states(matrix, size, success or {}, from_reference),
         prices=prices(matrix),
         steps=[first_step(name, one, matrix) for name, one in steps.items()],
+        from_reference=from_reference,
         is_first_rank=trainer.is_global_zero,
     )
 
@@ -163,7 +167,21 @@ def _module(config: Config, parts: Parts, count: int) -> EvaluationModule:
     section = EvaluationConfig(
         prompts=HeldOutPromptsConfig(config.prompts.name, config.prompts.options), samples=config.training.group_size
     )
-    return EvaluationModule(evolve(config, evaluation=section), parts, policy, shown, chosen, path, False)
+    return EvaluationModule(
+        evolve(config, evaluation=section),
+        parts,
+        policy,
+        shown,
+        chosen,
+        path,
+        keep_samples=False,
+        is_reference=parts.rewards_need_reference,
+    )
+
+
+def _from_reference(parts: Parts) -> frozenset[str]:
+    names, entries = parts.scorer.names, parts.scorer.entries
+    return frozenset(n for n in names if getattr(entries[parts.scorer.entry_of(n)].provider, "needs_reference", False))
 
 
 def _matrix(scores: BatchScores, parts: Parts) -> RewardMatrix:

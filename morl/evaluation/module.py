@@ -41,6 +41,7 @@ class EvaluationModule(L.LightningModule):
         prompts: Sequence[EncodedPrompt],
         model_path: str,
         keep_samples: bool,
+        is_reference: bool = False,
     ) -> None:
         super().__init__()
         self.config = config
@@ -50,6 +51,7 @@ class EvaluationModule(L.LightningModule):
         self.prompts = prompts
         self.model_path = model_path
         self.keep_samples = keep_samples
+        self.is_reference = is_reference
         self.scores: BatchScores | None = None
         self.samples: list[dict[str, Any]] = []
 
@@ -74,7 +76,9 @@ class EvaluationModule(L.LightningModule):
                 if self.keep_samples:
                     self._keep(rollouts, scores)
 
-            self.scores = score_held_out(self.config, self.prompts, backend, self.parts.scorer, exchange, observe)
+            self.scores = score_held_out(
+                self.config, self.prompts, backend, self.parts.scorer, exchange, observe, self.is_reference
+            )
         self.samples = [row for rows in exchange.gather(self.samples) for row in rows]
         return len(self.scores.lengths_B)
 

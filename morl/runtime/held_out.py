@@ -71,11 +71,14 @@ def score_held_out(
     scorer: RewardScorer,
     exchange: Exchange,
     observe: Callable[[RolloutBatch, RewardScores], None] | None = None,
+    is_reference: bool = False,
 ) -> BatchScores:
     """Scores of the completions of all ranks, in the order of the prompts; every rank must call.
 
     Args:
         observe: is shown what this rank sampled and scored, in parts.
+        is_reference: the policy that samples is the reference, so that rewards that look at it are told the same
+            log-probabilities of both; otherwise they are told none.
     """
     assert config.evaluation is not None
     assert len(prompts)
@@ -83,7 +86,7 @@ def score_held_out(
     chunks = [range(start, min(start + CHUNK, mine.stop)) for start in range(mine.start, mine.stop, CHUNK)]
 
     def scored() -> list[BatchScores]:
-        return [_score_chunk(config, prompts, rows, backend, scorer, observe) for rows in chunks]
+        return [_score_chunk(config, prompts, rows, backend, scorer, observe, is_reference) for rows in chunks]
 
     parts = exchange.together(scored)
     scorer.judge(exchange.gather(scorer.take_tallies()))
@@ -99,6 +102,7 @@ def _score_chunk(
     backend: RolloutBackend,
     scorer: RewardScorer,
     observe: Callable[[RolloutBatch, RewardScores], None] | None,
+    is_reference: bool,
 ) -> BatchScores:
     assert config.evaluation is not None
     draws = [seeds.derive(config.seed, seeds.EVALUATION, row) for row in rows]
@@ -106,7 +110,8 @@ def _score_chunk(
     keep = () if config.evaluation.temperature is None else ("temperature",)
     asked = [prompts[row].sampled(sampling, keep) for row in rows]
     rollouts = sample(backend, asked, samples, sampling, draws)
-    scores = scorer.score(rollouts.completions())
+    known_BT = rollouts.rollout_logprobs_BT if is_reference else None
+    scores = scorer.score(rollouts.completions(known_BT, known_BT))
     if observe is not None:
         observe(rollouts, scores)
     return BatchScores(

@@ -65,6 +65,19 @@ def test_the_tables_the_warnings_and_the_file(config, capsys):
     assert "will push `short` down" not in said
 
 
+def test_a_divergence_from_the_reference_costs_nothing_before_the_first_step(config, capsys):
+    kl = "--rewards.kl={name: reference-kl, weight: 0.001}"
+    assert main(["diagnose", str(config), "--output", "kl.json", "--prompts", "4", kl]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "`kl` compares the policy with its reference, and the two are one before the first step" in said
+    assert "`kl` varies within none" not in said
+    found = json.loads(Path("kl.json").read_text())
+    state = found["rewards"]["kl"]
+    assert (state["mean"]["mean"], state["mean"]["prompts"], state["success"]) == (0.0, 4, None)
+    (price,) = (p for p in found["prices"] if (p["reward"], p["of"]) == ("short", "kl"))
+    assert (price["lost"], str(price["lost"])) == (0.0, "0.0"), "it is scored, and is 0, not missing"
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
