@@ -274,7 +274,7 @@ def calibrations() -> str:
 def commands() -> str:
     """What each run adds to `morl train`, hardware aside."""
     lines = ["| run | files of `recipes/`, and overrides |", "|---|---|"]
-    for run in (*runs.RUNS, runs.RELEASED, runs.QUICK):
+    for run in (*runs.RUNS, runs.RELEASED, runs.RELEASED_GRPO, runs.QUICK):
         name = ", ".join(filter(None, (run.task, run.model, run.what)))
         lines.append(f"| {name} | `{shlex.join((*run.files, *run.overrides))}` |")
     return "\n".join(lines)

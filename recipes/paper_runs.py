@@ -65,7 +65,12 @@ GSM8K = Run("math", "Qwen2.5-1.5B-Instruct", "GSM8K", (*CONDITIONED, "gsm8k.yaml
 """For a first try; the paper has no such run."""
 
 RELEASED = Run("tool calling", "Qwen2.5-1.5B-Instruct", "as released", ("toolcall.yaml", "toolcall-released.yaml"))
-"""What the released scripts run where they differ from the paper."""
+"""What the released scripts run where they differ from the paper: their GDPO arm."""
+
+RELEASED_GRPO = Run(
+    "tool calling", "Qwen2.5-1.5B-Instruct", "as released, GRPO", (*RELEASED.files, "toolcall-released-grpo.yaml")
+)
+"""Their GRPO arm, which has the KL term in its reward."""
 
 QUICK = Run("grade school", "Qwen2.5-1.5B-Instruct", "three rewards", ("gsm8k-three-rewards.yaml",))
 """The authors' quick check."""

@@ -71,7 +71,7 @@ def named(some: Sequence[runs.Run]) -> list[Any]:
 
 
 RUNS = named(runs.RUNS)
-ALL = named([*runs.RUNS, runs.GSM8K, runs.RELEASED, runs.QUICK])
+ALL = named([*runs.RUNS, runs.GSM8K, runs.RELEASED, runs.RELEASED_GRPO, runs.QUICK])
 
 
 @pytest.fixture(scope="session")
@@ -396,7 +396,17 @@ def test_the_released_scripts_differ_from_the_paper_where_the_readme_says() -> N
     assert [one.rewards["correctness"].options["variant"] for one in (paper, released)] == ["paper", "toolrl"]
     assert [one.loss.options["kl_coef"] for one in (paper, released)] == [1e-3, 0]
     assert [one.optimizer.options["weight_decay"] for one in (paper, released)] == [0, 0.01]
+    assert [one.entropy.coef for one in (paper, released)] == [0, 1e-3]
     assert (paper.training, paper.sampling) == (released.training, released.sampling)
+
+
+def test_the_arms_of_the_released_scripts_differ_in_the_estimator_and_in_the_divergence_of_one() -> None:
+    ours, theirs = (parse(tree_of(run), Registry()) for run in (runs.RELEASED, runs.RELEASED_GRPO))
+    assert (ours.estimator.name, theirs.estimator.name) == ("gdpo", "grpo")
+    assert set(theirs.rewards) - set(ours.rewards) == {"kl"}
+    assert (theirs.rewards["kl"].name, theirs.rewards["kl"].weight) == ("reference-kl", 1e-3)
+    assert theirs.loss == ours.loss
+    assert (theirs.entropy, theirs.optimizer, theirs.training) == (ours.entropy, ours.optimizer, ours.training)
 
 
 def test_a_larger_batch_or_model_takes_longer_and_more() -> None:
