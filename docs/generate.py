@@ -9,6 +9,7 @@ import collections.abc
 import inspect
 import json
 import re
+import shlex
 import sys
 import types
 import typing
@@ -19,10 +20,12 @@ from statistics import fmean
 from typing import Any, Literal, Union
 
 import attrs
+import yaml
 from docstring_parser import parse as parse_docstring
 
 from morl import hookspecs
 from morl.advantage import Condition
+from morl.analysis.plan import PRIMARY
 from morl.analysis.results import Comparison, Results
 from morl.analysis.statistics import mean_interval
 from morl.analysis.tables import Table, differences_table, number, scores_table
@@ -235,6 +238,45 @@ def declared_study(name: str) -> Iterator[str]:
     yield from _markdown(Table("Declared before the runs", whole.header, kept))
 
 
+def experiment(name: str) -> Iterator[str]:
+    """As `declared_study`, with what tuning chose for each arm, and the primary metric of each run."""
+    yield from declared_study(name)
+    results = Results.load(STUDIES / name / "results.json")
+    tuned = yaml.safe_load((STUDIES / name / "tuned.yaml").read_text(encoding="utf-8"))
+    words = shlex.split(tuned["command"])
+    keys = [words[i + 1].partition("=")[0] for i, word in enumerate(words) if word == "--tune"]
+    chosen = [
+        [arm, *(f"{one['settings'][key]:g}" for key in keys), number(one["mean"])] for arm, one in tuned["arms"].items()
+    ]
+    caption = f"Chosen beforehand, on seeds {' and '.join(map(str, tuned['seeds']))} and prompts of their own"
+    yield from _markdown(Table(caption, ["arm", *keys, PRIMARY], chosen))
+    finals = {line.name: line.scores["final"][PRIMARY].by_seed for line in results.lines}
+    rows = [[str(seed), *(number(values[seed]) for values in finals.values())] for seed in results.lines[0].steps]
+    yield from _markdown(Table("The primary metric of every run", ["seed", *finals], rows))
+
+
+def distinct() -> Iterator[str]:
+    """How many advantages a group has in the experiment on distinctness, and what quantising moves."""
+    found = json.loads((STUDIES / "e2" / "distinct.json").read_text(encoding="utf-8"))
+    yield from ("```console", "$ python studies/e2/distinct.py", "```", "")
+    names = ("grpo", "quantised-gdpo", "gdpo")
+    rows = [
+        [
+            case,
+            *(number(one[f"distinct, {name}"]) for name in names),
+            f"{one['moved']:.0%}",
+            f"{one['apart']:.1%}",
+        ]
+        for case, one in found.items()
+    ]
+    header = ["case", *(f"distinct, {name}" for name in names), "completions moved", "by, of the rms advantage"]
+    caption = (
+        "Distinct advantages of a group, and what `quantised-gdpo` changes of `gdpo`; means over the steps of a run of"
+        " `gdpo` on the first tuning seed"
+    )
+    yield from _markdown(Table(caption, header, rows))
+
+
 def _finals(results: Results) -> list[Comparison]:
     return [found for found in results.comparisons if found.measure == "final"]
 
@@ -407,6 +449,8 @@ PAGES: Mapping[str, Mapping[str, Callable[[], Iterator[str]]]] = {
         "tool-calling": partial(study, "tool-calling", *_ESTIMATORS),
         "toolrl": partial(study, "toolrl", ("grpo", "gdpo"), ("grpo-no-std", "gdpo")),
         "weights": partial(declared_study, "weights"),
+        **{name: partial(experiment, name) for name in ("e2", "e2-five")},
+        "e2-distinct": distinct,
         "math": partial(study, "math", *_ESTIMATORS[:2], *_CONDITIONED),
         "code": partial(study, "code", *_ESTIMATORS, ("grpo, two rewards", "gdpo, two rewards")),
         "backends": study_of_backends,

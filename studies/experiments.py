@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 HERE = Path(__file__).resolve().parent
 TUNING_SEEDS = ("100", "101")
@@ -36,6 +36,10 @@ class Experiment:
         tune: settings that every arm gets its best value of.
         prompts: overrides that give the tuning prompts of its own; None where there are none to spare, so that the
             experiment runs with the settings of its config.
+        seeds: of its runs.
+        seed_also: further keys that take the seed.
+        config: folder of its config and arms; None is that of its own name.
+        overrides: of its config.
     """
 
     primary: str
@@ -43,9 +47,30 @@ class Experiment:
     vary: tuple[str, ...] = ()
     tune: tuple[str, ...] = (LEARNING_RATES,)
     prompts: tuple[str, ...] | None = OWN_PROMPTS
+    seeds: tuple[str, ...] = SEEDS
+    seed_also: tuple[str, ...] = ("policy.seed",)
+    config: str | None = None
+    overrides: tuple[str, ...] = ()
 
 
 FORMAT_AND_CONTENT = "format:0:1,correctness:-3:3"
+GPU = (
+    *("--trainer.accelerator=gpu", "--trainer.precision=bf16-mixed", "--optimizer.lr=5e-4"),
+    *("--training.steps=100", "--training.prompts_per_step=20", "--training.group_size=16"),
+)
+"""What a GPU has room for."""
+_REAL = Experiment(
+    "brief:0:1,used:0:4",
+    (
+        "gdpo - grpo: brief",
+        "grpo, brief weight 3 - grpo: brief",
+        "gdpo - grpo, brief weight 3: primary",
+        "conditioned gdpo - gdpo: primary",
+    ),
+    prompts=None,
+    seeds=SEEDS[:3],
+    seed_also=(),
+)
 _SLIPS = "policy.task_options.formatted_slips"
 EXPERIMENTS = {
     "e1": Experiment(
@@ -98,6 +123,8 @@ EXPERIMENTS = {
         ),
     ),
     "e6": Experiment("format:0:1,correctness:-3:3", ("gdpo - grpo: primary", "gdpo - grpo: correctness"), prompts=None),
+    "e7": _REAL,
+    "e7-gpu": evolve(_REAL, seeds=SEEDS[:5], config="e7", overrides=GPU),
 }
 
 
@@ -106,7 +133,14 @@ def tuning_arguments(name: str) -> list[str]:
     experiment = EXPERIMENTS[name]
     return [
         *_start(name, f"runs/studies/{name}-tuning"),
-        *("--arms", f"studies/{name}/arms.yaml", "--seeds", *TUNING_SEEDS, "--primary", experiment.primary),
+        *(
+            "--arms",
+            _file(name, "arms.yaml"),
+            "--seeds",
+            *TUNING_SEEDS,
+            "--primary",
+            experiment.primary,
+        ),
         *_each("--vary", experiment.vary),
         *_each("--tune", experiment.tune),
         *(experiment.prompts or ()),
@@ -117,18 +151,25 @@ def arguments(name: str) -> list[str]:
     """Of the `morl compare` that runs an experiment, with the arms of its `tuned.yaml` where it is tuned."""
     experiment = EXPERIMENTS[name]
     tuned = experiment.prompts is not None
-    arms = ("--tuned", f"studies/{name}/tuned.yaml") if tuned else ("--arms", f"studies/{name}/arms.yaml")
+    arms = ("--tuned", f"studies/{name}/tuned.yaml") if tuned else ("--arms", _file(name, "arms.yaml"))
     return [
         *_start(name, f"runs/studies/{name}"),
-        *(*arms, "--seeds", *SEEDS, "--primary", experiment.primary),
+        *(*arms, "--seeds", *experiment.seeds, "--primary", experiment.primary),
         *(() if tuned else _each("--vary", experiment.vary)),  # which is in the tuned arms
         *_each("--declare", experiment.declared),
         *("--equivalence", MARGIN),
+        *experiment.overrides,
     ]
 
 
 def _start(name: str, output: str) -> Sequence[str]:
-    return ("compare", f"studies/{name}/config.yaml", "--output", output, "--seed_also", "policy.seed")
+    experiment = EXPERIMENTS[name]
+    also = ("--seed_also", *experiment.seed_also) if experiment.seed_also else ()
+    return ("compare", _file(name, "config.yaml"), "--output", output, *also)
+
+
+def _file(name: str, file: str) -> str:
+    return f"studies/{EXPERIMENTS[name].config or name}/{file}"
 
 
 def _each(option: str, values: Sequence[str]) -> list[str]:

@@ -43,6 +43,8 @@ ENGINE = ("backends",)
 """They need vLLM, which has an environment of its own, and run where they are named only."""
 PLOTS = ("rewards-held-out", "pareto", "setting-")
 """What the page of the studies shows; the report has more."""
+MOST_REWARDS = 3
+"""Of a plot of final rewards against each other, which draws every pair; the page has none of more."""
 
 
 def arguments(name: str) -> list[str]:
@@ -68,12 +70,18 @@ def experiment(name: str) -> int:
 def publish(name: str) -> None:
     """Writes down here what the page shows of a study's results, and draws its plots."""
     results = Results.load(HERE.parent / "runs" / "studies" / name / "results.json")
+    (HERE / name).mkdir(exist_ok=True)
     (HERE / name / "results.json").write_text(small(results).to_json(), encoding="utf-8")
     for old in (HERE / name).glob("*.svg"):
         old.unlink()
     for plot in save_study_plots(HERE / name / "results.json", HERE / name):
-        if not plot.name.startswith(PLOTS):
+        if not is_shown(plot.name, results):
             plot.unlink()
+
+
+def is_shown(plot: str, results: Results) -> bool:
+    """Whether the page of the studies has a plot."""
+    return plot.startswith(PLOTS) and (not plot.startswith("pareto") or len(results.rewards) <= MOST_REWARDS)
 
 
 def small(results: Results) -> Results:

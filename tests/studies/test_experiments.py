@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import json
 import sys
 from pathlib import Path
 
@@ -53,7 +55,7 @@ def test_every_arm_can_be_built_and_declared_contrasts_are_among_them(name, tmp_
     assert set(ranges) <= set(parts.scorer.names)
     declared = read_contrasts(asked.declare, places, ["primary", *parts.scorer.names])
     assert 1 <= len(declared) <= 4
-    assert len(asked.seeds) == 10
+    assert len(asked.seeds) == len(experiments.EXPERIMENTS[name].seeds) >= (3 if name.startswith("e7") else 10)
 
 
 @pytest.mark.parametrize("name", TUNED)
@@ -68,6 +70,29 @@ def test_tuning_and_experiment_share_no_seed_and_no_prompt(name, tmp_path, monke
     assert not seeds & other_seeds
     assert not prompts & other_prompts
     assert (count, other_count) == (320, 384 + 256)
+
+
+def test_the_real_model_has_rewards_that_are_at_odds_and_words_of_its_own():
+    spec = importlib.util.spec_from_file_location("e7_rewards", ROOT / "studies" / "e7" / "rewards.py")
+    rewards = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(rewards)
+    given = [["bell", "rope", "salt", "king"]] * 3
+    texts = ["The king rang a bell.", "The king had a bell, a rope and salt. It was a rope.", "Bell rope salt king"]
+    assert rewards.used(texts, given) == [2, 4, 4]
+    assert rewards.brief(texts) == [1, 0, 0]
+    train, test = (
+        [json.loads(line) for line in (ROOT / "studies" / "e7" / f"{name}.jsonl").read_text().splitlines()]
+        for name in ("train", "test")
+    )
+    assert not {word for row in train for word in row["words"]} & {word for row in test for word in row["words"]}
+    assert all(f'"{word}"' in row["prompt"] for row in (*train, *test) for word in row["words"])
+
+
+def test_quantising_leaves_no_more_advantages_than_grpo_has():
+    found = json.loads((ROOT / "studies" / "e2" / "distinct.json").read_text())
+    for one in found.values():
+        assert one["distinct, quantised-gdpo"] == one["distinct, grpo"] < one["distinct, gdpo"]
+        assert one["moved"] > 0
 
 
 def test_rewards_of_the_experiments_by_hand():

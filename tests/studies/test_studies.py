@@ -9,12 +9,14 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+import yaml
 from attrs import evolve
 
 from morl.analysis.differences import holm, paired_difference
 from morl.analysis.results import Results
 from morl.compare.arguments import read_arguments
 from morl.compare.grid import Grid, read_arms, read_vary
+from morl.compare.tuned import read_tuned
 from morl.config import merge, parse, read_configs
 from morl.config.schema import RolloutConfig
 from morl.errors import ConfigError
@@ -29,6 +31,7 @@ assert spec is not None
 assert spec.loader is not None
 studies = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(studies)
+experiments = studies.experiments
 
 
 @pytest.mark.parametrize("name", studies.GRIDS)
@@ -56,22 +59,25 @@ def test_every_cell_can_be_built(name, tmp_path, monkeypatch):
         assert config.evaluation.prompts.options != config.prompts.options, "final figures are held out"
 
 
-@pytest.mark.parametrize("name", studies.GRIDS)
+EXPERIMENTS = [name for name in experiments.EXPERIMENTS if (ROOT / "studies" / name / "results.json").is_file()]
+
+
+@pytest.mark.parametrize("name", [*studies.GRIDS, *EXPERIMENTS])
 def test_results_are_those_of_the_command_and_whole(name, monkeypatch):
     monkeypatch.chdir(ROOT)
     results = Results.load(ROOT / "studies" / name / "results.json")
-    command = studies.arguments(name)
+    command = experiments.arguments(name) if name in EXPERIMENTS else studies.arguments(name)
     assert shlex.split(results.command) == ["morl", *command]
     assert not results.failures
     asked = read_arguments(command[2:])
     for line in results.lines:
         assert set(line.steps) == set(asked.seeds)
     assert results.sources["final"] == "held-out"
-    arms = read_arms(asked.arms, asked.estimators)
+    arms = read_arms(asked.arms, asked.estimators) if asked.tuned is None else read_tuned(asked.tuned).arms
     assert {line.arm for line in results.lines} == set(arms)
 
 
-@pytest.mark.parametrize("name", studies.GRIDS)
+@pytest.mark.parametrize("name", [*studies.GRIDS, *EXPERIMENTS])
 def test_intervals_and_p_values_can_be_had_again_from_the_file(name):
     results = Results.load(ROOT / "studies" / name / "results.json")
     scores = {line.name: line.scores["final"] for line in results.lines}
@@ -90,14 +96,27 @@ def test_every_prompt_is_evaluated_often_enough(name, monkeypatch):
     assert tree["evaluation"]["samples"] >= 8
 
 
-@pytest.mark.parametrize("name", studies.GRIDS)
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_an_experiment_ran_with_what_its_own_tuning_chose(name, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    tuned = yaml.safe_load((ROOT / "studies" / name / "tuned.yaml").read_text(encoding="utf-8"))
+    assert shlex.split(tuned["command"]) == ["morl", *experiments.tuning_arguments(name)]
+    assert {str(seed) for seed in tuned["seeds"]} == set(experiments.TUNING_SEEDS)
+    results = Results.load(ROOT / "studies" / name / "results.json")
+    assert len([found for found in results.comparisons if found.declared]) == len(
+        experiments.EXPERIMENTS[name].declared
+    )
+
+
+@pytest.mark.parametrize("name", [*studies.GRIDS, *EXPERIMENTS])
 def test_plots_are_those_of_the_results(name, tmp_path):
     from morl.analysis.figures import save_study_plots
 
     folder = ROOT / "studies" / name
     made = {path.name for path in save_study_plots(folder / "results.json", tmp_path)}
     shown = {path.name for path in folder.glob("*.svg")}
-    assert shown == {name for name in made if name.startswith(studies.PLOTS)}
+    results = Results.load(folder / "results.json")
+    assert shown == {plot for plot in made if studies.is_shown(plot, results)}
     page = (ROOT / "docs" / "explanation" / "studies.md").read_text(encoding="utf-8")
     assert all(f"studies/{name}/{plot}" in page for plot in shown), "what is committed is shown"
 
