@@ -197,6 +197,10 @@ class RolloutBackend(Protocol):
     An engine whose kernels or precision are others than the policy's has a true attribute `own_numerics`: importance
     weights then correct for it, unless the config says otherwise.
 
+    One that can go on from what it has computed has a method `turns: () -> ContextManager`.  Within it the prompts of a
+    call begin with prompts and completions of calls before it, as the turns of a conversation do, and it may keep their
+    keys and values, until the weights change.
+
     Every backend knows `temperature`, `top_p`, `top_k`, `max_tokens` and `stop` of the sampling settings.  One that
     also knows others of `stop_token_ids`, `min_p` and `repetition_penalty` names these in an attribute
     `sampling_options`; a run that sets one which the backend does not name is refused.  `morl.rollout.ends.end_ids` has

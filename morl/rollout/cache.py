@@ -1,7 +1,8 @@
-"""Keys and values while decoding groups: each prompt once, each live row its own generated part.
+"""Keys and values while decoding groups: each prompt once, each live row its own part.
 
-All live rows began together, so at any step they are equally long and their generated parts need no mask.  Prompts are
-right-aligned, so that every row's query stands at the same column and a sliding window is a range of columns.
+All live rows began together, so at any step they are equally long and what they generated needs no mask.  Prompts are
+right-aligned, so that every row's query stands at the same column and a sliding window is a range of columns.  In later
+turns of a conversation a row's own part begins with what was said before, the history, right-aligned as well.
 """
 
 from __future__ import annotations
@@ -9,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from attrs import define, field
+from attrs import define, field, frozen
 from torch import Tensor
 
+from morl.rollout.remains import Piece, Remains
 from morl.rollout.scores import soft_capped
 
 FIRST_COLUMNS = 64
@@ -24,7 +26,8 @@ class LayerCache:
 
     Attributes:
         prompt_k, prompt_v: (U, H_kv, L, D) of the distinct prompts.
-        own_k, own_v: (R, H_kv, C, D) of the rows: room for at least the N live ones, C columns.
+        own_k, own_v: (R, H_kv, C, D) of the rows: room for at least the N live ones, C columns; the history, where
+            there is one, in the first of them.
     """
 
     prompt_k: Tensor
@@ -41,14 +44,24 @@ class GroupCache:
         lengths: tokens of each of U distinct prompts.
         prompt_of_N: which of them each row continues.
         max_tokens: longest completion.
+        history: own tokens that each row has from the start; empty where there are none.
+        keeping: whether `remains` can be asked for.
+
+    Attributes:
+        steps: columns of the own parts that are filled.
     """
 
     lengths: Sequence[int]
     prompt_of_N: Tensor
     max_tokens: int
+    history: Sequence[int] = ()
+    keeping: bool = False
     layers: dict[int, LayerCache] = field(init=False, factory=dict)
-    steps: int = field(init=False, default=0)
+    steps: int = field(init=False)
     longest: int = field(init=False)
+    _before: HistoryPads | None = field(init=False)
+    _remains: Remains | None = field(init=False, default=None)
+    _rows_N: Tensor = field(init=False)
     _pad_bias_U1L: Tensor | None = field(init=False, default=None)
     _slot_of_row: Tensor | None = field(init=False, default=None)
     _row_of_slot: Tensor | None = field(init=False, default=None)
@@ -56,6 +69,12 @@ class GroupCache:
 
     def __attrs_post_init__(self) -> None:
         self.longest = max(self.lengths)
+        self.steps = max(self.history, default=0)
+        self._before = HistoryPads.of(self.history, self.prompt_of_N.device)
+        self._rows_N = torch.arange(len(self.prompt_of_N), device=self.prompt_of_N.device)
+        if self.keeping:
+            before = self.history or [0] * len(self.prompt_of_N)
+            self._remains = Remains(self.lengths, self.prompt_of_N.tolist(), [each - self.steps for each in before])
         device = self.prompt_of_N.device
         if min(self.lengths) < self.longest:
             pads = self.longest - torch.tensor(self.lengths, device=device)
@@ -115,11 +134,17 @@ class GroupCache:
         own_k = cache.own_k.flatten(0, 1)[: N * H_kv, begin:end]
         own_v = cache.own_v.flatten(0, 1)[: N * H_kv, begin:end]
         own_scores = soft_capped(torch.bmm(q, own_k.transpose(1, 2)), softcap)
+        if self._before is not None:
+            self._before.hide_own(own_scores.view(N, -1, end - begin), begin)
+            if sliding_window is not None:  # rows with less padding see less of their prompt
+                hidden = min(self.longest, max(0, self.longest + end - sliding_window - self._before.most))
         if hidden == self.longest:
             probs = own_scores.softmax(-1, dtype=torch.float32).to(own_v.dtype)
             return torch.bmm(probs, own_v).view(1, N, -1, own_v.shape[2])
         L = self.longest - hidden
         prompt_scores = self._prompt_scores(q, cache.prompt_k[:, :, hidden:], softcap, hidden)
+        if self._before is not None and sliding_window is not None:
+            self._before.hide_prompt(prompt_scores.view(N, -1, L), L + end - sliding_window)
         probs = torch.cat([prompt_scores, own_scores], -1).softmax(-1, dtype=torch.float32).to(own_v.dtype)
         output = torch.bmm(probs[:, :, L:], own_v)
         output += self._prompt_output(probs[:, :, :L], cache.prompt_v[:, :, hidden:])
@@ -127,20 +152,48 @@ class GroupCache:
 
     def keep(self, order: Tensor) -> None:
         """Row i is from now on what row `order[i]` was."""
+        if self._remains is not None:
+            self._put_aside(order)
         holes = (order != torch.arange(len(order), device=order.device)).nonzero()[:, 0]
         movers = order[holes]
         if len(holes):
             for cache in self.layers.values():
                 for own in (cache.own_k, cache.own_v):
                     own[holes, :, : self.steps] = own[movers, :, : self.steps]
-        self.prompt_of_N = self.prompt_of_N[order]
+        self.prompt_of_N, self._rows_N = self.prompt_of_N[order], self._rows_N[order]
+        if self._before is not None:
+            self._before = self._before.kept(order)
         self._drop_prompts()
         self._assign_slots()
+
+    def remains(self) -> Remains:
+        """Keys and values of all rows, those that have left included; the cache is of no use afterwards."""
+        assert self._remains is not None, "the cache was not told to keep anything"
+        N = len(self.prompt_of_N)
+        own = {
+            layer: (cache.own_k[:N, :, : self.steps], cache.own_v[:N, :, : self.steps])
+            for layer, cache in self.layers.items()
+        }
+        self._remains.add(self._rows_N.tolist(), Piece(own, self.steps))
+        self._remains.take_prompts({layer: (cache.prompt_k, cache.prompt_v) for layer, cache in self.layers.items()})
+        return self._remains
+
+    def _put_aside(self, order: Tensor) -> None:
+        """Copies the own parts of rows that leave."""
+        assert self._remains is not None
+        leaving = torch.ones(len(self._rows_N), dtype=torch.bool, device=order.device)
+        leaving[order] = False
+        at = leaving.nonzero()[:, 0]
+        own = {
+            layer: (cache.own_k[at, :, : self.steps], cache.own_v[at, :, : self.steps])
+            for layer, cache in self.layers.items()
+        }
+        self._remains.add(self._rows_N[at].tolist(), Piece(own, self.steps))
 
     def _append(self, cache: LayerCache, key: Tensor, value: Tensor) -> None:
         N = key.shape[1]
         if self.steps == cache.own_k.shape[2]:
-            columns = min(2 * self.steps, self.max_tokens)
+            columns = min(2 * self.steps, max(self.history, default=0) + self.max_tokens)
             cache.own_k, cache.own_v = _wider(cache.own_k[:N], columns), _wider(cache.own_v[:N], columns)
         cache.own_k[:N, :, self.steps] = key.transpose(0, 1)
         cache.own_v[:N, :, self.steps] = value.transpose(0, 1)
@@ -169,6 +222,8 @@ class GroupCache:
         used = torch.unique(self.prompt_of_N)
         if len(used) > 0.75 * len(self.lengths):
             return
+        if self._remains is not None:
+            self._remains.take_prompts({layer: (each.prompt_k, each.prompt_v) for layer, each in self.layers.items()})
         self.prompt_of_N = torch.searchsorted(used, self.prompt_of_N)
         self.lengths = [self.lengths[prompt] for prompt in used.tolist()]
         for cache in self.layers.values():
@@ -204,6 +259,54 @@ class GroupCache:
     def _prompt_output(self, probs: Tensor, prompt_v: Tensor) -> Tensor:
         H_kv = prompt_v.shape[1]
         return self._from_slots(torch.bmm(self._to_slots(probs, H_kv), prompt_v.flatten(0, 1)), H_kv)
+
+
+@frozen(eq=False)
+class HistoryPads:
+    """Columns before the histories of rows that are shorter than the longest, which nobody must see.
+
+    Attributes:
+        most: of any row.
+        pads_N: of each.
+        bias_N1W: -inf there, 0 at what was said.
+    """
+
+    most: int
+    pads_N: Tensor
+    bias_N1W: Tensor
+
+    @classmethod
+    def of(cls, history: Sequence[int], device: torch.device) -> HistoryPads | None:
+        """Those of histories of these lengths; None where all are equally long."""
+        width = max(history, default=0)
+        if min(history, default=0) == width:
+            return None
+        pads_N = width - torch.tensor(history, device=device)
+        hidden_NW = torch.arange(width, device=device) < pads_N[:, None]
+        bias_NW = torch.zeros(hidden_NW.shape, device=device).masked_fill_(hidden_NW, -torch.inf)
+        return cls(int(pads_N.max()), pads_N, bias_NW[:, None])
+
+    def kept(self, order: Tensor) -> HistoryPads:
+        """Row i is what row `order[i]` was."""
+        pads_N = self.pads_N[order]
+        return HistoryPads(int(pads_N.max()), pads_N, self.bias_N1W[order])
+
+    def hide_own(self, scores_NHC: Tensor, begin: int) -> None:
+        """Of scores of the own columns from `begin` on."""
+        width = self.bias_N1W.shape[2] - begin
+        if width > 0:
+            scores_NHC[:, :, :width] += self.bias_N1W[:, :, begin:]
+
+    def hide_prompt(self, scores_NHL: Tensor, beyond: int) -> None:
+        """Of scores of the last L columns of the prompts, those that a sliding window has left.
+
+        Args:
+            scores_NHL: see there.
+            beyond: how many a row without padding does not see.
+        """
+        columns = torch.arange(scores_NHL.shape[2], device=scores_NHL.device)
+        hidden_NL = columns < (beyond - self.pads_N)[:, None]
+        scores_NHL.masked_fill_(hidden_NL[:, None], -torch.inf)
 
 
 @define(eq=False)

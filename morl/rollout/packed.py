@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from morl.rollout.cache import GroupCache
 from morl.rollout.prefill import PrefillPlan
+from morl.rollout.remains import Remains
 
 
 @define(eq=False)
@@ -21,12 +22,14 @@ class PackedDecoder:
         prompts: token ids of each row's prompt; equal ones are read once.
         max_tokens: longest completion.
         prefill_tokens: prompt tokens of one forward call, at most, except that a prompt is never cut.
+        keeping: whether `remains` is asked for.
     """
 
     model: nn.Module
     prompts: Sequence[tuple[int, ...]]
     max_tokens: int
     prefill_tokens: int
+    keeping: bool = False
     _cache: GroupCache = field(init=False)
     _positions: Tensor = field(init=False)
 
@@ -39,7 +42,7 @@ class PackedDecoder:
         prompt_of_N = torch.tensor([number[ids] for ids in self.prompts], device=device)
         lengths = [len(ids) for ids in distinct]
         self._positions = torch.tensor(lengths, device=device)[prompt_of_N]
-        self._cache = GroupCache(lengths, prompt_of_N, self.max_tokens)
+        self._cache = GroupCache(lengths, prompt_of_N, self.max_tokens, keeping=self.keeping)
         logits_UV = []
         for first, last in _chunks(lengths, self.prefill_tokens):
             logits_UV.append(self._read(distinct[first:last], self._cache, first, last, device))
@@ -59,6 +62,10 @@ class PackedDecoder:
         """See `Decoder`."""
         self._positions = self._positions[order]
         self._cache.keep(order)
+
+    def remains(self) -> Remains:
+        """Keys and values of all rows, at the end."""
+        return self._cache.remains()
 
     def _read(
         self, prompts: Sequence[tuple[int, ...]], cache: GroupCache, first: int, last: int, device: torch.device

@@ -15,8 +15,11 @@ from morl.errors import RolloutError
 from morl.policy.attention import ATTENTION
 from morl.rollout.context import check_context, check_prompts
 from morl.rollout.ends import StopStrings, end_ids
-from morl.rollout.loop import Drawn, sample
+from morl.rollout.loop import Decoder, Drawn, sample
+from morl.rollout.packed import PackedDecoder
+from morl.rollout.remains import Known, KnownContexts
 from morl.rollout.replica import build_replica, copy_weights, is_sharded
+from morl.rollout.resumed import ResumedDecoder
 from morl.rollout.trial import Decoding, attention, choose_decoding, make_decoder
 from morl.types import EncodedPrompt, RolloutBatch, Sampling
 
@@ -30,18 +33,22 @@ class TransformersBackend:
     Args:
         max_rows: completions decoded at once; fewer take less memory and more time. 0: all of them.
         prefill_tokens: prompt tokens read in one forward call.
+        keep_turns: keep keys and values between the turns of conversations, so that a turn reads only what is new; of
+            `max_rows` conversations at most.  They take the memory of a whole conversation for each.
     """
 
     sampling_options: ClassVar[frozenset[str]] = frozenset({"stop_token_ids", "min_p", "repetition_penalty"})
 
     max_rows: int = field(default=0, validator=validators.ge(0))
     prefill_tokens: int = field(default=16384, validator=validators.ge(1))
+    keep_turns: bool = True
     in_process: ClassVar[bool] = True
     _policy: Any = field(init=False, default=None)
     _tokenizer: Any = field(init=False, default=None)
     _replica: nn.Module | None = field(init=False, default=None)
     _decoding: Decoding = field(init=False, default="packed")
     _version: int = field(init=False, default=0)
+    _known: KnownContexts | None = field(init=False, default=None)
 
     def start(self, policy: nn.Module, tokenizer: Any, model_path: str) -> None:
         """See `morl.hookspecs.RolloutBackend`; the folder is not read.
@@ -55,6 +62,8 @@ class TransformersBackend:
     def sync_weights(self, version: int) -> None:
         """See `morl.hookspecs.RolloutBackend`; every rank of a sharded policy has to call it."""
         policy = self._started()
+        if self._known is not None:  # computed with other weights
+            self._known = KnownContexts(self.max_rows)
         if is_sharded(policy.model):
             if self._replica is None:
                 self._replica = build_replica(policy.model, policy.packed)
@@ -63,7 +72,17 @@ class TransformersBackend:
 
     def close(self) -> None:
         """See `morl.hookspecs.RolloutBackend`."""
-        self._policy = self._tokenizer = self._replica = None
+        self._policy = self._tokenizer = self._replica = self._known = None
+
+    @contextmanager
+    def turns(self) -> Iterator[None]:
+        """See `morl.hookspecs.RolloutBackend`."""
+        if self.keep_turns and self._decoding == "packed":
+            self._known = KnownContexts(self.max_rows)
+        try:
+            yield
+        finally:
+            self._known = None
 
     @torch.no_grad()
     def generate(
@@ -87,15 +106,38 @@ class TransformersBackend:
         ends = end_ids(self._tokenizer, getattr(model, "generation_config", None), sampling)
         stops = StopStrings(sampling.stop, self._tokenizer) if sampling.stop else None
         parts: list[Drawn] = []
-        waves = list(self._waves(prompts, n))
+        # Later turns have one completion for each context.
+        known = [self._known.take(each.token_ids) if self._known is not None and n == 1 else None for each in prompts]
+        waves = [*self._waves(prompts, n, known)]
         with _evaluating(model), attention(model, self._attention()):
             for wave in waves:
                 rows = [prompts[prompt].token_ids for prompt, _ in wave]
                 keys = [(seeds[prompt], member) for prompt, member in wave]
-                decoder = make_decoder(self._decoding, model, rows, sampling.max_tokens, self.prefill_tokens)
-                parts.append(sample(decoder, keys, sampling, ends, stops, rows))
+                decoder = self._decoder(model, rows, [known[prompt] for prompt, _ in wave], sampling.max_tokens)
+                drawn = sample(decoder, keys, sampling, ends, stops, rows)
+                parts.append(drawn)
+                self._remember(decoder, rows, drawn)
         order = torch.tensor([prompt * n + member for wave in waves for prompt, member in wave])
         return self._batch(prompts, n, parts, order)
+
+    def _decoder(
+        self, model: Any, rows: Sequence[tuple[int, ...]], known: Sequence[Known | None], max_tokens: int
+    ) -> Decoder:
+        """At work on the rows of one wave: the starts of all are known, or of none."""
+        if self._known is None:
+            return make_decoder(self._decoding, model, rows, max_tokens, self.prefill_tokens)
+        starts = [each for each in known if each is not None]
+        if not starts:
+            return PackedDecoder(model, rows, max_tokens, self.prefill_tokens, keeping=True)
+        return ResumedDecoder(model, rows, max_tokens, self.prefill_tokens, keeping=True, known=starts)
+
+    def _remember(self, decoder: Decoder, rows: Sequence[tuple[int, ...]], drawn: Drawn) -> None:
+        """What later turns go on from: everything but the last token, which was drawn and not read."""
+        if self._known is None or not isinstance(decoder, PackedDecoder):
+            return
+        lengths = drawn.mask_BT.sum(1).tolist()
+        said = [ids[: length - 1] for ids, length in zip(drawn.ids_BT.tolist(), lengths, strict=True)]
+        self._known.add(decoder.remains(), [(*row, *ids) for row, ids in zip(rows, said, strict=True)])
 
     def _started(self) -> Any:
         if self._policy is None:
@@ -110,20 +152,22 @@ class TransformersBackend:
             raise RolloutError("the policy is sharded and was not copied yet: call sync_weights() on every rank first")
         return self._replica
 
-    def _waves(self, prompts: Sequence[EncodedPrompt], n: int) -> Iterator[list[tuple[int, int]]]:
+    def _waves(
+        self, prompts: Sequence[EncodedPrompt], n: int, known: Sequence[Known | None]
+    ) -> Iterator[list[tuple[int, int]]]:
         """(prompt, member) of rows decoded together: prompts of like length, groups undivided if possible.
 
-        In lockstep the rows of a wave are of equal length.
+        Those whose starts are known are decoded by themselves.  In lockstep the rows of a wave are of equal length.
         """
 
         def length(prompt: int) -> int:
             return len(prompts[prompt].token_ids)
 
         by_length = sorted(range(len(prompts)), key=length)
-        batches = [by_length]
+        batches = [[prompt for prompt in by_length if (known[prompt] is None) == fresh] for fresh in (True, False)]
         if self._decoding == "lockstep":
             batches = [list(alike) for _, alike in groupby(by_length, key=length)]
-        for batch in batches:
+        for batch in filter(None, batches):
             rows = [(prompt, member) for prompt in batch for member in range(n)]
             size = self.max_rows or len(rows)
             if size > n:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from attrs import define, evolve, field, frozen
@@ -124,7 +125,9 @@ class Conversations:
     ) -> RolloutBatch:
         """`n` conversations about each prompt; the prompts of the batch are those that the policy read."""
         assert self._driver is not None
-        return self._driver.run(prompts, n, sampling, seeds)
+        turns = getattr(self.backend, "turns", nullcontext)
+        with turns():
+            return self._driver.run(prompts, n, sampling, seeds)
 
     def sync_weights(self, version: int) -> None:
         """See `morl.hookspecs.RolloutBackend`."""
