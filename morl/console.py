@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeAlias
+from typing import NoReturn, TypeAlias
 
-from morl.errors import MorlError
+from morl.errors import ConfigError, MorlError
 
 _formatwarning = warnings.formatwarning
 
 Command: TypeAlias = Callable[[list[str]], int]
 """A command of `morl`: takes the arguments after its name, returns the exit code."""
+
+
+class Parser(argparse.ArgumentParser):
+    """Reads the arguments of `morl NAME`; what is wrong with them is an error of the input like any other."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(prog=f"morl {name}", add_help=False, allow_abbrev=False)
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"{self.prog}: {message}; see {self.prog} --help")
 
 
 def call(command: Command, arguments: Sequence[str]) -> int:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import argparse
 import math
 from pathlib import Path
-from typing import NoReturn
 
 from attrs import evolve
 
-from morl.console import wants_help
+from morl.console import Parser, wants_help
 from morl.errors import ConfigError
 from morl.integrations.comparison import ESTIMATORS, compared, logged_rewards, random_rewards, table
 
@@ -26,11 +25,6 @@ options:
   --prompts=N --group-size=N --rewards=N --seed=N
                          of the random batch; 4, 8, 2 and 0 by default
 """
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"morl estimators: {message}; see morl estimators --help")
 
 
 def _natural(text: str) -> int:
@@ -55,7 +49,7 @@ def estimators(arguments: list[str]) -> int:
     if wants_help(arguments) or not arguments:
         print(HELP, end="")
         return 0
-    parser = _Parser(add_help=False, allow_abbrev=False)
+    parser = Parser("estimators")
     parser.add_argument("action", choices=["compare"])
     parser.add_argument("run", nargs="?", type=Path)
     parser.add_argument("--estimator", choices=[*ESTIMATORS], default="gdpo")

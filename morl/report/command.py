@@ -7,12 +7,12 @@ import contextlib
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import yaml
 
 from morl.artifacts.folder import RunFolder
-from morl.console import wants_help
+from morl.console import Parser, wants_help
 from morl.errors import ConfigError, DataError
 from morl.report.view import read_view
 
@@ -51,19 +51,14 @@ are truncated, and the log-probability difference. The exit code is 0 if no chec
 }
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"{self.prog}: {message}; see {self.prog} --help")
-
-
 def _natural(text: str) -> int:
     if not (text.isascii() and text.isdecimal()):
         raise argparse.ArgumentTypeError(f"expected a whole number, got {text!r}")
     return int(text)
 
 
-def _parser(command: str) -> _Parser:
-    parser = _Parser(prog=f"morl {command}", add_help=False, allow_abbrev=False)
+def _parser(command: str) -> Parser:
+    parser = Parser(command)
     parser.add_argument("run", type=Path)
     return parser
 
@@ -140,7 +135,7 @@ def analyze(arguments: list[str]) -> int:
     """Prints how many groups of advantages estimators tell apart."""
     if _asked_for_help("analyze", arguments):
         return 0
-    parser = _Parser(prog="morl analyze", add_help=False, allow_abbrev=False)
+    parser = Parser("analyze")
     parser.add_argument("estimators", nargs="+")
     parser.add_argument("--group-size", type=_sizes, default=[2, 4, 8])
     parser.add_argument("--rewards", type=_positive, default=2)
