@@ -14,7 +14,7 @@ from torch import Tensor
 from morl.advantage.scope import check_group_scope
 from morl.errors import ConfigError, PluginError
 from morl.hookspecs import AdvantageEstimator
-from morl.integrations.stateful import adapt, state_of
+from morl.integrations.stateful import adapt, check_turns, state_of
 from morl.plugins import CONDITIONED, Registry
 from morl.types import Advantages, RewardMatrix
 
@@ -131,6 +131,7 @@ class Seam:
     by_group: bool = False
 
     def __attrs_post_init__(self) -> None:
+        check_turns(self.estimator, self.trainer)
         if self.by_group:
             check_group_scope(self.estimator, self.trainer)
         if state_of(self.estimator):
@@ -156,11 +157,17 @@ def asked(chosen: AdvantageEstimator, rewards: RewardMatrix, seam: str) -> Advan
 
     Raises:
         PluginError: no `Advantages` of the right shape, or numbers that are not finite.
+        ConfigError: advantages of tokens, which would be lost.
     """
     answer = chosen(rewards)
     shape = tuple(rewards.values_BK.shape)
     if not isinstance(answer, Advantages):
         raise PluginError(f"{seam}: {chosen!r} returned {type(answer).__name__}; expected morl.types.Advantages")
+    if answer.values_BT is not None:
+        raise ConfigError(
+            f"{seam}: {chosen!r} gives advantages to tokens, of which only the means over completions would arrive; use"
+            " an estimator of completions, or train with morl"
+        )
     for got, expected in ((answer.values_B, shape[:1]), (answer.contributions_BK, shape)):
         if tuple(got.shape) != expected or not bool(torch.isfinite(got).all()):
             raise PluginError(

@@ -42,6 +42,21 @@ def check_parts(
                     raise ConfigError(f"{type(part).__name__} needs bounds of each reward; {name!r} has none")
 
 
+def check_turns(estimator: object, seam: str) -> None:
+    """Refuses an estimator of turns where nobody says where turns lie.
+
+    Raises:
+        ConfigError: it needs turns.
+    """
+    chosen = dict(_parts(estimator))["estimator"]
+    if getattr(chosen, "needs_turns", False):
+        raise ConfigError(
+            f"{type(chosen).__name__} gives advantages to turns, and {seam} does not say where the turns of a"
+            " completion lie, nor which rewards were given for them; use an estimator of completions, such as mo-grpo,"
+            " or train with morl"
+        )
+
+
 def adapt(estimator: object, rewards: RewardMatrix, advantages: Advantages) -> None:
     """Shows a weighting that adapts what a step of training gave, copies of its own."""
     update = getattr(dict(_parts(estimator)).get("weighting"), "update", None)

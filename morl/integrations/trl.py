@@ -24,7 +24,7 @@ from morl.errors import ConfigError
 from morl.hookspecs import AdvantageEstimator
 from morl.integrations.matrix import asked
 from morl.integrations.matrix import estimator as named
-from morl.integrations.stateful import adapt, check_parts, restore, state_of
+from morl.integrations.stateful import adapt, check_parts, check_turns, restore, state_of
 from morl.types import RewardMatrix
 
 HOME = "trl.trainer.grpo_trainer"
@@ -55,11 +55,13 @@ def with_estimator(
         bounds: floor and ceiling by reward name, for weightings that need them.
 
     Raises:
-        ConfigError: a trainer without these methods, or whose advantages are stored elsewhere; when an instance is
-            made: options that name unknown rewards, groups that are too small, settings that would do nothing.
+        ConfigError: a trainer without these methods, or whose advantages are stored elsewhere; an estimator of turns,
+            which TRL does not tell apart; when an instance is made: options that name unknown rewards, groups that are
+            too small, settings that would do nothing.
     """
     _check_class(trainer_class)
     chosen = named(estimator) if isinstance(estimator, str) else estimator
+    check_turns(chosen, "TRL")
 
     class WithEstimator(trainer_class):  # type: ignore[misc]
         """TRL's trainer with morl's advantages."""

@@ -11,11 +11,17 @@ from pathlib import Path
 
 import pytest
 import torch
-from attrs import define
+from attrs import define, evolve
+from datasets import Dataset
+from datasets.table import InMemoryTable
+from transformers import AutoTokenizer
 
 from morl.advantage import GDPO, GRPO, Conditioned
 from morl.errors import ConfigError
+from morl.integrations import estimator
+from morl.integrations.matrix import Seam, asked
 from morl.integrations.trl import STATE, with_estimator
+from morl.types import RewardMatrix
 
 trl = pytest.importorskip("trl", reason="TRL is not installed: pip install 'morl-llm[trl]'")
 SCRIPT = Path(__file__).with_name("trl_run.py")
@@ -114,6 +120,62 @@ def test_two_functions_of_one_name_are_told_apart_and_advantages_are_those_of_th
     assert sorted(advantages_B.tolist()) == sorted(expected_B.tolist())  # TRL shuffles the batch
     assert expected_B.any()
     assert list(running._logs["advantages"]) == expected_B.tolist()
+
+
+class Lamp:
+    """An environment of TRL's that owns a reward, which becomes a column while the trainer is made."""
+
+    def reset(self, **row):
+        self.seen = len(row["prompt"][-1]["content"])
+
+    def switch(self) -> str:
+        """Switches the lamp."""
+        return "on"
+
+    def get_reward(self):
+        return float(self.seen % 2) + 0.25
+
+
+@pytest.mark.slow
+def test_the_column_that_an_environment_adds_late_is_seen_with_its_name(tiny_model, tmp_path):
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    tokenizer.chat_template = (Path(trl.__file__).parent / "chat_templates" / "qwen3.jinja").read_text()
+    kept = []
+    made = with_estimator(trl.GRPOTrainer, lambda matrix: kept.append(matrix) or GDPO()(matrix))
+    chats = [[{"role": "user", "content": text}] for text in trl_run.PROMPTS * 3]
+    running = made(
+        model=str(tiny_model),
+        args=trl_run.settings(str(tmp_path), max_steps=1),
+        reward_funcs=[trl_run.even, trl_run.spread],
+        train_dataset=Dataset(InMemoryTable.from_pydict({"prompt": chats}), fingerprint="chats"),
+        processing_class=tokenizer,
+        environment_factory=Lamp,
+    )
+    running.train()
+    (matrix,) = kept
+    assert matrix.names == ("even", "spread", "Lamp")
+    assert matrix.weights == {"even": 1.0, "spread": 0.5, "Lamp": 1.0}
+    assert {*matrix.values_BK[:, 2].tolist()} <= {0.25, 1.25}
+    assert any("advantages/Lamp/share" in entry for entry in running.state.log_history)
+
+
+def test_an_estimator_of_turns_is_refused_for_trl_does_not_say_where_they_lie():
+    for chosen in ("turn-level", estimator("turn-level", conditions={"a": {"on": "b"}})):
+        with pytest.raises(ConfigError, match="TurnLevel gives advantages to turns, and TRL does not say where"):
+            with_estimator(trl.GRPOTrainer, chosen)
+    with pytest.raises(ConfigError, match="and slime does not say where the turns of a completion lie"):
+        Seam("slime", estimator("turn-level"))
+
+
+def test_advantages_of_tokens_are_refused_for_their_means_alone_would_arrive():
+    rewards = RewardMatrix(torch.tensor([[0.0], [1.0]]), torch.tensor([0, 0]), ("a",))
+
+    def by_token(matrix):
+        answer = GDPO()(matrix)
+        return evolve(answer, values_BT=answer.values_B[:, None].expand(2, 3))
+
+    with pytest.raises(ConfigError, match=r"TRL: .*by_token.* gives advantages to tokens, of which only the means"):
+        asked(by_token, rewards, "TRL")
 
 
 def refused(tiny_model, tmp_path, estimator, **settings):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 from morl.advantage import ConstantWeighting, finite, weights_of
 from morl.advantage.options import check_ddof
 from morl.advantage.weighting import check_weighting
-from morl.errors import ConfigError
+from morl.errors import ConfigError, suggest
 from morl.types import Advantages, RewardMatrix, Weights
 from morl_estimators.mo_grpo import MOGRPO
 from morl_estimators.options import number
@@ -26,21 +27,24 @@ class TurnLevel:
 
     t counts the turns of a completion.  z is normalised as by `mo-grpo`: a reward of whole completions over the group,
     a reward of turns over the u-th turns of the group that were given it.  A reward is one of turns where
-    `RewardMatrix.turn_rewards` has a number of it for any turn of the batch; what an environment gives with each of its
-    answers arrives there.  Tokens of a turn bear A_ijt; `values_B` and the contributions are means over the sampled
-    tokens of the completion.
+    `RewardMatrix.turn_rewards` has a number of it for any turn of the batch; what an environment gives with its
+    answers, or at the end, arrives there, unless `whole` names it.  Tokens of a turn bear A_ijt; `values_B` and the
+    contributions are means over the sampled tokens of the completion.
 
     With one reward of the first of two turns, one of the whole, and `discount: 0`, this is MT-GRPO.
 
     Read: notes on MT-GRPO; the sum over later turns is the usual discounted return, not taken from there.
 
     Args:
+        whole: rewards of the environment that are of whole completions, though they arrive with a turn, such as one
+            that is given at the end.
         discount: how much a reward of a later turn counts for an earlier one, 0 to 1.
         ddof: 1 divides sums of squares by n - 1; 0 by n.
         weighting: where the weights w_k come from; with one that tells completions apart, a turn has its completion's.
 
     Raises:
-        ConfigError: an option out of its range; rewards of a matrix that does not say where turns lie.
+        ConfigError: an option out of its range; in `whole` a reward that is not there; rewards of a matrix that does
+            not say where turns lie.
 
     Two completions of two turns, of one token and two. The first turn of the second completion was rewarded:
 
@@ -52,7 +56,9 @@ class TurnLevel:
     """
 
     min_group_size: ClassVar[int] = 2
+    needs_turns: ClassVar[bool] = True
 
+    whole: Sequence[str] = field(default=(), converter=tuple)
     discount: float = 0.0
     ddof: int = field(default=1, validator=check_ddof)
     weighting: Weights = field(factory=ConstantWeighting, validator=check_weighting)
@@ -61,16 +67,32 @@ class TurnLevel:
         if number("discount of turn-level", self.discount, least=0) > 1:
             raise ConfigError(f"discount of turn-level must be at most 1; got {self.discount:g}")
 
+    def check_rewards(self, names: Sequence[str]) -> None:
+        """Names in `whole` must be rewards of the run.
+
+        Raises:
+            ConfigError: one that is not there.
+        """
+        for name in self.whole:
+            if name not in names:
+                known = ", ".join(names)
+                raise ConfigError(f"whole of turn-level: no reward {name!r}{suggest(name, names)}; rewards: {known}")
+
     def __call__(self, rewards: RewardMatrix) -> Advantages:
         """Advantages of a whole rollout batch: of completions, of rewards, and of tokens (B, T)."""
         if rewards.spans is None:
             raise ConfigError("turn-level needs to know where the turns of completions lie: give the matrix `spans`")
         weights = weights_of(self.weighting, rewards).expand(rewards.values_BK.shape)
-        by_turn_K = torch.tensor([name in _named(rewards) for name in rewards.names], device=weights.device)
+        by_turn_K = torch.tensor([name in self._of_turns(rewards) for name in rewards.names], device=weights.device)
         whole_BK = self._normalised(evolve(rewards, valid_BK=rewards.valid_BK & ~by_turn_K), weights)
-        turns = _Turns.of(rewards)
+        turns = _Turns.of(rewards, by_turn_K)
         terms_NK = whole_BK[turns.row_N] + self._returns(rewards, turns, weights)
         return _spread(rewards, turns, terms_NK, whole_BK)
+
+    def _of_turns(self, rewards: RewardMatrix) -> set[str]:
+        """Rewards that some turn of the batch was given, but for those of whole completions."""
+        given = {name for turns in rewards.turn_rewards or () for turn in turns for name in turn}
+        return given - {*self.whole}
 
     def _normalised(self, rewards: RewardMatrix, weights_BK: Tensor) -> Tensor:
         """w_k z_k (B, K), float64."""
@@ -112,7 +134,7 @@ class _Turns:
     valid_NK: Tensor
 
     @classmethod
-    def of(cls, rewards: RewardMatrix) -> _Turns:
+    def of(cls, rewards: RewardMatrix, by_turn_K: Tensor) -> _Turns:
         assert rewards.spans is not None
         device, K = rewards.values_BK.device, len(rewards.names)
         turn_rewards = rewards.turn_rewards or tuple(({},) * len(spans) for spans in rewards.spans)
@@ -121,13 +143,8 @@ class _Turns:
         given = [[turn.get(name, torch.nan) for name in rewards.names] for turns in turn_rewards for turn in turns]
         row_N, place_N = torch.tensor(places, dtype=torch.int64, device=device).reshape(-1, 2).T
         values_NK = torch.tensor(given, dtype=torch.float64, device=device).reshape(-1, K)
-        valid_NK = ~values_NK.isnan() & rewards.valid_BK[row_N]
+        valid_NK = ~values_NK.isnan() & rewards.valid_BK[row_N] & by_turn_K
         return cls(row_N, place_N, torch.tensor(lengths, dtype=torch.int64, device=device), values_NK, valid_NK)
-
-
-def _named(rewards: RewardMatrix) -> set[str]:
-    """Rewards that some turn of the batch was given."""
-    return {name for turns in rewards.turn_rewards or () for turn in turns for name in turn}
 
 
 def _spread(rewards: RewardMatrix, turns: _Turns, terms_NK: Tensor, whole_BK: Tensor) -> Advantages:

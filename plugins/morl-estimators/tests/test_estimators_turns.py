@@ -72,3 +72,16 @@ def test_what_does_not_fit_is_refused():
         TurnLevel()(conversation(spans=None, turn_rewards=None))
     with pytest.raises(ValueError, match="turn_rewards must have an entry for each turn that spans has"):
         conversation(turn_rewards=(({},), ({}, {}, {})))
+
+
+def test_a_reward_that_arrives_with_a_turn_may_be_one_of_the_whole():
+    """As if no turn had been given it: what the last answer of an environment brings counts for every turn."""
+    given = (
+        ({"found": 1.0}, {"found": 0.0, "solved": 0.0}),
+        ({"found": 0.0}, {"found": 1.0}, {"found": 1.0, "solved": 1.0}),
+    )
+    expected = TurnLevel()(conversation()).values_BT
+    assert torch.equal(TurnLevel(whole=["solved"])(conversation(turn_rewards=given)).values_BT, expected)
+    assert not torch.equal(TurnLevel()(conversation(turn_rewards=given)).values_BT, expected)
+    with pytest.raises(ConfigError, match=r"whole of turn-level: no reward 'solvd'; did you mean 'solved'\?"):
+        TurnLevel(whole=["solvd"]).check_rewards(("found", "solved"))
