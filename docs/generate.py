@@ -22,6 +22,7 @@ from typing import Any, Literal, Union
 import attrs
 import yaml
 from docstring_parser import parse as parse_docstring
+from laws import law_sections  # beside this file
 
 from morl import hookspecs
 from morl.advantage import Condition
@@ -191,6 +192,11 @@ def registering_hooks() -> Iterator[str]:
         yield from _source(_PROTOCOLS[kind])
         if kind == "environment":
             yield from _source(hookspecs.Episode)
+
+
+def examples_hook() -> Iterator[str]:
+    """The hook that is never asked in a run."""
+    yield from _source(hookspecs.morl_register_examples)
 
 
 def observer_hooks() -> Iterator[str]:
@@ -443,7 +449,13 @@ PAGES: Mapping[str, Mapping[str, Callable[[], Iterator[str]]]] = {
         "lightning": partial(foreign_names, "Lightning", lightning.TRAINER),
     },
     "reference/metrics.md": {family: partial(metrics_table, family) for family in FAMILIES},
-    "reference/hooks.md": {"registering": registering_hooks, "observers": observer_hooks, "types": hook_types},
+    "reference/hooks.md": {
+        "registering": registering_hooks,
+        "examples": examples_hook,
+        "observers": observer_hooks,
+        "types": hook_types,
+    },
+    "reference/laws.md": {"laws": law_sections},
     "how-to/diagnose.md": {"predictions": predictions},
     "explanation/studies.md": {
         "tool-calling": partial(study, "tool-calling", *_ESTIMATORS),

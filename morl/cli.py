@@ -26,7 +26,8 @@ COMMANDS = {
     "evaluate": "morl.evaluation.command:evaluate",
     "estimators": "morl.integrations.command:estimators",
     "export": "morl.export.command:export",
-    "plugins": "morl.plugins.command:plugins",
+    "plugins": "morl.authoring.command:plugins",
+    "new-plugin": "morl.authoring.new:new_plugin",
     "report": "morl.report.command:report",
     "explain": "morl.report.command:explain",
     "replay": "morl.report.command:replay",
@@ -56,6 +57,8 @@ commands:
   audit RUN                                 check rewards, lengths and log-probabilities of a run; exit code 1 for CI
   estimators compare [RUN] [options]        advantages beside those of other trainers, on logged or random rewards
   plugins                                   what is installed, what it offers, what failed to load and why
+  plugins doctor [NAME ..]                  what is wrong with the installed plugins; exit code 1 for CI
+  new-plugin NAME --kind=KIND [options]     write a plugin as a distribution that passes its own tests
 
 options:
   --help         this text

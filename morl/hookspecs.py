@@ -151,6 +151,8 @@ class AdvantageEstimator(Protocol):
             cannot work with.
         scope: `"group"` where the advantages of a group depend on that group alone, for trainers that hand over one
             group at a time; without it the whole batch is needed.
+        needs_turns: True for one that asks where turns lie (`RewardMatrix.spans`); other trainers do not say so, and
+            refuse it.
         weighting: where a factory has a parameter of the type `Weighting`, the config's `weighting` (a name, or
             `{name: .., ..}`) is made into one; the estimator keeps it in an attribute of this name, by which morl
             tells it when a step is over and finds its state.
@@ -451,6 +453,28 @@ def morl_register_schedules() -> Mapping[str, Factory]:  # type: ignore[empty-bo
     """Name -> factory of a `Schedule`.  Used by `optimizer.schedule`, a name or `{name: .., ..}` with its options."""
 
 
+# Examples ------------------------------------------------------------------------------------------------------------
+
+
+@hookspec
+def morl_register_examples() -> Mapping[str, Mapping[str, Mapping[str, Any]]]:  # type: ignore[empty-body]
+    """Kind -> name -> what `pytest --morl-plugin` and `morl plugins doctor` try this part with; never asked in a run.
+
+    For a part that cannot be tried without, or that claims more than every part of its kind keeps.  All are optional:
+
+        options: of the factory, for a part that needs some.
+        columns: of the prompts, for a reward or an environment that reads them.
+        texts: what is scored, for a reward; an empty one is added.
+        replies: what is said to an environment, one after the other and the last for ever; they must bring every
+            episode to its end.
+        names: of the rewards, for an estimator or a weighting whose options name rewards.
+        claims: laws that it keeps besides, see `morl.testing`.
+        without: laws that it does not keep by design.
+        rounding: scores that differ by less, as a share, are the same.
+        nonnegative: True for an estimator that is defined for rewards of 0 and more only.
+    """
+
+
 # Observers -----------------------------------------------------------------------------------------------------------
 
 
@@ -487,6 +511,9 @@ REGISTERING_HOOKS: Mapping[str, str] = {
     "schedule": "morl_register_schedules",
 }
 """Kind of part, as errors and `morl plugins` name it -> the hook that registers it."""
+
+
+EXAMPLES_HOOK = "morl_register_examples"
 
 
 def observers() -> Iterable[str]:

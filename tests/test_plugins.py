@@ -2,34 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 import textwrap
-from pathlib import Path
 
 import pytest
 
 from morl.errors import ConfigError, PluginError
 from morl.hookspecs import REGISTERING_HOOKS, hookimpl
 from morl.plugins import DuplicateNameError, Registry, disabled
-
-_COUNTER = itertools.count()
-
-
-@pytest.fixture
-def install(tmp_path, monkeypatch):
-    """Puts a distribution with one entry point of the group `morl` on the path, as pip would."""
-
-    def install(name: str, code: str, version: str = "1.0") -> None:
-        folder: Path = tmp_path / name
-        module = f"{name.replace('-', '_')}_{next(_COUNTER)}"  # sys.modules outlives a test
-        information = folder / f"{name.replace('-', '_')}-{version}.dist-info"
-        information.mkdir(parents=True)
-        (information / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
-        (information / "entry_points.txt").write_text(f"[morl]\n{name} = {module}\n")
-        (folder / f"{module}.py").write_text("from morl.hookspecs import hookimpl\n" + textwrap.dedent(code))
-        monkeypatch.syspath_prepend(str(folder))
-
-    return install
 
 
 def reward_plugin(name: str) -> str:

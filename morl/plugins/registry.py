@@ -19,7 +19,7 @@ from attrs import define, field, frozen
 from morl import hookspecs
 from morl._version import DISTRIBUTION, __version__
 from morl.errors import ConfigError, PluginError, suggest
-from morl.hookspecs import PROJECT, REGISTERING_HOOKS, Factory
+from morl.hookspecs import EXAMPLES_HOOK, PROJECT, REGISTERING_HOOKS, Factory
 from morl.plugins.observers import guard
 
 ENTRY_POINT_GROUP = "morl"
@@ -41,6 +41,7 @@ class PluginInfo:
         observes: observer hooks it implements.
         error: why it was set aside, or None.
         disabled: the config switched it off.
+        examples: its hook `morl_register_examples`, not called yet, or None.
     """
 
     name: str
@@ -50,6 +51,7 @@ class PluginInfo:
     observes: list[str] = field(factory=list)
     error: str | None = None
     disabled: bool = False
+    examples: Callable[[], Any] | None = None
 
     @property
     def label(self) -> str:
@@ -232,14 +234,14 @@ class Registry:
     def _implementations(self, plugin: object) -> dict[str, pluggy.HookImpl]:
         """What the plugin implements, by hook."""
         found: dict[str, pluggy.HookImpl] = {}
-        known = {*REGISTERING_HOOKS.values(), *hookspecs.observers()}
+        known = {*REGISTERING_HOOKS.values(), *hookspecs.observers(), EXAMPLES_HOOK}
         for caller in self._manager.get_hookcallers(plugin) or []:
             (own,) = (impl for impl in caller.get_hookimpls() if impl.plugin is plugin)
             if caller.name in known:
                 found[caller.name] = own
             elif not own.optionalhook:  # which says that another version of morl may have it
                 raise PluginError(f"implements unknown hook {caller.name!r}{suggest(caller.name, known)}")
-        if not found:
+        if not {*found} - {EXAMPLES_HOOK}:
             raise PluginError("offers nothing: no function is marked with morl.hookspecs.hookimpl")
         return found
 
@@ -296,6 +298,8 @@ def _offers(
                         " there is no other answer to wrap, and no order"
                     )
             yield from _checked(kind, hook, own.function(), info)
+    if EXAMPLES_HOOK in implementations:
+        info.examples = implementations[EXAMPLES_HOOK].function
     for hook in hookspecs.observers():
         if hook in implementations:
             guard(implementations[hook], hook, info.label)

@@ -13,6 +13,7 @@ from morl.testing.strategies import reward_matrices, reward_values
 if TYPE_CHECKING:
     from morl.testing.losses import check_policy_loss
     from morl.testing.optimizers import check_optimizer, check_schedule
+    from morl.testing.prompts import check_prompt_source
     from morl.testing.rewards import check_reward_provider
     from morl.testing.rollouts import check_rollout_backend
     from morl.testing.scripted import CHAT_TEMPLATE, ScriptedReplies, tiny_chat_model, tool_call
@@ -29,6 +30,7 @@ __all__ = [
     "check_environment",
     "check_optimizer",
     "check_policy_loss",
+    "check_prompt_source",
     "check_reward_provider",
     "check_rollout_backend",
     "check_schedule",
@@ -44,6 +46,7 @@ _LATER = {
     "ScriptedReplies": "scripted",
     "check_optimizer": "optimizers",
     "check_policy_loss": "losses",
+    "check_prompt_source": "prompts",
     "check_reward_provider": "rewards",
     "check_rollout_backend": "rollouts",
     "check_schedule": "optimizers",

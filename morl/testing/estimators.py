@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from typing import Any
 
 import torch
 from hypothesis import HealthCheck, Phase, given, settings
@@ -25,6 +26,7 @@ def check_advantage_estimator(
     without: Collection[str] = (),
     names: Sequence[str] | None = None,
     nonnegative: bool = False,
+    complete: bool = False,
     max_examples: int = 50,
 ) -> None:
     """Checks an estimator against the laws, on examples that Hypothesis draws; the same ones on every run.
@@ -48,6 +50,7 @@ def check_advantage_estimator(
         without: laws that it does not obey by design, such as `no-spread` for one without a baseline per group.
         names: reward names, for an estimator whose options name rewards; default r0, r1, ..
         nonnegative: only rewards of 0 and more, for an estimator that is defined for no others.
+        complete: no reward is missing, for an estimator that refuses those.
         max_examples: per law.
 
     Raises:
@@ -60,11 +63,12 @@ def check_advantage_estimator(
                 raise ConfigError(f"unknown law {name!r}{suggest(name, known)}; there are: {', '.join(known)}")
     held = [law for name, law in ALWAYS.items() if name not in without]
     for law in (*held, *(CLAIMS[name] for name in claims)):
-        _check(law, factory, names, max_examples, nonnegative)
+        examples: dict[str, Any] = {**law.examples, **({"missing": False} if complete else {})}
+        _check(law, factory, reward_matrices(names=names, nonnegative=nonnegative, **examples), max_examples)
 
 
 def _check(
-    law: Law, factory: Callable[[], Estimator], names: Sequence[str] | None, max_examples: int, nonnegative: bool
+    law: Law, factory: Callable[[], Estimator], drawn: st.SearchStrategy[RewardMatrix], max_examples: int
 ) -> None:
     @settings(
         max_examples=max_examples,
@@ -75,7 +79,7 @@ def _check(
         phases=(Phase.generate, Phase.shrink),
         suppress_health_check=[HealthCheck.too_slow],
     )
-    @given(reward_matrices(names=names, nonnegative=nonnegative, **law.examples), st.integers(0, 9))
+    @given(drawn, st.integers(0, 9))
     def holds(rewards: RewardMatrix, seed: int) -> None:
         estimator = factory()
         try:
@@ -91,11 +95,12 @@ def _check(
 
 def table(rewards: RewardMatrix) -> str:
     """The rewards as text, a line per completion; masked values in parentheses."""
-    head = "  ".join(f"{name} (weight {rewards.weights.get(name, 1.0)})" for name in rewards.names)
-    lines = [f"rewards, {rewards.values_BK.dtype}:", f"  group  {head}"]
+    rows = [["group", *(f"{name} (weight {rewards.weights.get(name, 1.0)})" for name in rewards.names)]]
     for group, values, valid in zip(
         rewards.group_ids_B.tolist(), rewards.values_BK.tolist(), rewards.valid_BK.tolist(), strict=True
     ):
         cells = (f"{v!r}" if ok or v != v else f"({v!r})" for v, ok in zip(values, valid, strict=True))
-        lines.append(f"  {group}  {'  '.join(cells)}")
-    return "\n".join(lines)
+        rows.append([str(group), *cells])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
+    return "\n".join([f"rewards, {rewards.values_BK.dtype}:", *(f"  {line}" for line in lines)])

@@ -111,7 +111,7 @@ def _complete(builder: Any, lr: float) -> None:
 def _descends(builder: Any, lr: float) -> None:
     model = _Model()
     optimizer = build_optimizer(builder, model, lr)
-    losses = [_step(model, optimizer) for _ in range(STEPS)] + [float(model.loss())]
+    losses = [_step(model, optimizer) for _ in range(STEPS)] + [float(model.loss().detach())]
     assert losses[-1] < losses[0], f"losses {losses}"
 
 

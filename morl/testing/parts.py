@@ -24,15 +24,15 @@ def held(laws: Mapping[str, str], without: Collection[str]) -> dict[str, str]:
 
 
 @contextmanager
-def judged(part: object, law: str, statement: str) -> Iterator[None]:
-    """Turns whatever goes wrong inside into a `LawBroken` that names the part and the law."""
+def judged(part: object, law: str, statement: str, example: str = "") -> Iterator[None]:
+    """Turns whatever goes wrong inside into a `LawBroken` that names the part and the law, and shows the example."""
     try:
         yield
     except LawBroken:
         raise
     except Exception as error:
         fault = str(error) if isinstance(error, AssertionError) else f"it raised {type(error).__name__}: {error}"
-        raise LawBroken(f"{part!r} breaks the law {law!r}: {statement}\n{fault}") from error
+        raise LawBroken(f"{part!r} breaks the law {law!r}: {statement}\n{fault}\n{example}".rstrip()) from error
 
 
 def state_of(part: Any) -> Any:

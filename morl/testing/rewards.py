@@ -56,8 +56,17 @@ def check_reward_provider(
         raise ValueError("check_reward_provider needs two or more completions, one of them with an empty text")
     for law, statement in held(LAWS, without).items():
         provider = factory()
-        with judged(provider, law, statement):
+        with judged(provider, law, statement, _table(completions)):
             _CHECKS[law](factory, provider, copied(tuple(completions)), rounding)
+
+
+def _table(completions: Sequence[Completion]) -> str:
+    """The completions as text, by the number that a fault names them with."""
+    lines = (
+        f"  {row}  {completion.text!r:.60}  {dict(completion.prompt.columns)!r:.60}"
+        for row, completion in enumerate(completions)
+    )
+    return "\n".join(["completions, with the columns of their prompts:", *lines])
 
 
 def _scores(provider: Any, completions: Sequence[Completion]) -> dict[str, list[Any]]:

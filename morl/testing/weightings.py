@@ -72,7 +72,7 @@ def _check(
     @given(reward_matrices(names=names, max_rewards=2, bounded=True), st.integers(0, 9))
     def holds(rewards: RewardMatrix, seed: int) -> None:
         weighting = factory()
-        with judged(weighting, law, f"{statement}\n{table(rewards)}"):
+        with judged(weighting, law, statement, table(rewards)):
             _CHECKS[law](factory, weighting, rewards, torch.Generator().manual_seed(seed))
 
     holds()

@@ -196,6 +196,10 @@ class Reader:
                 pass  # a run folder of the reader's; tests/report reads some
             case ["morl", "estimators" | "analyze", *_]:
                 return self._morl(words[1:], fails)
+            case ["morl", "plugins", "doctor", str(plugin)] if Path(plugin).is_dir():
+                pass  # written by `morl new-plugin` a line before; tests/authoring installs such plugins
+            case ["morl", "new-plugin", *_]:
+                return self._morl(words[1:], fails)
             case ["morl", "train", *_, "--help" | "--print_config"] | ["morl", "plugins" | "--version" | "--help"]:
                 return self._morl(words[1:], fails)
             case ["morl", "train" | "resume", path, *_] if self._trains(path):

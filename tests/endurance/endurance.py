@@ -11,7 +11,6 @@ import argparse
 import csv
 import json
 import random
-import runpy
 import shutil
 import sys
 import tempfile
@@ -29,6 +28,7 @@ from safetensors.torch import load_file
 
 from morl.artifacts.files import fault_of
 from morl.artifacts.folder import RunFolder
+from morl.testing.models import tiny_model
 
 SCRIPT = Path(__file__).with_name("killed.py")
 MOST_PROCESSES = 200
@@ -156,15 +156,6 @@ def _evaluations(run: RunFolder) -> Any:
     return json.loads(run.evaluation.read_text()) if run.evaluation.is_file() else None
 
 
-def _model(folder: Path) -> Path:
-    """The tiny model of the tests."""
-    path = Path(__file__).resolve().parents[1] / "conftest.py"
-    made: Path = runpy.run_path(str(path))["build_model_folder"](
-        folder, text="the answer is a number: 0 1 2 3 4 5 " * 20
-    )
-    return made
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--kills", type=int, default=20)
@@ -174,7 +165,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="morl-endurance-") as temporary:
         prompts = Path(temporary) / "prompts.jsonl"
         prompts.write_text("".join(json.dumps({"prompt": f"the answer is {n}"}) + "\n" for n in range(12)))
-        model = _model(Path(temporary) / "model")
+        model = tiny_model(Path(temporary) / "model")
         for name in CONFIGS:
             folder = Path(temporary) / name
             folder.mkdir()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, distribution
+from typing import Any
 
 from morl.hookspecs import Factory, hookimpl
 
@@ -42,6 +43,24 @@ def morl_register_weightings() -> Mapping[str, Factory]:
 @hookimpl
 def morl_register_reward_providers() -> Mapping[str, Factory]:
     return {"token-cost": "morl_estimators.rewards:TokenCost"}
+
+
+@hookimpl
+def morl_register_examples() -> Mapping[str, Mapping[str, Mapping[str, Any]]]:
+    """For parts with options that must be given, and those that break a law by design."""
+    constraints = {"a": {"at_least": 0.5}, "b": {"tokens_at_most": 4}}
+    return {
+        "advantage estimator": {
+            "papo": {"options": {"process": "b", "outcome": "a", "at_least": 0.0}, "names": ["a", "b"]},
+            "reinforce++": {"without": ["no-spread"]},  # it has no baseline per group
+            "maxrl": {"nonnegative": True, "claims": ["zero-mean", "scale", "local"]},
+        },
+        "weighting": {
+            "lagrangian": {"options": {"constraints": constraints, "lr": 0.3}, "names": ["a", "b"]},
+            "ctwa": {"options": {"targets": {"a": 0.5}}, "names": ["a", "b"]},
+        },
+        "reward provider": {"token-cost": {"options": {"budget": 2}}},
+    }
 
 
 def _installed(name: str) -> bool:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from morl.hookspecs import Factory, hookimpl
 
@@ -39,6 +39,19 @@ def morl_register_prompt_sources() -> Mapping[str, Factory]:
 @hookimpl
 def morl_register_environments() -> Mapping[str, Factory]:
     return {"guess": "morl_example.guess:Guess"}
+
+
+@hookimpl
+def morl_register_examples() -> Mapping[str, Mapping[str, Mapping[str, Any]]]:
+    """What the parts are tried with by `pytest --morl-plugin morl-example`, and what they claim or leave out."""
+    return {
+        "reward provider": {
+            "keywords": {"columns": {"keywords": ["river", "Lamp"]}, "texts": ["The river.", "a lamp", "river LAMP"]},
+            "unlike-others": {"without": ["alone"]},
+        },
+        "advantage estimator": {"rloo": {"claims": ["zero-mean", "shift", "dead-reward", "local"]}},
+        "environment": {"guess": {"replies": ["10", "no idea"]}},
+    }
 
 
 @hookimpl
