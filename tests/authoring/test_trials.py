@@ -23,8 +23,8 @@ def test_every_law_of_every_kind_is_explained_under_its_anchor(registry):
     anchors = {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
     found = [each for plugin in registry.plugins[1:] for each in trials(registry, plugin) if isinstance(each, Trial)]
     kinds = {each.part.kind for each in found}
-    assert {"prompt source", "rollout backend", "reward provider", "advantage estimator", "weighting"} <= kinds
-    assert "environment" in kinds
+    assert {"prompt source", "reward provider", "advantage estimator", "weighting", "environment"} <= kinds
+    assert "rollout-backend-contract" in anchors
     for each in found:
         page, _, anchor = each.page.partition("#")
         assert (page, anchor in anchors) == (LAWS_PAGE, True), each.page

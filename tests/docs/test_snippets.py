@@ -198,7 +198,7 @@ class Reader:
                 return self._morl(words[1:], fails)
             case ["morl", "plugins", "doctor", str(plugin)] if Path(plugin).is_dir():
                 pass  # written by `morl new-plugin` a line before; tests/authoring installs such plugins
-            case ["morl", "new-plugin", *_]:
+            case ["morl", "new-plugin", *_] | ["morl", "plugins", "doctor", *_]:
                 return self._morl(words[1:], fails)
             case ["morl", "train", *_, "--help" | "--print_config"] | ["morl", "plugins" | "--version" | "--help"]:
                 return self._morl(words[1:], fails)
