@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from importlib.metadata import entry_points
 from pkgutil import resolve_name
 
-from morl import _extras, _namesake
+from morl import _extras, _namesake, progress
 from morl._version import DISTRIBUTION, __version__
-from morl.console import Command, call
+from morl.console import Command, call, wants_help
 from morl.errors import ConfigError, suggest
 
 ENTRY_POINT_GROUP = "morl.commands"
@@ -35,6 +35,8 @@ COMMANDS = {
     "audit": "morl.report.command:audit",
 }
 """Name -> the function behind it, as plugins name theirs."""
+_QUICK = frozenset({"plugins"})
+"""Commands that answer at once."""
 
 USAGE = """\
 morl trains language models on several rewards at once.
@@ -85,12 +87,20 @@ def _dispatch(arguments: list[str]) -> int:
         print(f"morl {__version__}")
         return 0
     name, *rest = arguments
+    _begin(name, rest)
     try:
         return _find(name)(rest)
     except ModuleNotFoundError as error:
         if (needed := _extras.what_to_install(error, f"`morl {name}`")) is not None:
             raise ConfigError(needed) from error
         raise
+
+
+def _begin(name: str, rest: list[str]) -> None:
+    """Says that a command has begun, where it imports PyTorch, which takes seconds, before it can say more."""
+    if name in COMMANDS and name not in _QUICK and rest and not wants_help(rest):
+        what = "" if rest[0].startswith("-") else f" {rest[0]}"
+        progress.say(f"morl {name}{what}: loading PyTorch and what else it needs")
 
 
 def _find(name: str) -> Command:

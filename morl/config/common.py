@@ -65,6 +65,7 @@ COMMON: Mapping[str, Mapping[str, str]] = {
     "evaluation": {
         "evaluation.prompts.path": "of held-out prompts",
         "evaluation.every": "also during the run; 0: before and after only",
+        "evaluation.initial": "also before the first step",
         "evaluation.samples": "of each held-out prompt",
         "evaluation.temperature": "null: as in training; 0: greedy decoding",
     },

@@ -143,12 +143,15 @@ class EvaluationConfig:
     Args:
         prompts: their source.
         every: also every this many steps; 0 only before and after.
+        initial: whether the initial policy is evaluated before the first step; or the folder of a run that evaluated it
+            with the same policy, prompts, rewards, seed and way of sampling, whose figures are taken.
         samples: completions of each prompt.
         temperature: of sampling; null takes that of training, 0 is greedy decoding.
     """
 
     prompts: HeldOutPromptsConfig
     every: NonNegativeInt = 0
+    initial: bool | str = True
     samples: PositiveInt = 1
     temperature: NonNegativeFloat | None = None
 

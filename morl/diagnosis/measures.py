@@ -14,7 +14,7 @@ from torch import Tensor
 
 from morl.advantage.groups import Groups, deviations
 from morl.analysis.statistics import mean_interval
-from morl.evaluation.estimates import Estimate, estimate, pass_at_k, prompt_means
+from morl.runtime.estimates import Estimate, estimate, pass_at_k, prompt_means
 from morl.types import RewardMatrix
 
 

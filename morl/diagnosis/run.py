@@ -8,7 +8,7 @@ from typing import Any
 
 from attrs import evolve, frozen
 
-from morl import interrupts
+from morl import interrupts, progress
 from morl.config import parse
 from morl.config.schema import Config, EvaluationConfig, HeldOutPromptsConfig
 from morl.diagnosis.arguments import ESTIMATORS, PROMPTS
@@ -150,6 +150,7 @@ def _module(config: Config, parts: Parts, count: int) -> EvaluationModule:
     """Loads data, tokenizer and model, the cheap and telling first."""
     assert parts.prompts is not None
     assert parts.policy is not None
+    progress.say("loading the prompts", wanted=config.trainer.progress)
     rows = parts.prompts.load()
     if len(rows):
         check_columns(rows, parts.scorer.required_columns, parts.scorer.applies)
@@ -162,6 +163,7 @@ def _module(config: Config, parts: Parts, count: int) -> EvaluationModule:
     encoded = encode_section(rows, tokenizer, config.prompts, "prompts", prompt_limit(hf_config, config.sampling))
     drawn = random.Random(seeds.derive(config.seed, seeds.EVALUATION, 0)).sample(range(len(encoded)), len(encoded))
     chosen = [encoded[row] for row in sorted(drawn[:count])]
+    progress.say(f"loading the model {path}", wanted=config.trainer.progress)
     policy = load_policy(path, dtype=config.policy.dtype, attention=config.policy.attention)
     # Sampled like held-out prompts, which takes a section of them; with the settings of training.
     section = EvaluationConfig(

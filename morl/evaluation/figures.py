@@ -9,7 +9,7 @@ from attrs import frozen
 from torch import Tensor
 
 from morl.evaluation.arguments import Measures
-from morl.evaluation.estimates import Estimate, estimate, pass_at_k, prompt_means
+from morl.runtime.estimates import Estimate, estimate, is_binary, pass_at_k, prompt_means
 from morl.runtime.scores import BatchScores
 
 
@@ -80,11 +80,11 @@ def figures(scores: BatchScores, names: Sequence[str], samples: int, measures: M
     groups = scores.positions_B
 
     def over_prompts(values_B: Tensor) -> Estimate:
-        return estimate(prompt_means(values_B.double(), groups), share=_is_binary(values_B))
+        return estimate(prompt_means(values_B.double(), groups), share=is_binary(values_B))
 
     values = dict(zip(names, scores.values_BK.T, strict=True))
     failed = dict(zip(names, scores.failed_BK.T, strict=True))
-    success = measures.success or {name: 1.0 for name, values_B in values.items() if _is_binary(values_B)}
+    success = measures.success or {name: 1.0 for name, values_B in values.items() if is_binary(values_B)}
     ks = measures.k or sorted({1, samples})
     limit = measures.limit
     return Figures(
@@ -111,11 +111,6 @@ def figures(scores: BatchScores, names: Sequence[str], samples: int, measures: M
         limit=limit,
         over_limit=None if limit is None else over_prompts(scores.lengths_B > limit),
     )
-
-
-def _is_binary(values_B: Tensor) -> bool:
-    known = values_B[~values_B.isnan()]
-    return len(known) > 0 and bool(((known == 0) | (known == 1)).all())
 
 
 def _success(values_B: Tensor, at_least: float) -> Tensor:

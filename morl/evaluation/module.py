@@ -7,12 +7,10 @@ from typing import Any
 
 import lightning.pytorch as L
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerBase
 
-from morl import interrupts
+from morl import interrupts, progress
 from morl.config.schema import Config
 from morl.policy.model import PolicyModel
 from morl.runtime.exchange import Exchange
@@ -65,14 +63,19 @@ class EvaluationModule(L.LightningModule):
 
     def predict_step(self, batch: Any, batch_idx: int) -> int:
         """Samples and scores this rank's prompts and gathers the scores; returns the number of completions."""
+        assert self.config.evaluation is not None
         exchange, backend = Exchange.current(), self.parts.backend
         backend.start(self.policy, self.tokenizer, self.model_path)
         backend.sync_weights(0)
-        with _progress(self.config.trainer.progress and exchange.rank == 0) as progress:
-            task = progress.add_task("prompts", total=len(exchange.share(len(self.prompts))))
+        mine, samples = len(exchange.share(len(self.prompts))), self.config.evaluation.samples
+        drawn = "1 completion" if samples == 1 else f"{samples} completions"
+        title = f"sampling and scoring: {mine} prompts x {drawn}"
+        if exchange.size > 1:
+            title += f" on each of {exchange.size} ranks"
+        with progress.working(title, mine, wanted=self.config.trainer.progress) as advance:
 
             def observe(rollouts: RolloutBatch, scores: RewardScores) -> None:
-                progress.advance(task, len(rollouts.prompts))
+                advance(len(rollouts.prompts))
                 if self.keep_samples:
                     self._keep(rollouts, scores)
 
@@ -98,10 +101,3 @@ class EvaluationModule(L.LightningModule):
                     "failed": [name for name, fails in zip(scores.names, failed, strict=True) if fails],
                 }
             )
-
-
-def _progress(wanted: bool) -> Progress:
-    """A bar on a terminal; it counts the prompts of one rank, to whom those of the others are alike."""
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), MofNCompleteColumn(), BarColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=console, transient=True, disable=not (wanted and console.is_terminal))

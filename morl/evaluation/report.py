@@ -14,8 +14,8 @@ from rich.text import Text
 
 from morl.artifacts.files import write_text
 from morl.config.load import to_mapping
-from morl.evaluation.estimates import METHOD
 from morl.evaluation.run import Evaluation
+from morl.runtime.estimates import METHOD
 from morl.runtime.held_out import held_out_sampling
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import lightning.pytorch as L
 from attrs import frozen
 
-from morl import interrupts
+from morl import interrupts, progress
 from morl.config.schema import Config, TrainerConfig
 from morl.errors import ConfigError, DataError, suggest
 from morl.evaluation.arguments import Measures
@@ -109,6 +109,7 @@ def _module(config: Config, parts: Parts, path: str, keep_samples: bool) -> Eval
     """Loads data, tokenizer and model, the cheap and telling first."""
     assert config.evaluation is not None
     assert parts.evaluation_prompts is not None
+    progress.say("loading the held-out prompts", wanted=config.trainer.progress)
     prompts = parts.evaluation_prompts.load()
     if len(prompts):
         check_columns(prompts, parts.scorer.required_columns, parts.scorer.applies)
@@ -124,6 +125,7 @@ def _module(config: Config, parts: Parts, path: str, keep_samples: bool) -> Eval
     shown = sampling_tokenizer(config, tokenizer, hf_config, generation_config, [prompts])
     check_overrides({"evaluation.prompts": prompts}, config, parts.backend, shown, hf_config)
     section = config.policy
+    progress.say(f"loading the model {path}", wanted=config.trainer.progress)
     policy = load_policy(path, dtype=section.dtype, attention=section.attention, loading=section.loading)
     return EvaluationModule(config, parts, policy, shown, encoded, path, keep_samples)
 

@@ -9,7 +9,7 @@ import torch
 from attrs import frozen
 from torch import Tensor
 
-from morl import interrupts
+from morl import interrupts, progress
 from morl.rollout.ends import StopStrings
 from morl.rollout.sampling import SeenTokens, UniformStreams, draw
 from morl.types import Sampling
@@ -82,6 +82,8 @@ def sample(
     uniforms_N = logits_NV.new_empty(0)
     for step in range(sampling.max_tokens):
         interrupts.check()
+        if step % 16 == 0:
+            progress.note(f"{len(live)} completions at token {step} of at most {sampling.max_tokens}")
         if sampling.temperature > 0.0:
             uniforms_N = streams.at(step, live)
         tokens_N, logprobs_N = draw(logits_NV, uniforms_N, sampling, seen)

@@ -6,13 +6,14 @@ import hashlib
 from collections.abc import Callable, Sequence
 
 import torch
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
 from morl.artifacts.metrics import LENGTH_MEAN, SCORED, TRUNCATED, Metrics
 from morl.config.schema import Config
 from morl.hookspecs import RolloutBackend
 from morl.reward.scorer import RewardScorer
 from morl.runtime import seeds
+from morl.runtime.estimates import Estimate, estimate, is_binary, means_by_prompt, prompt_means
 from morl.runtime.exchange import Exchange
 from morl.runtime.sampling import sample
 from morl.runtime.scores import BatchScores
@@ -31,10 +32,24 @@ class HeldOut:
         metrics: by name; see `docs/reference/metrics.md`.
         scored: of a reward that some completions have no score of, a fingerprint of those that have one.  The means of
             two evaluations can be compared where the fingerprints are equal.
+        estimates: by reward, and by the names of the length and of the truncated share, the mean over prompts with its
+            interval.
+        by_prompt: of the same, the mean of each prompt that has one, by its row.
     """
 
     metrics: Metrics
     scored: dict[str, str]
+    estimates: dict[str, Estimate] = field(factory=dict)
+    by_prompt: dict[str, dict[int, float]] = field(factory=dict)
+
+    def change(self, before: HeldOut) -> dict[str, Estimate]:
+        """How far each mean is from an earlier one, with the interval of the differences prompt by prompt."""
+        shared = {
+            name: [value - before.by_prompt[name][row] for row, value in rows.items() if row in before.by_prompt[name]]
+            for name, rows in self.by_prompt.items()
+            if name in before.by_prompt
+        }
+        return {name: estimate(differences) for name, differences in shared.items()}
 
 
 def evaluate(
@@ -44,13 +59,14 @@ def evaluate(
     scorer: RewardScorer,
     exchange: Exchange,
     source_column: str | None = None,
+    observe: Callable[[RolloutBatch, RewardScores], None] | None = None,
 ) -> HeldOut:
     """Mean of every reward over the prompts, which share of the completions it is a mean of, length, truncated share.
 
     The seeds are those of the prompts' rows, the same at every call, so that two evaluations differ by the weights
     alone.
     """
-    scores = score_held_out(config, prompts, backend, scorer, exchange)
+    scores = score_held_out(config, prompts, backend, scorer, exchange, observe)
     means = scores.values_BK.nanmean(0).tolist()
     metrics = {
         **dict(zip(scorer.names, means, strict=True)),
@@ -61,7 +77,17 @@ def evaluate(
     if source_column is not None:
         asked = [prompts[row] for row in scores.positions_B.tolist()]
         metrics |= source_metrics(asked, source_column, scorer.names, scores.values_BK)
-    return HeldOut(metrics, _which_are_scored(scores, scorer.names))
+    measured = dict(zip(scorer.names, scores.values_BK.T, strict=True))
+    measured |= {LENGTH_MEAN.name: scores.lengths_B.double(), TRUNCATED.name: scores.truncated_B.double()}
+    return HeldOut(
+        metrics,
+        _which_are_scored(scores, scorer.names),
+        {
+            name: estimate(prompt_means(values_B.double(), scores.positions_B), share=is_binary(values_B))
+            for name, values_B in measured.items()
+        },
+        {name: means_by_prompt(values_B.double(), scores.positions_B) for name, values_B in measured.items()},
+    )
 
 
 def score_held_out(

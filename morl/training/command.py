@@ -84,9 +84,7 @@ def _run(tree: dict[str, Any], *, resume: bool) -> int:
         raise
     if result.is_first_rank:
         if result.evaluations:
-            first, last = min(result.evaluations), max(result.evaluations)
-            evaluations = result.evaluations
-            console.print(results_table(evaluations[first], evaluations[last], result.rewards, last))
+            console.print(results_table(result.evaluations, result.rewards, result.held_out))
         console.print(f"run folder: {result.folder}\nmodel:      {result.model}", soft_wrap=True, highlight=False)
     return 0
 

@@ -11,7 +11,7 @@ checkpoints hold everything, and a resumed run continues bit for bit.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any
@@ -56,7 +56,7 @@ from morl.training.snapshot import Snapshot
 from morl.training.state import load_states, save_states
 from morl.training.update import TokenSums, Updater, clip_gradients
 from morl.training.watch import DifferenceWatch, difference_limit
-from morl.types import EncodedPrompt, RolloutBatch
+from morl.types import EncodedPrompt, RewardScores, RolloutBatch
 
 CPU_MICRO_BATCH_TOKENS, MICRO_BATCH_TOKENS = 2048, 16384
 """What `training.micro_batch_tokens: null` means: such a pass fills the device, a larger one only its memory."""
@@ -227,12 +227,18 @@ class RLModule(L.LightningModule):
             names.LEARNING_RATE.name: lr,
         }
 
-    def evaluate(self) -> HeldOut:
-        """Mean of every reward on the held-out prompts, under the present weights.  Every rank must call."""
+    def evaluate(self, observe: Callable[[RolloutBatch, RewardScores], None] | None = None) -> HeldOut:
+        """Mean of every reward on the held-out prompts, under the present weights.  Every rank must call.
+
+        Args:
+            observe: is shown what this rank sampled and scored, in parts.
+        """
         with self.trainer.precision_plugin.forward_context():
             self.rollouts.settle(int(self.finished_steps))
             parts, column = self.parts, getattr(self.parts.evaluation_prompts, "source_column", None)
-            return evaluate(self.config, self.evaluation_prompts, parts.backend, parts.scorer, self.exchange, column)
+            return evaluate(
+                self.config, self.evaluation_prompts, parts.backend, parts.scorer, self.exchange, column, observe
+            )
 
     # What Lightning asks for ----------------------------------------------------------------------------------------
 

@@ -13,11 +13,11 @@ from typing import Any
 
 import lightning.pytorch as L
 import torch
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 from lightning.pytorch.loggers import Logger
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from morl import interrupts
+from morl import interrupts, progress
 from morl.artifacts.folder import RunFolder, steps_in
 from morl.artifacts.metrics import Metrics
 from morl.config.load import parse, read_yaml, to_mapping
@@ -31,6 +31,7 @@ from morl.prompts import check_columns, check_routes
 from morl.runtime.checks import check_length, check_settings
 from morl.runtime.conversations import Conversations
 from morl.runtime.exchange import is_first_rank
+from morl.runtime.held_out import HeldOut
 from morl.runtime.hub import check_hub
 from morl.runtime.loading import (
     encode_section,
@@ -49,6 +50,7 @@ from morl.training.callbacks import Evaluations
 from morl.training.checkpoint_files import CLASSES
 from morl.training.environment import environment
 from morl.training.given import prepare
+from morl.training.initial import initial_evaluation
 from morl.training.module import RLModule
 from morl.training.record import record
 from morl.training.trainer import build_objects, build_trainer
@@ -65,6 +67,7 @@ class RunResult:
         rewards: reward names.
         evaluations: held-out metrics by number of finished steps; empty without `evaluation`.
         is_first_rank: whether this process is the one that reports.
+        held_out: the same metrics with intervals, of the evaluations that were made now, not before a resumption.
     """
 
     folder: Path
@@ -72,6 +75,7 @@ class RunResult:
     rewards: tuple[str, ...]
     evaluations: Mapping[int, Metrics]
     is_first_rank: bool = True
+    held_out: Mapping[int, HeldOut] = field(factory=dict)
 
 
 def train(
@@ -160,7 +164,7 @@ def _fit(
     # The users' own classes are imported and made here, for a typo in them should not cost the loading of a model.
     callbacks = [*build_objects(config.trainer.callbacks, "trainer.callbacks", L.Callback), *callbacks]
     loggers = [*build_objects(config.trainer.loggers, "trainer.loggers", Logger), *loggers]  # type: ignore[type-abstract]
-    evaluations = Evaluations(folder, config.evaluation.every) if config.evaluation else None
+    evaluations = _evaluations(config, folder, resolved)
     with run_settings(config):
         trainer = build_trainer(config, folder, evaluations, callbacks, loggers, done)
         module = _module(config, parts)
@@ -184,7 +188,16 @@ def _fit(
             module.close()
             interrupts.over()
     results = evaluations.results if evaluations else {}
-    return RunResult(folder.path, folder.model, parts.scorer.names, results, trainer.is_global_zero)
+    found = evaluations.found if evaluations else {}
+    return RunResult(folder.path, folder.model, parts.scorer.names, results, trainer.is_global_zero, found)
+
+
+def _evaluations(config: Config, folder: RunFolder, resolved: Mapping[str, Any]) -> Evaluations | None:
+    if config.evaluation is None:
+        return None
+    initial = config.evaluation.initial
+    row = initial_evaluation(initial, resolved) if isinstance(initial, str) else initial
+    return Evaluations(folder, config.evaluation.every, row, config.trainer.progress)
 
 
 def _tree(config: Config) -> dict[str, Any]:
@@ -198,6 +211,7 @@ def _tree(config: Config) -> dict[str, Any]:
 def _module(config: Config, parts: Parts) -> RLModule:
     """Loads data, tokenizer and policy, the cheap and telling first."""
     given = parts.given
+    progress.say("loading the prompts", wanted=config.trainer.progress)
     prompts = _load(parts.prompts, given.prompts)
     held_out = _load(parts.evaluation_prompts, given.evaluation_prompts) if config.evaluation else ()
     for source in (prompts, held_out):
@@ -229,6 +243,7 @@ def _module(config: Config, parts: Parts) -> RLModule:
     if config.training.epochs is not None:
         config = evolve(config, training=config.training.in_steps(len(encoded)))
         check_length(config, parts)
+    progress.say(f"loading the model {path}, and trying it out", wanted=config.trainer.progress)
     model = (
         load_model(path, dtype=config.policy.dtype, loading=config.policy.loading)
         if model is None

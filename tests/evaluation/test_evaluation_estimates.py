@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from morl.evaluation.arguments import Measures
-from morl.evaluation.estimates import estimate, pass_at_k, prompt_means
 from morl.evaluation.figures import figures
+from morl.runtime.estimates import estimate, pass_at_k, prompt_means
 from morl.runtime.scores import BatchScores
 
 NAN = float("nan")

@@ -28,7 +28,7 @@ TRAINER: Mapping[str, Row] = {
     ),
     "val_check_interval": differs("in steps", "evaluation.every"),
     "check_val_every_n_epoch": differs("in steps", "evaluation.every"),
-    "num_sanity_val_steps": differs("the initial policy is evaluated before the first step", "evaluation.every"),
+    "num_sanity_val_steps": differs("the initial policy is evaluated before the first step", "evaluation.initial"),
     "log_every_n_steps": differs("every step is logged"),
     "default_root_dir": same("output"),
     "enable_checkpointing": differs("one at the end always", "training.checkpoint_every"),

@@ -185,7 +185,7 @@ INHERITED: Mapping[str, Row] = {
     "disable_tqdm": differs("the live display", "trainer.progress"),
     "eval_strategy": differs("by steps, and before and after", "evaluation.every"),
     "eval_steps": same("evaluation.every"),
-    "eval_on_start": differs("always", "evaluation.every"),
+    "eval_on_start": differs("on by default", "evaluation.initial"),
     "save_strategy": differs("by steps or minutes", "training.checkpoint_every", "training.checkpoint_minutes"),
     "save_steps": same("training.checkpoint_every"),
     "save_total_limit": same("training.keep_checkpoints"),

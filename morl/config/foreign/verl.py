@@ -119,7 +119,7 @@ KEYS: Mapping[str, Row] = {
     "trainer.save_freq": differs("0 in place of -1", "training.checkpoint_every"),
     "trainer.max_actor_ckpt_to_keep": same("training.keep_checkpoints"),
     "trainer.test_freq": differs("0 in place of -1", "evaluation.every"),
-    "trainer.val_before_train": differs("always", "evaluation.every"),
+    "trainer.val_before_train": same("evaluation.initial"),
     "trainer.val_only": differs("a command: `morl evaluate CONFIG MODEL`"),
     "trainer.resume_mode": differs("a command: `morl resume FOLDER`"),
     "trainer.critic_warmup": absent(_NO_CRITIC),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import warnings
+from collections.abc import Mapping
+from contextlib import ExitStack
 from typing import Any
 
 import lightning.pytorch as L
@@ -11,10 +13,13 @@ import torch
 from attrs import define, field
 from lightning_utilities.core.rank_zero import rank_zero_only
 
+from morl import progress
 from morl.artifacts.files import write_text
 from morl.artifacts.folder import RunFolder, damaged
 from morl.artifacts.metrics import HELD_OUT, Metrics
 from morl.runtime.exchange import is_first_rank
+from morl.runtime.held_out import HeldOut
+from morl.training.callbacks.display import LiveDisplay
 from morl.training.callbacks.metrics_rows import MetricsTable
 from morl.training.module import RLModule
 
@@ -24,13 +29,19 @@ class Evaluations(L.Callback):
     """Scores the held-out prompts before the first step, every `every` steps and after the last.
 
     Attributes:
+        initial: whether before the first step, too; or what another run found there: a row of its `evaluation.json`.
+        shown: whether it says that an evaluation begins, and how far it is.
         results: metrics by number of finished steps; also written to the run folder.
+        found: the same with intervals, of the evaluations of this process.
     """
 
     folder: RunFolder
     every: int
+    initial: bool | Mapping[str, Any] = True
+    shown: bool = False
     results: dict[int, Metrics] = field(factory=dict)
-    _scored: dict[int, dict[str, str]] = field(factory=dict, init=False)
+    found: dict[int, HeldOut] = field(factory=dict)
+    _rows: dict[int, dict[str, Any]] = field(factory=dict, init=False)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, RLModule)
@@ -38,7 +49,11 @@ class Evaluations(L.Callback):
         if self.folder.evaluation.is_file():
             recorded = [row for row in _recorded(self.folder) if row["step"] <= done]
             self.results = {row["step"]: row["metrics"] for row in recorded}
-            self._scored = {row["step"]: row["scored"] for row in recorded}
+            self._rows = {row["step"]: row for row in recorded}
+        if done == 0 and not self.initial:
+            return
+        if done == 0 and isinstance(self.initial, Mapping) and 0 not in self.results:
+            self._take(pl_module, 0, dict(self.initial))
         if done == 0 or (self.every and done % self.every == 0):
             self._evaluate(pl_module)  # also one that was interrupted
 
@@ -60,22 +75,47 @@ class Evaluations(L.Callback):
         step = int(module.finished_steps)
         if step in self.results:
             return
-        found = module.evaluate()
-        self.results[step], self._scored[step] = found.metrics, found.scored
+        found = self._scored(module, step)
+        self.found[step] = found
+        intervals = {name: [each.low, each.high] for name, each in found.estimates.items()}
+        prompts = len(module.evaluation_prompts)
+        self._take(
+            module,
+            step,
+            {"metrics": found.metrics, "scored": found.scored, "prompts": prompts, "intervals": intervals},
+        )
+
+    def _scored(self, module: RLModule, step: int) -> HeldOut:
+        """With a word on what it is, for it may take longer than a step."""
+        assert module.config.evaluation is not None
+        mine = len(module.exchange.share(len(module.evaluation_prompts)))
+        samples = module.config.evaluation.samples
+        what = "the initial policy" if step == 0 else f"the policy after {step} steps"
+        drawn = "1 completion" if samples == 1 else f"{samples} completions"
+        title = f"evaluating {what}: {mine} held-out prompts x {drawn}"
+        if module.exchange.size > 1:
+            title += f" on each of {module.exchange.size} ranks"
+        displays = [each for each in getattr(module.trainer, "callbacks", ()) if isinstance(each, LiveDisplay)]
+        with ExitStack() as stack:
+            for display in displays:
+                stack.enter_context(display.paused())
+            advance = stack.enter_context(progress.working(title, mine, wanted=self.shown))
+            return module.evaluate(lambda rollouts, scores: advance(len(rollouts.prompts)))
+
+    def _take(self, module: RLModule, step: int, row: dict[str, Any]) -> None:
+        metrics: Metrics = row["metrics"]
+        self.results[step], self._rows[step] = metrics, {"step": step, **row}
         module.trainer.callback_metrics.update(
-            {HELD_OUT.of(name): torch.tensor(value) for name, value in found.metrics.items()}
+            {HELD_OUT.of(name): torch.tensor(value) for name, value in metrics.items()}
         )
         for logger in module.loggers:
             if not isinstance(logger, MetricsTable):  # whose rows are those of steps
-                logger.log_metrics({HELD_OUT.of(name): value for name, value in found.metrics.items()}, step)
+                logger.log_metrics({HELD_OUT.of(name): value for name, value in metrics.items()}, step)
         self._write()
 
     @rank_zero_only
     def _write(self) -> None:
-        rows = [
-            {"step": step, "metrics": metrics, "scored": self._scored[step]}
-            for step, metrics in sorted(self.results.items())
-        ]
+        rows = [self._rows[step] for step in sorted(self._rows)]
         write_text(self.folder.evaluation, json.dumps(rows, indent=2) + "\n")
 
 
@@ -84,7 +124,7 @@ def _recorded(folder: RunFolder) -> list[dict[str, Any]]:
     try:
         rows = json.loads(folder.evaluation.read_text(encoding="utf-8"))
         return [
-            {"step": int(row["step"]), "metrics": dict(row["metrics"]), "scored": dict(row.get("scored", {}))}
+            {**row, "step": int(row["step"]), "metrics": dict(row["metrics"]), "scored": dict(row.get("scored", {}))}
             for row in rows
         ]
     except (ValueError, KeyError, TypeError) as error:

@@ -85,8 +85,20 @@ def prompt_means(values_B: Tensor, groups_B: Tensor) -> list[float]:
     >>> prompt_means(torch.tensor([1.0, 0.0, torch.nan, torch.nan]), torch.tensor([0, 0, 1, 2]))
     [0.5]
     """
+    return [*means_by_prompt(values_B, groups_B).values()]
+
+
+def means_by_prompt(values_B: Tensor, groups_B: Tensor) -> dict[int, float]:
+    """`prompt_means`, by prompt."""
     counts_P, sums_P = _by_prompt(values_B, groups_B)
-    return [float(mean) for mean in sums_P / counts_P]
+    rows = torch.unique(groups_B[~values_B.isnan()])
+    return dict(zip(rows.tolist(), (sums_P / counts_P).tolist(), strict=True))
+
+
+def is_binary(values_B: Tensor) -> bool:
+    """Whether there are values, and none but 0 and 1."""
+    known = values_B[~values_B.isnan()]
+    return len(known) > 0 and bool(((known == 0) | (known == 1)).all())
 
 
 def pass_at_k(success_B: Tensor, groups_B: Tensor, k: int) -> list[float]:

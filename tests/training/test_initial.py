@@ -1,0 +1,63 @@
+"""The evaluation of the initial policy is skipped, or taken from a run that made it."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from morl import train
+from morl.errors import ConfigError
+from morl.training.initial import initial_evaluation
+from morl.training.run import read_yaml
+
+
+@pytest.fixture
+def evaluated(settings, prompt_file):
+    def make(**changes):
+        prompts = {"path": str(prompt_file), "limit": 5}
+        base = {"evaluation.prompts": prompts, "training.steps": 1, "training.checkpoint_every": 0}
+        return settings({**base, **changes})
+
+    return make
+
+
+def steps(result) -> list[int]:
+    return [row["step"] for row in json.loads((result.folder / "evaluation.json").read_text())]
+
+
+def test_it_is_skipped_or_taken_from_another_run_or_refused(evaluated, tmp_path, capsys):
+    first = train(evaluated(**{"output": str(tmp_path / "first"), "trainer.progress": True}))
+    assert steps(first) == [0, 1]
+    said = capsys.readouterr().err
+    assert "evaluating the initial policy: 5 held-out prompts x 1 completion" in said
+    assert "evaluating the policy after 1 steps: 5 held-out prompts" in said
+    (row, _) = json.loads((first.folder / "evaluation.json").read_text())
+    assert row["prompts"] == 5
+    assert set(row["intervals"]) == {"short", "vowel", "completions/length_mean", "completions/truncated"}
+
+    skipped = train(evaluated(**{"output": str(tmp_path / "skipped"), "evaluation.initial": False}))
+    assert steps(skipped) == [1]
+    assert capsys.readouterr().err.count("evaluating") == 0, "without the display nothing is said"
+
+    other = {"output": str(tmp_path / "taken"), "evaluation.initial": str(first.folder), "rewards.vowel.weight": 2.0}
+    taken = train(evaluated(**other, **{"trainer.progress": True}))
+    assert steps(taken) == [0, 1]
+    assert "the initial policy" not in capsys.readouterr().err
+    assert taken.evaluations[0] == first.evaluations[0]
+    assert json.loads((taken.folder / "evaluation.json").read_text())[0] == row
+
+    resolved = read_yaml(first.folder / "config.yaml")
+    for key, value, says in (
+        ("seed", 7, "its seed is 1, here it is 7"),
+        ("sampling", {**resolved["sampling"], "top_p": 0.5}, "its sampling.top_p is 1.0, here it is 0.5"),
+        ("policy", {**resolved["policy"], "path": "<Model>"}, "policy.path is an object"),
+    ):
+        with pytest.raises(ConfigError, match=re.escape(says)):
+            initial_evaluation(str(first.folder), {**resolved, key: value})
+    with pytest.raises(ConfigError, match="has no evaluation of the initial policy"):
+        initial_evaluation(str(skipped.folder), resolved)
+    with pytest.raises(ConfigError, match="is not the folder of a run with evaluations"):
+        initial_evaluation(str(Path(tmp_path)), resolved)
