@@ -35,8 +35,8 @@ COMMANDS = {
     "audit": "morl.report.command:audit",
 }
 """Name -> the function behind it, as plugins name theirs."""
-_QUICK = frozenset({"plugins"})
-"""Commands that answer at once."""
+_QUICK = frozenset({"plugins", "new-plugin"})
+"""Commands that answer at once; `morl plugins doctor` does not."""
 
 USAGE = """\
 morl trains language models on several rewards at once.
@@ -98,7 +98,8 @@ def _dispatch(arguments: list[str]) -> int:
 
 def _begin(name: str, rest: list[str]) -> None:
     """Says that a command has begun, where it imports PyTorch, which takes seconds, before it can say more."""
-    if name in COMMANDS and name not in _QUICK and rest and not wants_help(rest):
+    slow = name in COMMANDS and (name not in _QUICK or rest[:1] == ["doctor"])
+    if slow and rest and not wants_help(rest):
         what = "" if rest[0].startswith("-") else f" {rest[0]}"
         progress.say(f"morl {name}{what}: loading PyTorch and what else it needs")
 
