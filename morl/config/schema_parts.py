@@ -157,6 +157,8 @@ class EnvironmentConfig:
         on_failure: what an exception, a time-out or an answer that breaks the contract does, besides ending the
             conversation: `abstain` (all rewards of the completion are missing), `zero` (the environment's are 0, others
             score what was said), `drop` (the completion leaves the update) or `raise` (the run ends).
+        on_limit: what an environment that gives its rewards with the last answer alone, for its episodes have no
+            `finish`, gives to a conversation that a limit ends: `abstain` (they are missing) or `zero`.
         max_failed_steps: the run ends after so many steps in a row in which every conversation failed, and after its
             first step if none ever ended; null trains on.
     """
@@ -173,6 +175,7 @@ class EnvironmentConfig:
     weight: float | dict[str, float] = 1.0
     bounds: list[float] | dict[str, list[float]] | None = None
     on_failure: Literal["abstain", "zero", "drop", "raise"] = "abstain"
+    on_limit: Literal["abstain", "zero"] = "abstain"
     max_failed_steps: PositiveInt | None = 3
 
 

@@ -35,6 +35,17 @@ _log = logging.getLogger(__name__)
 CLOSING = 10.0
 """Seconds that closing an episode may take; what is late then is left behind."""
 
+LIMITS = frozenset(
+    {
+        CompletionStatus.TRUNCATED,
+        CompletionStatus.TURN_LIMIT,
+        CompletionStatus.TOOL_LIMIT,
+        CompletionStatus.TOKEN_LIMIT,
+        CompletionStatus.CONTEXT_FULL,
+    }
+)
+"""Ends that are neither the environment's nor a failure."""
+
 Then: TypeAlias = Callable[[Talk, Any], None]
 Draw: TypeAlias = Callable[[Sequence[EncodedPrompt], int, Sampling, Sequence[int]], RolloutBatch]
 
@@ -78,6 +89,8 @@ class Driver:
         language: see there.
         seeds: see there.
         version: of the weights, for conversations without a turn.
+        zero_at_limits: rewards that an environment without `finish` has not given to a conversation when a limit ends
+            it are 0, and not missing.
     """
 
     environment: Environment
@@ -90,6 +103,7 @@ class Driver:
     language: Language
     seeds: Seeds
     version: int = 0
+    zero_at_limits: bool = False
     _noted: set[tuple[str, type[BaseException]]] = field(init=False, factory=set)
 
     def run(self, prompts: Sequence[EncodedPrompt], n: int, sampling: Sampling, seeds: Sequence[int]) -> RolloutBatch:
@@ -241,6 +255,8 @@ class Driver:
         """Nothing more is sampled; the environment may have rewards for the whole."""
         talk.status, talk.stage = status, Stage.OVER
         finish = getattr(talk.episode, "finish", None)
+        if self.zero_at_limits and finish is None and talk.turns and status in LIMITS:
+            talk.reward({name: 0.0 for name in self.reward_names if talk.earned(name) is None})
         if finish is None or not talk.turns:
             self._close(talk)
         else:

@@ -202,6 +202,11 @@ class Talk:
             earned[name] = before if value is None else float(value) + (before or 0.0)
         self.turns[-1] = evolve(self.turns[-1], rewards=earned)
 
+    def earned(self, name: str) -> float | None:
+        """A reward so far; None where no turn was given it."""
+        given = [value for turn in self.turns if (value := turn.rewards.get(name)) is not None]
+        return sum(given) if given else None
+
     def whole_info(self) -> dict[str, Any]:
         """What the environment had to say, and what was counted."""
         reported = self.info.get("failed_calls", 0)

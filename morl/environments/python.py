@@ -25,8 +25,8 @@ class PythonEnvironment:
     """A class of the user's as the environment, unchanged, in the form that TRL has for `environment_factory`.
 
     - Its public methods are the tools, each argument with a type and a description in the docstring (Google style).
-    - `reset(**row)` begins an episode; it is given the prompt's columns and its messages as `prompt`.  Text that it
-      returns is put at the end of the last message of the user.
+    - `reset(**row)` begins an episode; it is given the prompt's columns and its messages as `prompt`, or, where it has
+      no `**row`, those of them that it names.  Text that it returns is put at the end of the last message of the user.
     - `get_reward()`, where there is one, is asked at the end of every conversation, however it ended.  It returns a
       number, or a mapping by name; None where a reward does not apply.
     - `close()`, where there is one, is called at the end of the run.
@@ -43,13 +43,16 @@ class PythonEnvironment:
 
     Raises:
         ConfigError: a class that cannot be imported or made without arguments, or has no `reset`; a method that cannot
-            be described; names for rewards that it does not give; a `max_result` that leaves nothing.
+            be described; a `reset` or `get_reward` that cannot be called as above; names for rewards that it does not
+            give; a `max_result` that leaves nothing.
     """
 
     factory: str | Callable[[], Any]
     reward_names: Sequence[str] = ()
     max_result: int | None = 4000
     tools: tuple[Mapping[str, Any], ...] = field(init=False)
+    required_columns: tuple[str, ...] = field(init=False)
+    _named: frozenset[str] | None = field(init=False, repr=False)
     _make: Callable[[], Any] = field(init=False, repr=False)
     _single: str | None = field(init=False, repr=False, default=None)
     _idle: list[Any] = field(init=False, repr=False, factory=list)
@@ -69,8 +72,12 @@ class PythonEnvironment:
             raise ConfigError(f"{kind.__name__} is no environment: it has no method `reset`{near}")
         if make is kind:
             _check_needs_nothing(make)
+        required, named = _row_of(kind)
+        object.__setattr__(self, "required_columns", required)
+        object.__setattr__(self, "_named", named)
         object.__setattr__(self, "tools", tuple(tool_schema(method) for method in tools_of(kind).values()))
         if callable(getattr(kind, "get_reward", None)):
+            _check_asks_nothing(kind)
             if not self.reward_names:
                 object.__setattr__(self, "_single", kind.__name__)
                 object.__setattr__(self, "reward_names", (kind.__name__,))
@@ -86,7 +93,10 @@ class PythonEnvironment:
         if instance is None:
             instance = await called(self._make)
         messages = [dict(message) for message in prompt.messages]
-        said = await called(instance.reset, **{**prompt.columns, "prompt": messages})
+        row = {**prompt.columns, "prompt": messages}
+        if self._named is not None:
+            row = {name: value for name, value in row.items() if name in self._named}
+        said = await called(instance.reset, **row)
         if said is not None and not isinstance(said, str):
             raise TypeError(f"reset() must return text, or None; got {type(said).__name__}")
         return PythonEpisode(self, instance, with_text(prompt.messages, said) if said else None, self.tools)
@@ -180,6 +190,45 @@ def _check_needs_nothing(make: Callable[[], Any]) -> None:
     except TypeError as error:
         name = getattr(make, "__name__", make)
         raise ConfigError(f"factory is called without arguments, and {name} refuses that: {error}") from error
+
+
+def _row_of(kind: type) -> tuple[tuple[str, ...], frozenset[str] | None]:
+    """Columns that `reset` cannot do without, and those that it takes; None where it takes all.
+
+    Raises:
+        ConfigError: an argument that cannot be given by name.
+    """
+    try:
+        parameters = [*inspect.signature(kind.reset).parameters.values()]  # type: ignore[attr-defined]
+    except ValueError:  # it has no signature that can be read
+        return (), None
+    if not isinstance(inspect.getattr_static(kind, "reset"), staticmethod | classmethod):
+        parameters = parameters[1:]  # self
+    alone = next((each for each in parameters if each.kind is each.POSITIONAL_ONLY), None)
+    if alone is not None:
+        raise ConfigError(
+            f"{kind.__name__}.reset is given the columns of a row by name, and its argument {alone.name!r} cannot be;"
+            " leave out the /"
+        )
+    plain = [each for each in parameters if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)]
+    required = tuple(each.name for each in plain if each.default is each.empty and each.name != "prompt")
+    takes_all = any(each.kind is each.VAR_KEYWORD for each in parameters)
+    return required, None if takes_all else frozenset(each.name for each in plain)
+
+
+def _check_asks_nothing(kind: type) -> None:
+    """Refuses a `get_reward` that cannot be called without arguments."""
+    method = inspect.getattr_static(kind, "get_reward")
+    given = () if isinstance(method, staticmethod | classmethod) else (None,)  # self
+    try:
+        inspect.signature(kind.get_reward).bind(*given)  # type: ignore[attr-defined]
+    except ValueError:  # it has no signature that can be read
+        return
+    except TypeError as error:
+        raise ConfigError(
+            f"{kind.__name__}.get_reward is called without arguments, and refuses that: {error}; keep what it needs in"
+            " the instance"
+        ) from error
 
 
 def _made(make: Callable[[], Any]) -> Any:

@@ -118,6 +118,7 @@ class Conversations:
             draw=self._draw,
             language=self._language,
             seeds=Seeds(),
+            zero_at_limits=options.on_limit == "zero",
         )
 
     def generate(

@@ -273,7 +273,7 @@ def _environment_entry(
             f"rewards.{ENVIRONMENT}: an entry of this name stands for the rewards of the environment; rename yours"
         )
     if not rewards.reward_names:
-        for key in ("weight", "bounds"):
+        for key in ("weight", "bounds", "on_limit"):
             if getattr(section, key) != fields_dict(EnvironmentConfig)[key].default:
                 raise ConfigError(
                     f"environment.{key}={getattr(section, key)} has no effect: the environment {section.name} gives no"

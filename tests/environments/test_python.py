@@ -179,6 +179,30 @@ class Needy(Adder):
         pass
 
 
+class Asking(Adder):
+    def get_reward(self, completion):
+        return 0.0
+
+
+class Positional(Adder):
+    def reset(self, row, /):
+        pass
+
+
+class Named(Adder):
+    def reset(self, target, *, start=0):
+        self.target, self.sum = target, start
+
+
+def test_a_reset_without_row_is_given_what_it_names_and_needs_it():
+    environment = PythonEnvironment(Named)
+    assert environment.required_columns == ("target",)
+    assert PythonEnvironment(Adder).required_columns == ()
+    prompt = Prompt([{"role": "user", "content": "Add."}], {"target": 5, "other": 1})
+    episode = asyncio.run(environment.open(prompt, 0))
+    assert (episode.instance.target, episode.instance.sum) == (5, 0)
+
+
 def fails():
     raise ConnectionError("no server")
 
@@ -192,10 +216,26 @@ def fails():
         ({"factory": type("Plain", (), {"reset": lambda self, **row: None}), "reward_names": ["a"]}, "has no effect"),
         ({"factory": Undescribed}, "act"),
         ({"factory": Needy}, "called without arguments, and Needy refuses that: missing a required argument: 'url'"),
+        ({"factory": Asking}, "Asking.get_reward is called without arguments, and refuses that: .*'completion'"),
+        (
+            {"factory": Positional},
+            "Positional.reset is given the columns of a row by name, and its argument 'row' cannot",
+        ),
         ({"factory": fails}, "factory failed to make an instance: ConnectionError: no server"),
         ({"factory": Adder, "max_result": 0}, "max_result must be 1 character or more, or null; got 0"),
     ],
-    ids=["no reset", "no module", "no class", "no rewards", "no schema", "no argument", "no server", "no result"],
+    ids=[
+        "no reset",
+        "no module",
+        "no class",
+        "no rewards",
+        "no schema",
+        "no argument",
+        "asks",
+        "positional",
+        "no server",
+        "no result",
+    ],
 )
 def test_what_is_refused(options, said):
     with pytest.raises(ConfigError, match=said):

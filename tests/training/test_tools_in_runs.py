@@ -9,9 +9,10 @@ import threading
 import pytest
 from attrs import define, field
 
-from morl import ConfigError, PluginError, RewardError, hookimpl, train
+from morl import ConfigError, DataError, PluginError, RewardError, hookimpl, train
 from morl.conversation.episodes import opened
 from morl.conversation.talk import Talk
+from morl.environments.python import PythonEnvironment
 from morl.testing import CHAT_TEMPLATE, ScriptedReplies, tool_call
 from morl.types import EncodedPrompt, EnvironmentAnswer, Prompt
 
@@ -231,6 +232,8 @@ class FaultyEpisode:
                     return "an answer"
                 case "reward":
                     return EnvironmentAnswer(done=True, rewards={"other": 1.0})
+                case "goes on":
+                    return EnvironmentAnswer([{"role": "user", "content": "and?"}])
                 case "silent":
                     return EnvironmentAnswer()
                 case "error":
@@ -270,6 +273,27 @@ def test_a_failure_is_told_apart_from_a_zero(settings, tmp_path, rows_of, kind, 
     assert float(row["reward/vowel/missing"]) == (0.0 if on_failure == "zero" else 0.25)
     assert float(row["completions/dropped"]) == (0.25 if on_failure == "drop" else 0.0)
     assert float(row[f"conversation/status/{status}"]) == 0.25
+
+
+@pytest.mark.parametrize(("on_limit", "missing"), [("abstain", 0.25), ("zero", 0.0)])
+def test_a_conversation_that_a_limit_ends_before_its_rewards_came(settings, tmp_path, rows_of, on_limit, missing):
+    environment = Faulty("goes on")
+    result, recorder = run_faulty(settings, tmp_path, environment, on_limit=on_limit, max_turns=1)
+    (row,) = rows_of(result)
+    assert sorted(recorder.rollouts.statuses) == ["completed"] * 3 + ["turn_limit"]
+    given = [turns[-1].rewards.get("score") for turns in recorder.rollouts.turns]
+    assert sorted(given, key=str) == ([1.0, 1.0, 1.0, None] if on_limit == "abstain" else [0.0, 1.0, 1.0, 1.0])
+    assert float(row["reward/score/missing"]) == missing
+    assert float(row["reward/score/failed"]) == 0.0
+
+
+def test_what_a_prompt_lacks_of_the_columns_of_a_reset_is_refused(settings, tmp_path):
+    class Counter:
+        def reset(self, target):
+            self.target = target
+
+    with pytest.raises(DataError, match=r"no column 'target', which reward 'environment' needs"):
+        run_faulty(settings, tmp_path, PythonEnvironment(Counter), script=lambda text, member, turn: pytest.fail(text))
 
 
 def test_a_failure_ends_the_run_where_it_is_to(settings, tmp_path):
@@ -438,6 +462,7 @@ def test_episodes_of_a_prompt_that_begin_differently_are_refused(settings, tmp_p
         ({}, {"max_tokens": 20}, r"environment.max_tokens=20 limits a whole conversation"),
         ({}, {"max_turns": 1, "max_tool_calls": 3}, r"max_tool_calls=3 has no effect with max_turns=1"),
         ({}, {"weight": 2.0}, r"environment.weight=2.0 has no effect"),
+        ({}, {"on_limit": "zero"}, r"environment.on_limit=zero has no effect"),
         ({"rewards.environment": {"name": "length", "limit": 3}}, {}, r"rewards.environment: an entry of this name"),
         ({"tools": ["a:b"]}, {}, r"tools: stands for environment"),
         (
