@@ -8,6 +8,7 @@ from typing import Literal, TypeAlias
 
 from attrs import frozen
 
+from morl._version import DISTRIBUTION
 from morl.authoring.contract import missing_members, misspelt, unreadable_options
 from morl.authoring.examples import Example, example_of, examples_of
 from morl.authoring.requirements import installed_twice, to_install, unmet
@@ -88,12 +89,21 @@ def _part(
     if faults:
         yield from (Finding("error", f"{what}: {text}") for text in faults)
         return
-    yield from _tried(what, kind, list(of_part(part, example_of(part, examples))), seconds)
+    try:
+        found = list(of_part(part, example_of(part, examples)))
+    except ModuleNotFoundError as error:  # Hypothesis, or what else the kits need
+        needed = f"pip install '{DISTRIBUTION}[testing]'"
+        yield Finding("note", f"{what}: options readable; not tried: {error.name} is not installed: {needed}")
+        return
+    yield from _tried(what, kind, found, seconds)
 
 
 def _tried(what: str, kind: str, own: list[Trial | Untried], seconds: float) -> Iterator[Finding]:
     untried = [each.reason for each in own if isinstance(each, Untried)]
     laws = [each for each in own if isinstance(each, Trial)]
+    if known := [each.fault for each in laws if each.fault is not None]:
+        yield from (Finding("error", f"{what}: {fault}") for fault in known)
+        return
     if untried or kind in NOT_HERE or not seconds:
         reason = untried[0] if untried else NOT_HERE.get(kind, "not asked for")
         yield Finding("note" if untried else "ok", f"{what}: options readable; not tried: {reason}")

@@ -43,16 +43,21 @@ def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config
 
 
 def _items(session: pytest.Session, name: str) -> Iterator[pytest.Item]:
-    from morl.authoring.trials import find_plugin, trials
+    from morl._version import DISTRIBUTION
     from morl.errors import MorlError
-    from morl.plugins import Registry
 
     try:
+        from morl.authoring.trials import find_plugin, trials
+        from morl.plugins import Registry
+
         registry = Registry()
         plugin = find_plugin(registry, name)
         found = trials(registry, plugin)
     except MorlError as error:
         raise pytest.UsageError(f"{OPTION}: {error}") from error
+    except ModuleNotFoundError as error:
+        needed = f"{error.name} is not installed: pip install '{DISTRIBUTION}[testing]'"
+        raise pytest.UsageError(f"{OPTION}: {needed}") from error
     if not found:
         raise pytest.UsageError(f"{OPTION}: {plugin.label} offers no part that could be tried")
     for each in found:

@@ -31,16 +31,29 @@ class Trial:
         law: by name.
         run: raises `AssertionError` where the law is broken; `max_examples` bounds what Hypothesis draws, None leaves
             that to the check.
+        fault: what is wrong, where that is known without a try: a part that cannot be made, a law that does not exist.
     """
 
     part: Registered
     law: str
     run: Callable[[int | None], None]
+    fault: str | None = None
+
+    @classmethod
+    def failed(cls, part: Registered, law: str, error: BaseException) -> Trial:
+        """One that need not be run."""
+        text = f"{type(error).__name__}: {error}"
+
+        def run(max_examples: int | None) -> None:
+            raise AssertionError(text) from error
+
+        return cls(part, law, run, text)
 
     @property
     def page(self) -> str:
         """Where the law is explained."""
-        return f"{LAWS_PAGE}#{self.part.kind.replace(' ', '-')}-{self.law}"
+        kind = self.part.kind.replace(" ", "-")
+        return f"{LAWS_PAGE}#{kind}" if self.fault is not None else f"{LAWS_PAGE}#{kind}-{self.law}"
 
 
 @frozen
@@ -93,7 +106,7 @@ def of_part(part: Registered, example: Example) -> Iterator[Found]:
         yield Untried(part, f"cannot be made with the options of {EXAMPLES_HOOK}, or none: {error}")
         return
     except Exception as error:  # noqa: BLE001 - whatever a stranger's factory raises is what the trial shows
-        yield Trial(part, CONTRACT, partial(_raise, error))
+        yield Trial.failed(part, CONTRACT, error)
         return
     if lacking:
         yield Untried(part, f"reads the columns {', '.join(lacking)} of the prompts: give some in {EXAMPLES_HOOK}")
@@ -126,17 +139,13 @@ def missing_options(factory: Callable[..., Any], example: Example) -> list[str]:
     ]
 
 
-def _raise(error: BaseException, max_examples: int | None) -> None:
-    raise AssertionError(f"{type(error).__name__}: {error}") from error
-
-
 def _each(
     part: Registered, laws: Sequence[str], example: Example, run: Callable[[str, int | None], None]
 ) -> Iterator[Found]:
     """A trial for each law that the plugin does not say it leaves out."""
     for name in example.without:
         if name not in laws:
-            yield Trial(part, name, partial(_raise, ConfigError(f"unknown law {name!r}{suggest(name, laws)}")))
+            yield Trial.failed(part, name, ConfigError(f"unknown law {name!r}{suggest(name, laws)}"))
     for law in laws:
         if law not in example.without:
             yield Trial(part, law, partial(run, law))

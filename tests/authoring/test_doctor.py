@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import sys
 
 import pytest
 
@@ -48,7 +49,7 @@ def test_a_plugin_without_fault(install, doctor):
     code, said = doctor("morl-right")
     assert code == 0, said
     assert re.search(r"ok +reward provider checked: 9 laws kept", said)
-    assert said.rstrip().endswith("1 plugin, no errors")
+    assert "\n1 plugin, no errors\n" in said
 
 
 @pytest.mark.parametrize(
@@ -72,6 +73,10 @@ def test_a_plugin_without_fault(install, doctor):
             r"note +.*'required_colums'.* mean 'required_columns'",
         ),
         (("float(len", "float(len(completions) + len"), r"breaks the law 'alone'.*"),
+        (
+            ("limit: int = 4", "limit: int = 4\n    def __attrs_post_init__(self): 1 / 0"),
+            r"ZeroDivisionError: division",
+        ),
     ],
 )
 def test_a_fault_is_named(change, error, install, doctor):
@@ -157,6 +162,18 @@ def test_a_law_that_never_ends_does_not_keep_the_doctor(install, doctor, monkeyp
     code, said = doctor("morl-endless")
     assert code == 0
     assert "0 of 9 laws kept; the time was over at 'declared'" in said or "the time was over at 'form'" in said
+
+
+def test_what_the_kits_need_and_is_not_installed_is_named(install, doctor, monkeypatch):
+    install("morl-right", REWARD)
+    for module in ("morl.testing", "hypothesis"):
+        monkeypatch.delitem(sys.modules, module, raising=False)
+    monkeypatch.setitem(sys.modules, "hypothesis", None)
+    for module in [name for name in sys.modules if name.startswith("morl.testing.")]:
+        monkeypatch.delitem(sys.modules, module)
+    code, said = doctor("morl-right")
+    assert code == 0
+    assert "not tried: hypothesis is not installed: pip install 'morl-llm[testing]'" in said
 
 
 def test_a_name_that_is_not_installed_is_an_error_of_the_input(doctor):
