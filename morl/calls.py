@@ -57,8 +57,16 @@ class EventLoop:
     blocked: bool = field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.thread = threading.Thread(target=self.loop.run_forever, name=self.name, daemon=True)
+        self.thread = threading.Thread(target=self._turn, name=self.name, daemon=True)
         self.thread.start()
+
+    def _turn(self) -> None:
+        while True:
+            try:
+                self.loop.run_forever()
+            except (SystemExit, KeyboardInterrupt):  # a coroutine's, which its caller is told; others go on
+                continue
+            return
 
     def answers(self) -> bool:
         """Whether the loop turns, or some coroutine blocks it."""

@@ -38,6 +38,18 @@ class TrainingError(MorlError, RuntimeError):
     """A run whose numbers stopped making sense."""
 
 
+def told(error: BaseException) -> str:
+    """Its kind and what it says; somebody's exception may be unable to say anything.
+
+    >>> told(ValueError("no such city"))
+    'ValueError: no such city'
+    """
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:  # noqa: BLE001 - a __str__ is code
+        return f"{type(error).__name__}: (it has no text)"
+
+
 def suggest(name: str, known: Iterable[str]) -> str:
     """`"; did you mean 'x'?"` for a name near one of `known`, else an empty string."""
     near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)

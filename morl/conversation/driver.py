@@ -26,7 +26,7 @@ from morl.conversation.reply_format import ReplyFormat
 from morl.conversation.talk import Limits, Stage, Talk
 from morl.conversation.waves import Request, drawn_rows, ready_rows, requests
 from morl.copies import copied
-from morl.errors import MorlError
+from morl.errors import MorlError, told
 from morl.hookspecs import Environment, Episode
 from morl.types import CompletionStatus, EncodedPrompt, EnvironmentAnswer, Message, RolloutBatch, Sampling
 
@@ -180,7 +180,7 @@ class Driver:
         """One warning with its traceback for each kind of error tells where; one per step would bury the log."""
         if error is not None and (what, type(error)) not in self._noted:
             self._noted.add((what, type(error)))
-            _log.warning("environment: %s: %s: %s", what, type(error).__name__, error, exc_info=error)
+            _log.warning("environment: %s: %s", what, told(error), exc_info=error)
 
     # A conversation, from its beginning to its end --------------------------------------------------------------------
 
@@ -271,7 +271,7 @@ class Driver:
         late = isinstance(error, TimeoutError)
         talk.status = CompletionStatus.ENVIRONMENT_TIMEOUT if late else CompletionStatus.ENVIRONMENT_FAILED
         talk.stage = Stage.OVER
-        talk.info["failure"] = f"{type(error).__name__}: {error}"
+        talk.info["failure"] = told(error)
         self._note("an episode failed", error)
         self._close(talk)
 

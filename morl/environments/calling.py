@@ -9,6 +9,8 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
+from morl.errors import told
+
 CLOSING = 10.0
 """Seconds that an `async` method `close` has at the end of a run."""
 
@@ -16,9 +18,23 @@ CLOSING = 10.0
 async def called(function: Callable[..., Any], **arguments: Any) -> Any:
     """What a function returns, `async` or not; one that is not is called in a thread."""
     if inspect.iscoroutinefunction(function):
-        return await function(**arguments)
+        return await _contained(function(**arguments))
     result = await in_thread(partial(function, **arguments))
-    return await result if inspect.isawaitable(result) else result
+    return await _contained(result) if inspect.isawaitable(result) else result
+
+
+async def _contained(awaitable: Awaitable[Any]) -> Any:
+    """What it gives; what a function of the user's raises that would end the event loop, or pass for the loop's own
+    cancelling, is an error like others."""
+    try:
+        return await awaitable
+    except (Exception, GeneratorExit):
+        raise
+    except BaseException as raised:
+        task = asyncio.current_task()
+        if isinstance(raised, asyncio.CancelledError) and (task is None or task.cancelling()):
+            raise
+        raise RuntimeError(told(raised)) from raised
 
 
 async def in_thread(function: Callable[[], Any]) -> Any:
@@ -41,7 +57,7 @@ async def in_thread(function: Callable[[], Any]) -> Any:
         except BaseException as raised:  # noqa: BLE001 - sys.exit() in a tool must not end its thread unseen
             # A future takes no StopIteration, and an event loop ends at what is no Exception.
             plain = isinstance(raised, Exception) and not isinstance(raised, StopIteration)
-            error = raised if plain else RuntimeError(f"{type(raised).__name__}: {raised}")
+            error = raised if plain else RuntimeError(told(raised))
         if not loop.is_closed():
             loop.call_soon_threadsafe(settle, result, error)
 

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
-from morl.errors import ConfigError
+from morl.errors import ConfigError, told
 
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]{6,}")
 CUT = "\n... ({left} of {all} characters left out)"
+
+
+class NoTextError(TypeError):
+    """A result that nobody can read."""
 
 
 def check_limit(max_result: int | None) -> None:
@@ -21,18 +27,24 @@ def check_limit(max_result: int | None) -> None:
 
 
 def result_text(value: Any, limit: int | None) -> str:
-    """A result as text: text as it is, anything else as JSON, what JSON does not know by `str`.
+    """A result as text: text and bytes as they are, anything else as JSON, what JSON does not know by `str`.
+
+    Raises:
+        NoTextError: something without a text of its own, such as a generator: Python would write where it lies in
+            memory, which is another place in every run.
 
     >>> result_text({"sum": 5}, None), result_text(None, None), result_text("abcdef", 4)
     ('{"sum": 5}', 'null', 'abcd\\n... (2 of 6 characters left out)')
     """
-    if isinstance(value, str):
-        text = value
+    if isinstance(value, str | bytes | bytearray):
+        text = _plain(value)
     else:
         try:
-            text = json.dumps(value, ensure_ascii=False, default=str)
+            text = json.dumps(value, ensure_ascii=False, default=_plain)
+        except NoTextError:
+            raise
         except (TypeError, ValueError):  # keys that are no texts, a structure that holds itself
-            text = str(value)
+            text = _plain(value)
     # Half a character can be in a text of Python, and in no text that a tokenizer takes.
     text = text.encode("utf-8", "replace").decode("utf-8")
     if limit is None or len(text) <= limit:
@@ -46,4 +58,17 @@ def error_text(error: BaseException, limit: int | None) -> str:
     >>> error_text(ValueError("no such city"), None)
     'Error: ValueError: no such city'
     """
-    return result_text(f"Error: {type(error).__name__}: {error}", limit)
+    return result_text(f"Error: {told(error)}", limit)
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bytes | bytearray):
+        return value.decode("utf-8", "replace")
+    text = str(value)
+    if _ADDRESS.search(text):
+        raise NoTextError(
+            f"the tool returned a {type(value).__name__}, which has no text; return text, a list or a dict"
+        )
+    return text

@@ -50,6 +50,8 @@ def tool_schema(function: Callable[..., Any]) -> dict[str, Any]:
         raise ConfigError(f"{where} must be a function or a method; it is {_kind(function)}: wrap it into a function")
     if not _NAME.fullmatch(function.__name__):
         raise ConfigError(f"{where} needs a name that a model can call: write it with def")
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise ConfigError(f"{where} yields, and a call has one result: return a list")
     for problem in _problems(function):
         raise ConfigError(f"{where}: {problem}")
     try:
