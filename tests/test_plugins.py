@@ -90,6 +90,7 @@ def test_a_conditioned_form_exists_for_third_party_estimators(install):
         ("import there_is_no_such_module", "No module named 'there_is_no_such_module'"),
         ("raise RuntimeError('out of luck')", "RuntimeError: out of luck"),
         ("", "offers nothing: no function is marked with morl.hookspecs.hookimpl"),
+        ("@hookimpl\ndef morl_register_examples():\n    return {}", "offers nothing"),
         ("@hookimpl\ndef morl_register_reward_provider():\n    return {}", "did you mean 'morl_register_reward_prov"),
         ("@hookimpl\ndef morl_register_reward_providers(config):\n    return {}", "config"),
         ("@hookimpl\ndef morl_register_reward_providers():\n    return ['a']", "must return a mapping"),

@@ -37,6 +37,7 @@ EVALUATION = (f"{ORACLE}/test_sampling.py::test_evaluation_samples_have_seeds_of
 COLLECT = "tests/training/test_collect.py"
 CONVERSATIONS = "tests/training/test_conversations.py"
 TOOLS = "tests/training/test_tools_in_runs.py"
+TRL = "tests/integrations/test_trl.py"
 BRIDGE = "tests/conversation/test_bridge.py"
 
 MUTATIONS = (
@@ -685,6 +686,34 @@ MUTATIONS = (
         "lora = config.policy.lora is not None and config.policy.lora.adapter is None",
         "lora = config.policy.lora is not None",
         ("tests/training/test_adapters_in_runs.py::test_a_run_begins_with_the_adapter_that_it_is_given",),
+    ),
+    # Other trainers
+    Mutation(
+        "an estimator of turns goes into a trainer that knows no turns",
+        'if getattr(chosen, "needs_turns", False):',
+        'if getattr(chosen, "needs_turn", False):',
+        (f"{TRL}::test_an_estimator_of_turns_is_refused_for_trl_does_not_say_where_they_lie",),
+    ),
+    Mutation(
+        "advantages of tokens are thrown away",
+        "if answer.values_BT is not None:\n        raise ConfigError(",
+        "if answer.values_BT is None and False:\n        raise ConfigError(",
+        (f"{TRL}::test_advantages_of_tokens_are_refused_for_their_means_alone_would_arrive",),
+    ),
+    # Plugins of others
+    Mutation(
+        "the doctor takes any arguments of a method",
+        "inspect.signature(own).bind(*[object()] * len(required.parameters))",
+        "inspect.signature(own)",
+        ("tests/authoring/test_doctor.py::test_a_fault_is_named",),
+    ),
+    Mutation(
+        "a kit that is told of complete rewards draws missing ones",
+        '**({"missing": False} if complete else {})',
+        '**({"missing": True} if complete else {})',
+        (
+            "tests/properties/test_preset_laws.py::test_where_every_reward_is_there_presets_keep_the_laws_of_their_estimator",
+        ),
     ),
 )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from morl.hookspecs import Factory, hookimpl
 
@@ -18,3 +19,9 @@ def morl_register_prompt_sources() -> Mapping[str, Factory]:
         "gsm8k": "morl_math.prompts:GSM8K",
         "math-problems": "morl_math.prompts:MathProblems",
     }
+
+
+@hookimpl
+def morl_register_examples() -> Mapping[str, Mapping[str, Mapping[str, Any]]]:
+    """The reference that the reward compares with."""
+    return {"reward provider": {"math-correctness": {"columns": {"answer": "4"}}}}
