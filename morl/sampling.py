@@ -24,7 +24,7 @@ class Sampling:
     """How completions are drawn.
 
     Attributes:
-        temperature: divides the logits; 0 takes the likeliest token.
+        temperature: divides the logits; 0 is greedy decoding.
         top_p: smallest set of tokens whose probability reaches this; 1 keeps all.
         top_k: this many likeliest tokens; 0 keeps all.
         max_tokens: a completion that reaches this length without ending is truncated.

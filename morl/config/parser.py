@@ -57,7 +57,7 @@ def build_parser(tree: Tree, registry: Registry, given: frozenset[str] = frozens
         exit_on_error=False,
         default_env=False,
     )
-    parser.add_argument("--seed", type=NonNegativeInt, default=0, help="of everything random; same seed, same run")
+    parser.add_argument("--seed", type=NonNegativeInt, default=0, help="random seed; same seed, same run")
     parser.add_argument("--output", type=str, default=_OUTPUT, help="run folder; must be new or empty")
     for section in sections(tree):
         if not isinstance(node_at(tree, section.path), Mapping):

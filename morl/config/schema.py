@@ -73,7 +73,7 @@ class Config:
     """One training run.
 
     Args:
-        seed: of everything random; the same seed gives the same run.
+        seed: random seed; the same seed gives the same run.
         output: the run folder; must be new or empty.
         policy: the model.
         prompts: the training prompts.
