@@ -13,14 +13,23 @@ CHAT_TEMPLATE = (
 TEXT = "the answer is a number: 0 1 2 3 4 5 6 7 8 9. yes no <think> </think> <answer> </answer> " * 20
 
 
-def tiny_model(folder: Path, *, text: str = TEXT, seed: int = 0, vocabulary: int = 400, **config: object) -> Path:
+def tiny_model(
+    folder: Path,
+    *,
+    text: str = TEXT,
+    seed: int = 0,
+    vocabulary: int = 400,
+    chat_template: str = CHAT_TEMPLATE,
+    **config: object,
+) -> Path:
     """Saves a tiny random Qwen2, 2 layers and 32 wide, with a byte-level BPE tokenizer trained on `text`.
 
     Args:
         folder: to make, in Hugging Face form; returned.
         text: for the tokenizer's merges.
         seed: of the weights.
-        vocabulary: largest number of tokens.
+        vocabulary: largest number of tokens; 258 are bytes, an end and a padding.
+        chat_template: of the tokenizer.
         config: of `transformers.Qwen2Config`, in place of what makes it tiny.
     """
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -37,7 +46,7 @@ def tiny_model(folder: Path, *, text: str = TEXT, seed: int = 0, vocabulary: int
     )
     tokenizer.train_from_iterator([text], trainer)
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<eos>", pad_token="<pad>")
-    fast.chat_template = CHAT_TEMPLATE
+    fast.chat_template = chat_template
     fast.save_pretrained(folder)
     options = {
         "vocab_size": len(fast),

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from attrs import define, field
 
+from morl.testing.models import tiny_model
 from morl.types import EncodedPrompt, RolloutBatch, Sampling
 
 if TYPE_CHECKING:
@@ -108,30 +109,15 @@ def tiny_chat_model(folder: Path | str, *, context: int = 2048) -> str:
     Returns:
         The folder, for `policy.path`.
     """
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-    from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast, Qwen2Config
-
-    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    tokenizer = Tokenizer(models.BPE({letter: place for place, letter in enumerate(letters)}, []))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<eos>", pad_token="<pad>")
-    fast.chat_template = CHAT_TEMPLATE
-    fast.save_pretrained(folder)
-    config = Qwen2Config(
-        vocab_size=len(fast),
+    tiny_model(
+        Path(folder),
+        text="",
+        vocabulary=258,
+        chat_template=CHAT_TEMPLATE,
         hidden_size=16,
         intermediate_size=32,
-        num_hidden_layers=2,
         num_attention_heads=2,
         num_key_value_heads=1,
         max_position_embeddings=context,
-        tie_word_embeddings=True,
-        eos_token_id=fast.eos_token_id,
-        pad_token_id=fast.pad_token_id,
-        bos_token_id=None,
     )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        AutoModelForCausalLM.from_config(config).save_pretrained(folder)
     return str(folder)
