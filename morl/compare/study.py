@@ -186,8 +186,9 @@ class Study:
             console.print("no run is finished, so there is nothing to report")
         if self.metric is not None and len(finished) == len(self.cells):
             results = Results.load(self.folder.path / RESULTS)
-            write_tuned(self.folder.tuned, self.grid, self.cells, results, self.metric)
-            console.print(f"tuned arms: {self.folder.tuned}", soft_wrap=True, highlight=False, markup=False)
+            ends = write_tuned(self.folder.tuned, self.grid, self.cells, results, self.metric)
+            for text in (*ends, f"tuned arms: {self.folder.tuned}"):
+                console.print(text, soft_wrap=True, highlight=False, markup=False)
         if failed:
             text = f"{len(failed)} of {len(self.cells)} runs failed; their output is in {self.folder.path / 'logs'}"
             console.print(text, style="red", soft_wrap=True, highlight=False, markup=False)

@@ -5,7 +5,7 @@ The seeds and prompts of the grid stand in it, too; `morl.compare.tuned` keeps t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,7 @@ def tuned_label(grid: Grid, cell: Cell) -> str:
     return ", ".join([cell.arm, *(f"{key}={value}" for key, value in kept.items())])
 
 
-def write_tuned(path: Path, grid: Grid, cells: Sequence[CheckedCell], results: Results, metric: str) -> None:
+def write_tuned(path: Path, grid: Grid, cells: Sequence[CheckedCell], results: Results, metric: str) -> list[str]:
     """Writes each arm with its best settings: the highest mean of the final values over all seeds of the grid.
 
     Args:
@@ -54,6 +54,9 @@ def write_tuned(path: Path, grid: Grid, cells: Sequence[CheckedCell], results: R
         cells: all of its cells, finished.
         results: of the study.
         metric: to choose by.
+
+    Returns:
+        What `at_an_end` says of the choice.
     """
     lines = {line.name: line for line in results.lines}
     arms: dict[str, dict[str, Any]] = {}
@@ -71,6 +74,30 @@ def write_tuned(path: Path, grid: Grid, cells: Sequence[CheckedCell], results: R
         "prompts": sorted(frozenset[str]().union(*(cell.prompts for cell in cells))),
     }
     write_text(path, _HEAD + yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+    return at_an_end({key: grid.vary[key] for key in grid.tune}, {name: arm["settings"] for name, arm in arms.items()})
+
+
+def at_an_end(tried: Mapping[str, Sequence[Any]], chosen: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Sentences about arms whose best value is the smallest or largest that was tried: a further one may be better.
+
+    Args:
+        tried: setting -> its values; nothing is said of those that are no numbers, or two: a choice, not a scale.
+        chosen: arm -> settings.
+    """
+    said = []
+    for key, values in tried.items():
+        if len(set(values)) < 3 or not all(type(value) in (int, float) for value in values):
+            continue
+        for end, word in ((min(values), "smallest"), (max(values), "largest")):
+            arms = [name for name, settings in chosen.items() if settings[key] == end]
+            if arms:
+                count = "every arm" if len(arms) == len(chosen) else ", ".join(arms)
+                beyond = "smaller" if word == "smallest" else "larger"
+                said.append(
+                    f"{key}: the best value of {count} is the {word} that was tried, {end:g}; a {beyond} one may be"
+                    " better still"
+                )
+    return said
 
 
 def _mean(line: Line, metric: str) -> float:

@@ -11,6 +11,7 @@ import yaml
 from morl.analysis.results import Results
 from morl.compare.check import fingerprint
 from morl.compare.tuned import read_tuned
+from morl.compare.tuning import at_an_end
 from morl.errors import ConfigError
 from morl.types import Prompt
 
@@ -79,6 +80,26 @@ def test_prompts_are_the_same_where_a_model_is_asked_alike():
     assert fingerprint(Prompt("2 + 2?", {"answer": 4})) == fingerprint(Prompt(chat))
     assert fingerprint(Prompt("2 + 2?")) != fingerprint(Prompt("2 + 3?"))
     assert fingerprint(Prompt(chat)) != fingerprint(Prompt([{"role": "system", "content": "2 + 2?"}]))
+
+
+def test_a_best_value_at_an_end_of_what_was_tried_is_told():
+    tried = {"optimizer.lr": [1e-4, 1e-3, 1e-2], "estimator.ddof": [0, 1], "loss.name": ["a", "b"], "seed": [3]}
+    chosen = {
+        "a": {"optimizer.lr": 1e-2, "estimator.ddof": 1, "loss.name": "a", "seed": 3},
+        "b": {"optimizer.lr": 1e-3, "estimator.ddof": 1, "loss.name": "b", "seed": 3},
+    }
+    assert at_an_end(tried, chosen) == [
+        "optimizer.lr: the best value of a is the largest that was tried, 0.01; a larger one may be better still",
+    ]
+    (said,) = at_an_end({"weight": [1, 3, 6]}, {"a": {"weight": 6}, "b": {"weight": 6}})
+    assert (
+        said == "weight: the best value of every arm is the largest that was tried, 6; a larger one may be better still"
+    )
+    chosen["a"]["optimizer.lr"] = chosen["b"]["optimizer.lr"] = 1e-3
+    assert not at_an_end({"optimizer.lr": tried["optimizer.lr"]}, chosen)
+    chosen["b"]["optimizer.lr"] = 1e-4
+    (said,) = at_an_end({"optimizer.lr": tried["optimizer.lr"]}, chosen)
+    assert said.startswith("optimizer.lr: the best value of b is the smallest that was tried, 0.0001; a smaller one")
 
 
 def test_a_file_without_arms_is_none_of_a_tuning_grid(tmp_path):
