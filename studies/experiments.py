@@ -60,11 +60,11 @@ GPU = (
 )
 """What a GPU has room for."""
 _REAL = Experiment(
-    "brief:0:1,used:0:4",
+    "brief:0:1,used:0:32",
     (
         "gdpo - grpo: brief",
-        "grpo, brief weight 3 - grpo: brief",
-        "gdpo - grpo, brief weight 3: primary",
+        "grpo, brief weight 6 - grpo: brief",
+        "gdpo - grpo, brief weight 6: primary",
         "conditioned gdpo - gdpo: primary",
     ),
     prompts=None,
@@ -115,11 +115,7 @@ EXPERIMENTS = {
     ),
     "e5": Experiment(
         FORMAT_AND_CONTENT,
-        (
-            "gdpo - grpo, KL in the reward: primary",
-            "gdpo - grpo: primary",
-            "grpo, KL in the reward - grpo: primary",
-        ),
+        ("grpo, KL in the reward - grpo: primary", "grpo, KL in the reward - grpo: format"),
     ),
     "e5-loss": Experiment(FORMAT_AND_CONTENT, ("gdpo, KL in the loss - grpo, KL in the loss: primary",)),
     "e6": Experiment("format:0:1,correctness:-3:3", ("gdpo - grpo: primary", "gdpo - grpo: correctness"), prompts=None),

@@ -58,6 +58,7 @@ def summarise(
     configs = compare_configs(by_line)
     rewards = tuple(dict.fromkeys(name for run in runs for name in run.rewards))
     sources = {measure: _source(measure, runs) for measure in MEASURES}
+    unseen = _never_held_out(runs) if sources["final"] == "held-out" else set()
     smoothing = _smoothing(by_line)
     part = partial(_part_of, sources)
     lines = tuple(_line(members, rewards, sources, smoothing) for members in by_line.values())
@@ -72,7 +73,7 @@ def summarise(
         lines=lines,
         failures=tuple(Failure(f.line, f.seed, f.error, str(f.log) if f.log else None) for f in failed),
         comparisons=compare_lines(lines, rewards, MEASURES, plan, other_completions(by_line, sources, part)),
-        best=_best(lines, [name for name in rewards if name != PRIMARY], configs.different),
+        best=_best(lines, [name for name in rewards if name not in unseen | {PRIMARY}], configs.different),
         warnings=tuple(_warnings(by_line, rewards, sources)) + _late(plan),
         common=configs.common,
         different=configs.different,
@@ -191,10 +192,20 @@ def _area(run: Run, reward: str, source: str) -> float | None:
 
 
 def _source(measure: str, runs: Sequence[Run]) -> str:
-    """Held-out prompts where every reward of every run was evaluated often enough, training batches otherwise."""
+    """Held-out prompts where every reward of every run was evaluated often enough, training batches otherwise.
+
+    A reward that no run could score there, such as the divergence from a reference, does not count.
+    """
     enough = _FEWEST_FOR_AREA if measure == "auc" else 1
-    counts = [len(reward_curve(run, name, "held-out")) for run in runs for name in run.rewards]
+    never = _never_held_out(runs)
+    counts = [len(reward_curve(run, name, "held-out")) for run in runs for name in run.rewards if name not in never]
     return "held-out" if counts and min(counts) >= enough else "training"
+
+
+def _never_held_out(runs: Sequence[Run]) -> set[str]:
+    """Rewards that no run has a held-out score of."""
+    names = {name for run in runs for name in run.rewards}
+    return {name for name in names if not any(len(reward_curve(run, name, "held-out")) for run in runs)}
 
 
 def _best(lines: Sequence[Line], rewards: Sequence[str], different: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:
@@ -217,6 +228,9 @@ def _warnings(lines: Mapping[str, Sequence[Run]], rewards: Sequence[str], source
         yield f"The runs have different numbers of steps, so that their ends and areas differ by that too: {steps}."
     if runs and sources["final"] == "training":
         yield "Not every run has a held-out evaluation of every reward: the final values are of the training batches."
+    if sources["final"] == "held-out":
+        for reward in sorted(_never_held_out(runs)):
+            yield f"No run has a score of {reward!r} on held-out prompts, so that it has no final value."
     for reward in rewards:
         without = [name for name, some in lines.items() if not any(reward in run.rewards for run in some)]
         if without:

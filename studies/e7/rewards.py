@@ -6,13 +6,14 @@ import re
 from typing import Any
 
 MOST_WORDS = 12
+POINTS = 8
 _SENTENCE = re.compile(r"\s*[A-Z][^.!?\n]*[.!?]\s*")
 
 
 def used(completions: list[Any], words: list[list[str]], **_: Any) -> list[float]:
-    """How many of the given words are there, 0 to 4."""
+    """Eight points for each of the four given words, 0 to 32: a large range beside that of `brief`."""
     return [
-        float(sum(bool(re.search(rf"\b{re.escape(word)}\b", text_of(one), re.IGNORECASE)) for word in given))
+        POINTS * float(sum(bool(re.search(rf"\b{re.escape(word)}\b", text_of(one), re.IGNORECASE)) for word in given))
         for one, given in zip(completions, words, strict=True)
     ]
 

@@ -53,6 +53,24 @@ def test_finals_areas_and_their_differences_by_hand(two_lines):
     assert results.warnings == ()
 
 
+def test_a_reward_that_is_never_scored_on_held_out_prompts_does_not_take_the_others_off_them(make_run):
+    """As the divergence from a reference, which held-out prompts are not asked about."""
+    results = study(
+        [
+            make_run(line, 0, {"good": [0.0, 0.5], "kl": [0.0, -1.0]}, {2: {"good": value, "kl": float("nan")}})
+            for line, value in (("grpo", 0.25), ("gdpo", 0.75))
+        ]
+    )
+    assert results.sources["final"] == "held-out"
+    assert {line.name: line.scores["final"]["good"].by_seed for line in results.lines} == {
+        "grpo": {0: 0.25},
+        "gdpo": {0: 0.75},
+    }
+    assert all("kl" not in line.scores["final"] for line in results.lines)
+    assert warned(results, "No run has a score of 'kl' on held-out prompts")
+    assert results.best == ("gdpo",)
+
+
 def test_three_evaluations_make_a_curve(make_run):
     held_out = {0: {"good": 0.0}, 1: {"good": 1.0}, 2: {"good": 0.0}}
     results = study([make_run("gdpo", 0, {"good": [0.0, 0.0]}, held_out)])

@@ -92,9 +92,7 @@ def test_a_best_value_at_an_end_of_what_was_tried_is_told():
         "optimizer.lr: the best value of a is the largest that was tried, 0.01; a larger one may be better still",
     ]
     (said,) = at_an_end({"weight": [1, 3, 6]}, {"a": {"weight": 6}, "b": {"weight": 6}})
-    assert (
-        said == "weight: the best value of every arm is the largest that was tried, 6; a larger one may be better still"
-    )
+    assert said.startswith("weight: the best value of every arm is the largest that was tried, 6;")
     chosen["a"]["optimizer.lr"] = chosen["b"]["optimizer.lr"] = 1e-3
     assert not at_an_end({"optimizer.lr": tried["optimizer.lr"]}, chosen)
     chosen["b"]["optimizer.lr"] = 1e-4

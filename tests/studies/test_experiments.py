@@ -78,7 +78,7 @@ def test_the_real_model_has_rewards_that_are_at_odds_and_words_of_its_own():
     spec.loader.exec_module(rewards)
     given = [["bell", "rope", "salt", "king"]] * 3
     texts = ["The king rang a bell.", "The king had a bell, a rope and salt. It was a rope.", "Bell rope salt king"]
-    assert rewards.used(texts, given) == [2, 4, 4]
+    assert rewards.used(texts, given) == [16, 32, 32]
     assert rewards.brief(texts) == [1, 0, 0]
     train, test = (
         [json.loads(line) for line in (ROOT / "studies" / "e7" / f"{name}.jsonl").read_text().splitlines()]
