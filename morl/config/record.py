@@ -16,7 +16,7 @@ def describe(value: Any) -> str:
 
     >>> from morl.advantage import GRPO
     >>> describe(GRPO(eps=1e-6)), describe(len)
-    ('<GRPO eps=1e-06 ddof=1 weighting=<ConstantWeighting>>', '<function builtins.len>')
+    ('<GRPO eps=1e-06 ddof=1 weighting=<ConstantWeighting> ...>', '<function builtins.len>')
     """
     if inspect.isroutine(value) or inspect.isclass(value):
         kind = "class" if inspect.isclass(value) else "function"

@@ -58,6 +58,7 @@ def importance_weights(
     Raises:
         ValueError: tensors of different shapes.
 
+    >>> import torch
     >>> old, rollout = torch.log(torch.tensor([[0.5, 0.2]])), torch.log(torch.tensor([[0.1, 0.2]]))
     >>> both = torch.ones(1, 2, dtype=torch.bool)
     >>> importance_weights(old, rollout, both, correction="truncated", level="token", low=0.0, high=2.0).values_BT

@@ -21,7 +21,7 @@ def rounded(values: Tensor, generator: torch.Generator) -> Tensor:
     """float32 values as bfloat16, up or down at random, right on average; what is not finite stays as it is.
 
     >>> generator = torch.Generator().manual_seed(0)
-    >>> values = torch.full((10_000,), 1 + 2**-9)  # a quarter of the way from 1 to the next bfloat16
+    >>> values = torch.full((1_000_000,), 1 + 2**-9)  # a quarter of the way from 1 to the next bfloat16
     >>> round(float((rounded(values, generator) > 1).float().mean()), 2)
     0.25
     """
