@@ -204,9 +204,9 @@ class RolloutBackend(Protocol):
     keys and values, until the weights change.
 
     Every backend knows `temperature`, `top_p`, `top_k`, `max_tokens` and `stop` of the sampling settings.  One that
-    also knows others of `stop_token_ids`, `min_p` and `repetition_penalty` names these in an attribute
-    `sampling_options`; a run that sets one which the backend does not name is refused.  `morl.rollout.ends.end_ids` has
-    all tokens that end a completion.
+    also knows others of `stop_token_ids`, `min_p`, `repetition_penalty`, `regex`, `json_schema` and `grammar` names
+    these in an attribute `sampling_options`; a run that sets one which the backend does not name is refused.
+    `morl.rollout.ends.end_ids` has all tokens that end a completion.
     """
 
     def start(self, policy: nn.Module, tokenizer: Any, model_path: str) -> None:

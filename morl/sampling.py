@@ -19,6 +19,15 @@ def _stop_strings(texts: Sequence[str]) -> tuple[str, ...]:
     return tuple(texts)
 
 
+def _schema(schema: dict[str, Any] | str | None) -> str | None:
+    """As text, so that settings can be compared."""
+    return json.dumps(schema, sort_keys=True) if isinstance(schema, Mapping) else schema
+
+
+CONSTRAINTS = ("regex", "json_schema", "grammar")
+"""Settings that name a language which completions are drawn within; there is one of them at most."""
+
+
 @frozen
 class Sampling:
     """How completions are drawn.
@@ -33,6 +42,10 @@ class Sampling:
         min_p: tokens whose probability reaches this share of the likeliest one's; 0 keeps all.
         repetition_penalty: positive logits of the tokens of prompt and completion are divided by it, negative ones
             multiplied; 1 changes nothing.  As with top-p, log-probabilities are those of the policy without it.
+        regex: completions match this regular expression as a whole; tokens that no match begins with are not drawn.
+            Needs llguidance.  As with top-p, log-probabilities and ratios are those of the policy without it.
+        json_schema: completions are JSON of this schema, a mapping or its text, in the same way.
+        grammar: completions follow this grammar, in llguidance's form of Lark, in the same way.
         overrides_column: column of the prompts with settings of this section, a mapping or its JSON, that stand for the
             row in place of these; `max_tokens` can only be smaller.  Log-probabilities and ratios follow each row's
             temperature.
@@ -47,7 +60,15 @@ class Sampling:
     min_p: float = field(default=0.0, validator=[validators.ge(0.0), validators.le(1.0)])
     repetition_penalty: float = field(default=1.0, validator=[validators.gt(0.0), validators.lt(math.inf)])
 
+    regex: str | None = None
+    json_schema: str | dict[str, Any] | None = field(default=None, converter=_schema)
+    grammar: str | None = None
     overrides_column: str | None = None
+
+    def __attrs_post_init__(self) -> None:
+        given = [f"sampling.{name}" for name in CONSTRAINTS if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise ConfigError(f"{' and '.join(given)}: completions follow one of them; leave the others out")
 
     @stop_token_ids.validator
     def _are_ids(self, _: object, ids: tuple[object, ...]) -> None:
@@ -106,9 +127,11 @@ def _mapping(value: Any, column: str) -> Mapping[str, Any]:
 def _check_type(name: str, value: Any, default: Any, column: str) -> None:
     """Validators compare, and a text or a fraction might pass where a whole number is needed."""
     if isinstance(default, tuple):
-        right = isinstance(value, Sequence)  # what is in it is checked where it is taken
+        right, expected = isinstance(value, Sequence), "a list"  # what is in it is checked where it is taken
+    elif default is None:
+        right, expected = isinstance(value, str | Mapping if name == "json_schema" else str), "a text"
     else:
+        expected = f"a number like {default}"
         right = isinstance(value, int if type(default) is int else (int, float)) and not isinstance(value, bool)
     if not right:
-        expected = "a list" if isinstance(default, tuple) else f"a number like {default}"
         raise ConfigError(f"{column} has {name}={value!r}; expected {expected}")

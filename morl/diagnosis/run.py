@@ -159,7 +159,7 @@ def _module(config: Config, parts: Parts, count: int) -> EvaluationModule:
     tokenizer, hf_config = load_description(path)
     generation_config = load_generation_config(path, hf_config)
     shown = sampling_tokenizer(config, tokenizer, hf_config, generation_config, [rows])
-    check_overrides({"prompts": rows}, config, parts.backend, shown, hf_config)
+    check_overrides({"prompts": rows}, config, parts.backend, shown, hf_config, generation_config)
     encoded = encode_section(rows, tokenizer, config.prompts, "prompts", prompt_limit(hf_config, config.sampling))
     drawn = random.Random(seeds.derive(config.seed, seeds.EVALUATION, 0)).sample(range(len(encoded)), len(encoded))
     chosen = [encoded[row] for row in sorted(drawn[:count])]

@@ -123,7 +123,7 @@ def _module(config: Config, parts: Parts, path: str, keep_samples: bool) -> Eval
     limit = prompt_limit(hf_config, config.sampling)
     encoded = encode_section(prompts, tokenizer, config.evaluation.prompts, "evaluation.prompts", limit)
     shown = sampling_tokenizer(config, tokenizer, hf_config, generation_config, [prompts])
-    check_overrides({"evaluation.prompts": prompts}, config, parts.backend, shown, hf_config)
+    check_overrides({"evaluation.prompts": prompts}, config, parts.backend, shown, hf_config, generation_config)
     section = config.policy
     progress.say(f"loading the model {path}", wanted=config.trainer.progress)
     policy = load_policy(path, dtype=section.dtype, attention=section.attention, loading=section.loading)

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from typing import Protocol
 
 import torch
-from attrs import frozen
+from attrs import define, frozen
 from torch import Tensor
 
 from morl import interrupts, progress
+from morl.rollout.constraint import AllowedTokens, Constraint
 from morl.rollout.ends import StopStrings
 from morl.rollout.sampling import SeenTokens, UniformStreams, draw
 from morl.types import Sampling
@@ -48,6 +49,38 @@ class Drawn:
     truncated_B: Tensor
 
 
+@define(eq=False)
+class Drawing:
+    """Draws a token of every live row, by what has been drawn there before.
+
+    Attributes:
+        sampling: see there.
+        seen: tokens that a penalty applies to, where there is one.
+        allowed: tokens that a constraint leaves, where there is one.
+    """
+
+    sampling: Sampling
+    seen: SeenTokens | None = None
+    allowed: AllowedTokens | None = None
+
+    def draw(self, logits_NV: Tensor, uniforms_N: Tensor) -> tuple[Tensor, Tensor]:
+        """See `morl.rollout.sampling.draw`."""
+        allowed_NV = None if self.allowed is None else self.allowed.next(logits_NV.shape[1], logits_NV.device)
+        return draw(logits_NV, uniforms_N, self.sampling, self.seen, allowed_NV)
+
+    def keep(self, order: Tensor) -> None:
+        """Goes on with these rows."""
+        for each in (self.seen, self.allowed):
+            if each is not None:
+                each.keep(order)
+
+    def add(self, tokens_N: Tensor) -> None:
+        """One more token of every live row."""
+        for each in (self.seen, self.allowed):
+            if each is not None:
+                each.add(tokens_N)
+
+
 def sample(
     decoder: Decoder,
     keys: Sequence[tuple[int, int]],
@@ -55,6 +88,7 @@ def sample(
     end_ids: frozenset[int],
     stops: StopStrings | None = None,
     prompts: Sequence[Sequence[int]] = (),
+    constraint: Constraint | None = None,
 ) -> Drawn:
     """Draws completions until each has ended or is `sampling.max_tokens` long.
 
@@ -68,13 +102,14 @@ def sample(
         end_ids: tokens that end a completion.
         stops: looks for stop strings.
         prompts: token ids of the prompt of each row, where `sampling.repetition_penalty` needs them.
+        constraint: the language that completions are drawn within.
     """
     logits_NV = decoder.prefill()
     device = logits_NV.device
     streams = UniformStreams(keys, device)
-    seen = None
-    if sampling.repetition_penalty != 1.0:
-        seen = SeenTokens(prompts, logits_NV.shape[1], device)
+    penalised = sampling.repetition_penalty != 1.0
+    seen = SeenTokens(prompts, logits_NV.shape[1], device) if penalised else None
+    drawing = Drawing(sampling, seen, None if constraint is None else constraint.begin(len(keys)))
     ends = torch.tensor(sorted(end_ids), device=device, dtype=torch.int64)
     texts: list[list[int]] = [[] for _ in keys]
     live = torch.arange(len(keys), device=device)
@@ -86,7 +121,7 @@ def sample(
             progress.note(f"{len(live)} completions at token {step} of at most {sampling.max_tokens}")
         if sampling.temperature > 0.0:
             uniforms_N = streams.at(step, live)
-        tokens_N, logprobs_N = draw(logits_NV, uniforms_N, sampling, seen)
+        tokens_N, logprobs_N = drawing.draw(logits_NV, uniforms_N)
         steps.append((live, tokens_N, logprobs_N))
         ended_N = torch.isin(tokens_N, ends)
         if stops is not None:
@@ -100,10 +135,8 @@ def sample(
             if not len(live):
                 break
             decoder.keep(order)
-            if seen is not None:
-                seen.keep(order)
-        if seen is not None:
-            seen.add(tokens_N)
+            drawing.keep(order)
+        drawing.add(tokens_N)
         logits_NV = decoder.step(tokens_N)
     return _assemble(steps, len(keys), live)
 

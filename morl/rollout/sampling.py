@@ -106,7 +106,11 @@ class SeenTokens:
 
 
 def draw(
-    logits_NV: Tensor, uniforms_N: Tensor, sampling: Sampling, seen: SeenTokens | None = None
+    logits_NV: Tensor,
+    uniforms_N: Tensor,
+    sampling: Sampling,
+    seen: SeenTokens | None = None,
+    allowed_NV: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """One token per row, by inversion of the cumulated probabilities.
 
@@ -117,6 +121,7 @@ def draw(
         uniforms_N: in [0, 1); not looked at where the temperature is 0.
         sampling: temperature, top-k, then top-p and then min-p among those left, as in `transformers`.
         seen: where `sampling.repetition_penalty` is not 1, the tokens that it applies to.
+        allowed_NV: True at the tokens that a constraint leaves; None leaves all.
 
     Returns:
         The tokens (N,) and their log-probabilities (N,), float32, under softmax(logits / temperature) over the whole
@@ -127,16 +132,21 @@ def draw(
     """
     logits_NV = logits_NV.float()
     penalised_NV = logits_NV if seen is None else seen.penalised(logits_NV, sampling.repetition_penalty)
+    if allowed_NV is not None:
+        penalised_NV = penalised_NV.masked_fill(~allowed_NV, -torch.inf)
+    free = seen is None and allowed_NV is None
     if sampling.temperature == 0.0:
         probs_NV = logits_NV.softmax(-1)
         tokens_N1 = penalised_NV.argmax(-1, keepdim=True)
     else:
         probs_NV = _probabilities(logits_NV, sampling.temperature)
-        drawn_NV = probs_NV if seen is None else _probabilities(penalised_NV, sampling.temperature)
+        drawn_NV = probs_NV if free else _probabilities(penalised_NV, sampling.temperature)
         if sampling.top_k == 0 and sampling.top_p == 1.0:
             tokens_N1 = _invert(_at_least(drawn_NV, sampling.min_p), uniforms_N)
         else:
             tokens_N1 = _draw_cut(drawn_NV, uniforms_N, sampling, sampling.top_k or HEAD)
+    if allowed_NV is not None:  # such a token may be so unlikely that its probability is 0 in float32
+        return tokens_N1[:, 0], (logits_NV / (sampling.temperature or 1.0)).log_softmax(-1).gather(1, tokens_N1)[:, 0]
     return tokens_N1[:, 0], probs_NV.gather(1, tokens_N1)[:, 0].log()
 
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from morl.errors import RolloutError
 from morl.policy.attention import ATTENTION
+from morl.rollout.constraint import Constraint, constraint_of
 from morl.rollout.context import check_context, check_prompts
 from morl.rollout.ends import StopStrings, end_ids
 from morl.rollout.loop import Decoder, Drawn, sample
@@ -21,6 +22,7 @@ from morl.rollout.remains import Known, KnownContexts
 from morl.rollout.replica import build_replica, copy_weights, is_sharded
 from morl.rollout.resumed import ResumedDecoder
 from morl.rollout.trial import Decoding, attention, choose_decoding, make_decoder
+from morl.sampling import CONSTRAINTS
 from morl.types import EncodedPrompt, RolloutBatch, Sampling
 
 
@@ -37,7 +39,9 @@ class TransformersBackend:
             `max_rows` conversations at most.  They take the memory of a whole conversation for each.
     """
 
-    sampling_options: ClassVar[frozenset[str]] = frozenset({"stop_token_ids", "min_p", "repetition_penalty"})
+    sampling_options: ClassVar[frozenset[str]] = frozenset(
+        {"stop_token_ids", "min_p", "repetition_penalty", *CONSTRAINTS}
+    )
 
     max_rows: int = field(default=0, validator=validators.ge(0))
     prefill_tokens: int = field(default=16384, validator=validators.ge(1))
@@ -49,6 +53,7 @@ class TransformersBackend:
     _decoding: Decoding = field(init=False, default="packed")
     _version: int = field(init=False, default=0)
     _known: KnownContexts | None = field(init=False, default=None)
+    _constraints: dict[Sampling, Constraint | None] = field(init=False, factory=dict)
 
     def start(self, policy: nn.Module, tokenizer: Any, model_path: str) -> None:
         """See `morl.hookspecs.RolloutBackend`; the folder is not read.
@@ -73,6 +78,7 @@ class TransformersBackend:
     def close(self) -> None:
         """See `morl.hookspecs.RolloutBackend`."""
         self._policy = self._tokenizer = self._replica = self._known = None
+        self._constraints.clear()
 
     @contextmanager
     def turns(self) -> Iterator[None]:
@@ -105,6 +111,7 @@ class TransformersBackend:
         check_context(model.config, max(len(prompt.token_ids) for prompt in prompts), sampling.max_tokens)
         ends = end_ids(self._tokenizer, getattr(model, "generation_config", None), sampling)
         stops = StopStrings(sampling.stop, self._tokenizer) if sampling.stop else None
+        constraint = self._constraint(sampling, model)
         parts: list[Drawn] = []
         # Later turns have one completion for each context.
         known = [self._known.take(each.token_ids) if self._known is not None and n == 1 else None for each in prompts]
@@ -114,7 +121,7 @@ class TransformersBackend:
                 rows = [prompts[prompt].token_ids for prompt, _ in wave]
                 keys = [(seeds[prompt], member) for prompt, member in wave]
                 decoder = self._decoder(model, rows, [known[prompt] for prompt, _ in wave], sampling.max_tokens)
-                drawn = sample(decoder, keys, sampling, ends, stops, rows)
+                drawn = sample(decoder, keys, sampling, ends, stops, rows, constraint)
                 parts.append(drawn)
                 self._remember(decoder, rows, drawn)
         order = torch.tensor([prompt * n + member for wave in waves for prompt, member in wave])
@@ -138,6 +145,14 @@ class TransformersBackend:
         lengths = drawn.mask_BT.sum(1).tolist()
         said = [ids[: length - 1] for ids, length in zip(drawn.ids_BT.tolist(), lengths, strict=True)]
         self._known.add(decoder.remains(), [(*row, *ids) for row, ids in zip(rows, said, strict=True)])
+
+    def _constraint(self, sampling: Sampling, model: Any) -> Constraint | None:
+        """Compiled once for all limits of tokens, for that takes a second with a large vocabulary."""
+        given = {name: getattr(sampling, name) for name in ("stop_token_ids", *CONSTRAINTS)}
+        key = Sampling(**given)
+        if key not in self._constraints:
+            self._constraints[key] = constraint_of(key, self._tokenizer, getattr(model, "generation_config", None))
+        return self._constraints[key]
 
     def _started(self) -> Any:
         if self._policy is None:

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from transformers import PretrainedConfig, PreTrainedTokenizerBase
+from transformers import GenerationConfig, PretrainedConfig, PreTrainedTokenizerBase
 
 from morl.config.schema import Config
 from morl.errors import ConfigError, DataError, suggest
 from morl.hookspecs import RolloutBackend
+from morl.rollout.constraint import constraint_of
 from morl.rollout.ends import check_stops
+from morl.sampling import CONSTRAINTS
 from morl.types import Prompt, Sampling
 
-OPTIONAL = ("stop_token_ids", "min_p", "repetition_penalty")
+OPTIONAL = ("stop_token_ids", "min_p", "repetition_penalty", *CONSTRAINTS)
 """Settings that not every backend knows."""
 
 
@@ -23,8 +25,9 @@ def check_overrides(
     backend: RolloutBackend,
     tokenizer: PreTrainedTokenizerBase,
     hf_config: PretrainedConfig,
+    generation_config: GenerationConfig,
 ) -> None:
-    """Refuses settings that a row cannot have.
+    """Refuses settings that a row cannot have, and a constraint that the tokenizer cannot be held to.
 
     Args:
         rows: prompts by the path of their section; held-out ones need not have the column.
@@ -32,12 +35,14 @@ def check_overrides(
         backend: that samples.
         tokenizer: of the policy.
         hf_config: of the policy.
+        generation_config: of the policy.
 
     Raises:
-        ConfigError: no prompt of training has the column.
+        ConfigError: no prompt of training has the column; a constraint of all that cannot be compiled.
         DataError: names the row, and what is wrong with it.
     """
     if config.sampling.overrides_column is None:
+        constraint_of(config.sampling, tokenizer, generation_config)
         return
     for path, prompts in rows.items():
         first: dict[Sampling, int] = {}
@@ -54,6 +59,7 @@ def check_overrides(
             try:
                 check_known(sampling, backend, config.rollout.name)
                 check_stops(tokenizer, sampling, hf_config.get_text_config().vocab_size)
+                constraint_of(sampling, tokenizer, generation_config)
                 _check_greedy(sampling, config, held_out=held_out)
             except ConfigError as error:
                 raise DataError(f"{path}: row {row}: {config.sampling.overrides_column}: {error}") from error
@@ -65,13 +71,13 @@ def check_known(sampling: Sampling, backend: RolloutBackend, name: str) -> None:
     Raises:
         ConfigError: names the setting.
     """
+    check: Any = getattr(backend, "check_sampling", None)
+    if check is not None:
+        check(sampling)
     known, default = frozenset(getattr(backend, "sampling_options", ())), Sampling()
     for setting in OPTIONAL:
         if getattr(sampling, setting) != getattr(default, setting) and setting not in known:
             raise ConfigError(f"sampling.{setting} has no effect: the backend {name} does not know it; leave it out")
-    check: Any = getattr(backend, "check_sampling", None)
-    if check is not None:
-        check(sampling)
 
 
 def _refuse_absent(column: str, path: str, prompts: Sequence[Prompt]) -> None:

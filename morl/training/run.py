@@ -227,7 +227,7 @@ def _module(config: Config, parts: Parts) -> RLModule:
         parts.backend.check(rows, exported, generation_config)
     shown = sampling_tokenizer(config, exported, hf_config, generation_config, [prompts, held_out])
     asked = {"prompts": prompts, "evaluation.prompts": held_out}
-    check_overrides(asked, config, parts.backend, shown, hf_config)
+    check_overrides(asked, config, parts.backend, shown, hf_config, generation_config)
     limit = prompt_limit(hf_config, config.sampling)
     encoded = encode_section(prompts, tokenizer, config.prompts, "prompts", limit)
     if len(encoded) < config.training.prompts_per_step:

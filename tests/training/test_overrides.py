@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import ClassVar
 
 import pytest
 
-from morl import Prompt, train
+from morl import Prompt, hookimpl, train
 from morl.errors import ConfigError, DataError
 from morl.rollout.transformers import TransformersBackend
 from morl.types import Sampling
@@ -34,6 +35,9 @@ COLUMN = {"sampling.overrides_column": "drawn", "prompts": {}, "training.prompts
         ({"stop": ["<pad>x"]}, "row 1: drawn: .*can never match"),
         ({"stop_token_ids": [10**6]}, "row 1: drawn: .*there is no token 1000000"),
         ({"temperature": 0.0}, "row 1: drawn: temperature 0 makes all 4 completions of the prompt the same"),
+        ({"regex": "(a"}, r"row 1: drawn: sampling\.regex: "),
+        ({"regex": 5}, "row 1: drawn has regex=5; expected a text"),
+        ({"regex": "a", "grammar": "b"}, "row 1: .*completions follow one of them"),
         ([0.7], "row 1: drawn must be a mapping of settings .*; got list"),
         ("0.7x", "row 1: drawn is a text, but no JSON"),
     ],
@@ -54,6 +58,48 @@ def test_a_setting_that_the_backend_does_not_know_is_refused(settings):
 
     with pytest.raises(DataError, match=r"row 0: drawn: sampling\.min_p has no effect: the backend"):
         train(settings(COLUMN), prompts=rows({"min_p": 0.1}, None), rollout=Plain())
+
+
+class Kept:
+    """Keeps prompt and text of every completion."""
+
+    def __init__(self):
+        self.said = []
+
+    @hookimpl
+    def morl_rollouts_ready(self, rollouts):
+        self.said += [(each.prompt.content, each.text, each.truncated) for each in rollouts.completions()]
+
+
+def test_rows_bring_languages_of_their_own_and_training_follows(settings, rows_of):
+    """Each completion is of its row's language, and the update computes the log-probabilities of sampling."""
+    pytest.importorskip("llguidance", reason="llguidance is not installed: pip install 'morl-llm[structured]'")
+    own, kept = [{"regex": "[0-4]{1,3}x"}, {"json_schema": {"enum": ["a", "bc"]}}, None], Kept()
+    changes = {**COLUMN, "training.steps": 2, "training.prompts_per_step": 3, "training.mini_batches": 1}
+    result = train(settings(changes), prompts=rows(*own), plugins=[kept])
+    assert len(kept.said) == 24
+    for content, text, truncated in kept.said:
+        if content.endswith("0"):
+            assert not truncated
+            assert re.fullmatch("[0-4]{1,3}x", text)
+        if content.endswith("1"):
+            assert text in ('"a"', '"bc"')
+    for row in rows_of(result):
+        assert float(row["rollout/logprob_difference_max"]) < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"sampling.regex": "(a"}, r"sampling\.regex: "),
+        ({"sampling.regex": "a", "sampling.grammar": "start: /a/"}, "completions follow one of them"),
+    ],
+)
+def test_a_language_with_a_mistake_is_refused_before_the_run_has_a_folder(settings, tmp_path, changes, message):
+    pytest.importorskip("llguidance", reason="llguidance is not installed: pip install 'morl-llm[structured]'")
+    with pytest.raises(ConfigError, match=message):
+        train(settings(changes))
+    assert not (tmp_path / "run").exists()
 
 
 def test_null_and_absent_settings_are_those_of_the_section():

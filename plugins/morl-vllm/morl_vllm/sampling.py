@@ -11,6 +11,7 @@ from attrs import frozen
 
 from morl.errors import ConfigError
 from morl.rollout.ends import StopStrings
+from morl.sampling import CONSTRAINTS
 from morl.types import EncodedPrompt, RolloutBatch, Sampling
 
 
@@ -35,8 +36,15 @@ def check_sampling(sampling: Sampling) -> None:
     """Refuses what vLLM would draw from another distribution than morl says.
 
     Raises:
-        ConfigError: top-p together with min-p, which vLLM applies in the other order.
+        ConfigError: top-p together with min-p, which vLLM applies in the other order; a constraint.
     """
+    for name in CONSTRAINTS:
+        if getattr(sampling, name) is not None:
+            raise ConfigError(
+                f"sampling.{name}: vLLM writes the constraint into the logits before it takes log-probabilities from"
+                " them, so these would be of another distribution than those of training; set"
+                " rollout.name=transformers"
+            )
     if sampling.min_p > 0.0 and sampling.top_p < 1.0:
         raise ConfigError(
             "sampling.min_p and sampling.top_p: vLLM cuts by min-p first, and then takes top-p of what is left, where"

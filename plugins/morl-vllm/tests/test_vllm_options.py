@@ -197,3 +197,12 @@ def test_a_server_is_asked_for_all_settings_of_sampling() -> None:
     sampling = Sampling(min_p=0.1, repetition_penalty=1.2, stop_token_ids=(3, 4), stop=("END",))
     request = GenerateRequest([[1, 2]], 2, sampling, [7], [3, 4], "run", 5, 5)
     assert GenerateRequest.from_json(request.to_json()).sampling == sampling
+
+
+@pytest.mark.parametrize(
+    "constraint", [{"regex": "a+"}, {"json_schema": {"type": "object"}}, {"grammar": "start: /a/"}]
+)
+def test_a_constraint_is_refused_with_the_reason(constraint: dict[str, Any]) -> None:
+    (name,) = constraint
+    with pytest.raises(ConfigError, match=rf"sampling\.{name}: vLLM writes the constraint into the logits before"):
+        check_sampling(Sampling(**constraint))
