@@ -6,8 +6,8 @@ A run of two steps with a reference policy (`loss.kl_coef`), AdamW and the rollo
 float32.  After the second step every rank adds up the storage of all tensors that are alive.  The formula, with W the
 bytes of the weights and N the ranks:
 
-    one rank, ddp   W (4 + 0)        weights, reference, two moments of AdamW; the backend samples with the policy itself
-    fsdp2           W (4 / N + 1)    the same shared out, and a whole copy of the weights that the backend samples with
+    one rank, ddp   4 W           weights, reference, two moments of AdamW; the backend samples with the policy itself
+    fsdp2           4 W / N + W   the same shared out, and a whole copy of the weights that the backend samples with
 
 Between steps there are no gradients (W, or W / N, during the update), and no activations.
 """

@@ -1,4 +1,4 @@
-"""What a long run leaves behind in its process and on the disk: memory, handles, threads, step time, size of the folder.
+"""What a long run leaves behind: memory, handles, threads, time of a step, size of its folder.
 
     OMP_NUM_THREADS=1 python benchmarks/soak.py [--steps 2000] [--check] [--json FILE] [--lag N]
 
@@ -154,9 +154,8 @@ def run(folder: Path, steps: int, lag: int, judge: str | None) -> Sequence[Look]
     rewards: dict[str, Any] = {"vowels": vowels, "short": {"name": "length", "limit": 100}}
     if judge is not None:
         grade = {"regex": "Grade: ([0-9]+)", "low": 0, "high": 10}
-        rewards["quality"] = {
-            "name": "judge", "url": judge, "model": "m", "template": "{{ completion }}", "grade": grade, "use_cache": False
-        }  # fmt: skip
+        asked = {"url": judge, "model": "m", "template": "{{ completion }}", "use_cache": False}
+        rewards["quality"] = {"name": "judge", **asked, "grade": grade}
     rows = {"chat": True, "chat_template": str(folder / "template.jinja")}
     config = {
         "output": str(folder / "run"),

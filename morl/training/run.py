@@ -141,7 +141,7 @@ def train(
     resolved = record(config, given, passed)
     providers = [entry.provider for entry in parts.scorer.entries.values()]
     surroundings = partial(environment, resolved, registry.versions(), providers, objects)
-    with run_folder.held(folder):
+    with run_folder.held(folder), run_folder.refusals_explained(folder):
         return _fit(config, parts, folder, resume, callbacks, loggers, resolved, surroundings)
 
 

@@ -3,8 +3,8 @@
     python tests/mutations/apply_mutations.py                      all of them, after the same tests passed without any
     python tests/mutations/apply_mutations.py "betas are swapped"  this one, without that check
 
-Ends with 0 if every mutation is killed, else with 1.  All of them take hours, so what was killed is noted in a file, and
-is not done again when they are begun once more on the same package and tests.
+Ends with 0 if every mutation is killed, else with 1.  All of them take hours, so what was killed is noted in a file,
+and is not done again when they are begun once more on the same package and tests.
 """
 
 from __future__ import annotations

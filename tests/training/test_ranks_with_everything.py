@@ -5,13 +5,12 @@ from __future__ import annotations
 import csv
 import json
 import shutil
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 import torch
+from judging import JudgeServer
 
 from morl.states import same
 
@@ -90,28 +89,12 @@ TEMPLATE = (
 )
 
 
-class Grades(BaseHTTPRequestHandler):
-    """Of the number of different letters."""
-
-    def do_POST(self) -> None:
-        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        grade = len(set(asked["messages"][-1]["content"])) % 11
-        content = json.dumps({"choices": [{"message": {"content": f"Grade: {grade}"}}]}).encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-    def log_message(self, format: str, *arguments: object) -> None: ...
-
-
 @pytest.fixture(scope="module")
-def judge() -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Grades)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_address[1]}/v1"
-    server.shutdown()
-    server.server_close()
+def judge() -> Iterator[JudgeServer]:
+    server = JudgeServer()
+    server.start()
+    yield server
+    server.stop()
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +118,6 @@ def everything(settings, place, judge):
     """`everything(output, ranks, strategy)`: the config of such a run."""
 
     def make(output, ranks, strategy="ddp"):
-        grade = {"regex": "Grade: ([0-9]+)", "low": 0, "high": 10}
         return settings(
             {
                 "output": str(output),
@@ -151,15 +133,7 @@ def everything(settings, place, judge):
                         "isolate": "process",
                         "on_failure": "raise",
                     },
-                    "quality": {
-                        "name": "judge",
-                        "url": judge,
-                        "model": "m",
-                        "template": "{{ completion }}",
-                        "grade": grade,
-                        "use_cache": False,
-                        "on_failure": "raise",
-                    },
+                    "quality": judge.section(on_failure="raise"),
                 },
                 "environment": {"name": "countdown", "patience": None, "on_failure": "raise"},
                 "estimator": {"name": "gdpo", "weighting": "adaptive"},
