@@ -92,7 +92,8 @@ def check_new(folder: RunFolder, config: Mapping[str, Any]) -> None:
     """
     if not is_first_rank():
         return  # The first rank may have created it by now.
-    first = {folder.history, draft_of(folder.history), draft_of(folder.config)}  # what a run writes before its config
+    # What a run writes before its config, and what one that was killed then was writing.
+    first = {folder.history, *map(draft_of, folder.entries)}
     if not folder.path.is_dir() or {*folder.path.iterdir()} <= {folder.lock, folder.nonfinite, *first}:
         for path in first:
             remove(path)
@@ -126,6 +127,7 @@ def discard(folder: RunFolder) -> None:
     """Takes back `create` and what loggers have begun, for a run that ended before its first checkpoint."""
     if not is_first_rank():
         return
+    sweep_drafts(folder.path)
     for path in reversed(folder.entries):  # the config last: it tells a run that was killed here from other files
         remove(path)
 
@@ -171,12 +173,14 @@ def check_steps_left(folder: RunFolder, done: int, steps: int) -> None:
         )
 
 
-def record_changes(folder: RunFolder, config: Mapping[str, Any], step: int, differ: Changes) -> None:
-    """Notes from which step on what is different, the content of files that the config names included."""
+def record_changes(
+    folder: RunFolder, config: Mapping[str, Any], step: int, differ: Changes, data: Mapping[str, str]
+) -> None:
+    """Notes from which step on what is different, the content of files that the config names and of `data` included."""
     if not is_first_rank():
         return
     entries = read_history(folder.history)
-    before, files = known_files(entries), named_files(config)
+    before, files = known_files(entries), {**named_files(config), **data}
     changed_files = {name: digest for name, digest in files.items() if before.get(name) != digest}
     altered = [name for name in changed_files if name in before]
     if altered:

@@ -181,7 +181,7 @@ def test_half_written_sharded_checkpoints_are_passed_over(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "left", [["config.history"], [".config.yaml.draft", "config.history"], [".config.history.draft"]]
+    "left", [["config.history"], [".config.yaml.draft", "config.history"], [".config.history.draft"], [".best.draft"]]
 )
 def test_a_run_that_was_killed_before_its_config_was_written_begins_again(settings, left):
     config = settings({"training.steps": 1})
