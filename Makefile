@@ -61,11 +61,13 @@ test-versions: .venv-oldest/installed
 test-load: setup
 	.ci/load
 
-# Every mutation of tests/mutations, one at a time; `make test` applies a handful.
+# Every mutation of tests/mutations, one at a time; begun again, it goes on where it was ended.  `make test` applies a
+# handful.
 test-mutations: setup
 	$(BIN)/python tests/mutations/apply_mutations.py
 
-# Runs that are killed twenty times and resumed, compared with runs in peace; `make test` kills one three times.
+# Runs that are killed twenty times, and whose disk is full eight times, resumed and compared with runs in peace; `make
+# test` does one with three and two.
 test-endurance: setup
 	$(BIN)/python tests/endurance/endurance.py --kills 20
 
