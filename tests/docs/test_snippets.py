@@ -212,6 +212,10 @@ class Reader:
                     self._config(self._filled(overrides))
             case ["morl", "resume", _, *overrides]:
                 self._config(self._filled(overrides))
+            case ["sbatch", *arguments]:
+                at = next(n for n, word in enumerate(arguments) if not word.startswith("--"))
+                assert (ROOT / arguments[at]).is_file(), f"no script {arguments[at]}"
+                self._config(self._filled(arguments[at + 3 :]))
             case ["make", target, *_]:
                 assert f"\n{target}: " in (ROOT / "Makefile").read_text(), f"no target {target!r} in the Makefile"
             case ["pip", "install", *what]:
