@@ -113,10 +113,15 @@ def endure(
         victim = RunFolder(folder / "disk" / "victim")
         config = config_of(name, model, prompts, victim.path)
         for number in range(MOST_PROCESSES):
+            wanted = [kind for kind, most in (("kill", kills), ("full", full)) if counts[kind] < most]
+            if victim.model.is_dir():  # it was killed when all was done, but for giving the folder back
+                victim.lock.unlink(missing_ok=True)
+                if not wanted:
+                    break
+                shutil.rmtree(victim.path)
             begun = bool(victim.complete_checkpoints())
             restarts, resumes = restarts + (not begun), resumes + begun
             environment = {"TMPDIR": str(ELSEWHERE)} if number % 2 and ELSEWHERE.is_dir() else {}
-            wanted = [kind for kind, most in (("kill", kills), ("full", full)) if counts[kind] < most]
             kind = draws.choice(wanted) if wanted else "kill"
             fault = "kill" if kind == "kill" else f"{fault_of_disk}-{draws.randint(1, 150_000)}"
             at = draws.randint(1, operations) if wanted else -1
@@ -125,7 +130,6 @@ def endure(
                 continue
             if not wanted:
                 break
-            shutil.rmtree(victim.path)  # it came to its end before there were enough faults: once more
         else:
             raise AssertionError(f"{name}: no progress in {MOST_PROCESSES} processes")
         compare(whole, victim)

@@ -578,8 +578,8 @@ MUTATIONS = (
     ),
     Mutation(
         "dead groups are counted as living",
-        "REWARD_DEAD_GROUPS.of(name)] = 1 - _share_that_varies(",
-        "REWARD_DEAD_GROUPS.of(name)] = _share_that_varies(",
+        "names.REWARD_DEAD_GROUPS: ~mixed_P,",
+        "names.REWARD_DEAD_GROUPS: mixed_P,",
         update("missing"),
     ),
     # What stands between two turns
