@@ -200,6 +200,8 @@ class Reader:
                 pass  # written by `morl new-plugin` a line before; tests/authoring installs such plugins
             case ["morl", "new-plugin", *_] | ["morl", "plugins", "doctor", *_]:
                 return self._morl(words[1:], fails)
+            case ["morl", "train", *options] if any(word.startswith("--help=") for word in options):
+                return self._morl(words[1:], fails)
             case ["morl", "train", *_, "--help" | "--print_config"] | ["morl", "plugins" | "--version" | "--help"]:
                 return self._morl(words[1:], fails)
             case ["morl", "train" | "resume", path, *_] if self._trains(path):
