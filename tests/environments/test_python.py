@@ -214,6 +214,14 @@ def fails():
         ({"factory": "nowhere:Env"}, "no module 'nowhere'"),
         ({"factory": 3}, "factory must be a class"),
         ({"factory": type("Plain", (), {"reset": lambda self, **row: None}), "reward_names": ["a"]}, "has no effect"),
+        ({"factory": type("Plain", (), {"reset": lambda self, **row: None}), "reward_names": []}, "has no effect"),
+        (
+            {
+                "factory": type("Paid", (), {"reset": lambda self, **row: None, "get_reward": lambda self: 1}),
+                "reward_names": [],
+            },
+            "leaves Paid.get_reward.. without a reward",
+        ),
         ({"factory": Undescribed}, "act"),
         ({"factory": Needy}, "called without arguments, and Needy refuses that: missing a required argument: 'url'"),
         ({"factory": Asking}, "Asking.get_reward is called without arguments, and refuses that: .*'completion'"),
