@@ -237,6 +237,8 @@ def fails():
         "no module",
         "no class",
         "no rewards",
+        "empty",
+        "no name",
         "no schema",
         "no argument",
         "asks",
