@@ -86,7 +86,7 @@ class PythonEnvironment:
                     f"reward_names=[] leaves {kind.__name__}.get_reward() without a reward; name those that it returns"
                     " a mapping of, or leave reward_names out where it returns a number"
                 )
-        elif self.reward_names is None:
+        elif not self.reward_names:
             object.__setattr__(self, "reward_names", ())
         else:
             raise ConfigError(
