@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 import attrs
 import torch
-from attrs import evolve
+from attrs import evolve, frozen
 from torch import Tensor
 
 from morl.advantage.conditioned import Conditioned
@@ -22,6 +22,7 @@ def count_distinct_groups(
     *,
     ordered: bool = False,
     decimals: int | None = None,
+    weights: Sequence[float] | None = None,
 ) -> int:
     """Number of distinct advantage groups over all assignments of reward values to one group.
 
@@ -33,11 +34,12 @@ def count_distinct_groups(
     Args:
         estimator: called on one batch.
         group_size: G, completions of a group.
-        ranges: the values that each of the K rewards can take; all rewards have weight 1.
+        ranges: the values that each of the K rewards can take.
         ordered: count tuples of G advantages instead of multisets.
         decimals: advantages that differ by no more than the last of so many places are one.  By default nine; where the
             estimator has an `eps` above 0, which moves advantages of equal meaning apart by about eps over the standard
             deviation, those that differ by up to 100 eps.
+        weights: of the K rewards; 1 each by default.
 
     Raises:
         ValueError: as `assignments`; and where, without `decimals`, that joins other groups than eps 0 would.
@@ -49,7 +51,7 @@ def count_distinct_groups(
     >>> count_distinct_groups(GRPO(eps=1e-6), 2, binary)
     2
     """
-    matrix = assignments(group_size, ranges)
+    matrix = _weighted(assignments(group_size, ranges), weights)
     values_PG = estimator(matrix).values_B.view(-1, group_size)
     exact, eps = _without_eps(estimator) if decimals is None else (estimator, 0.0)
     distinct_PG = _distinct(values_PG, max(10.0 ** -(9 if decimals is None else decimals), 100 * eps))
@@ -64,6 +66,74 @@ def count_distinct_groups(
     if not ordered:
         return len(distinct_PG)
     return sum(_arrangements(row) for row in distinct_PG.tolist())
+
+
+@frozen
+class Merged:
+    """How often an estimator gives two groups of different rewards the same advantages.
+
+    Attributes:
+        merged: pairs with the same advantages, order within a group aside.
+        pairs: random pairs of groups whose rewards differ.
+    """
+
+    merged: int
+    pairs: int
+
+    @property
+    def share(self) -> float:
+        """Estimated chance; NaN where no pair differs."""
+        return self.merged / self.pairs if self.pairs else math.nan
+
+    @property
+    def error(self) -> float:
+        """Half the width of Wilson's 95% interval, which is above 0 even where no pair was merged."""
+        n, z = self.pairs, 1.959964
+        if not n:
+            return math.nan
+        return z / (1 + z * z / n) * math.sqrt(self.share * (1 - self.share) / n + z * z / (4 * n * n))
+
+
+def sample_merged_pairs(
+    estimator: Callable[[RewardMatrix], Advantages],
+    group_size: int,
+    ranges: Sequence[Sequence[float]],
+    *,
+    weights: Sequence[float] | None = None,
+    pairs: int = 50_000,
+    seed: int = 0,
+) -> Merged:
+    """Monte Carlo where there are too many groups to count: of random pairs of groups, how many are not told apart.
+
+    Every score is drawn uniformly from the values of its reward, independently; all groups are one batch.  Advantages
+    agree as in `count_distinct_groups`.
+
+    >>> from morl.advantage import GDPO, GRPO
+    >>> binary = [(0, 1), (0, 1)]
+    >>> grpo, gdpo = (sample_merged_pairs(one(), 2, binary, pairs=9000) for one in (GRPO, GDPO))
+    >>> grpo.share > gdpo.share > 0
+    True
+    """
+    rng = torch.Generator().manual_seed(seed)
+    places = [torch.randint(len(own), (2 * pairs, group_size), generator=rng) for own in ranges]
+    values = [torch.tensor(own, dtype=torch.float64)[where] for own, where in zip(ranges, places, strict=True)]
+    # A completion's rewards as one number, to compare groups as multisets.
+    code_PG = torch.zeros(2 * pairs, group_size, dtype=torch.int64)
+    for own, where in zip(ranges, places, strict=True):
+        code_PG = code_PG * len(own) + where
+    code_PG = code_PG.sort(1).values
+    differ = (code_PG[::2] != code_PG[1::2]).any(1)
+    _, eps = _without_eps(estimator)
+    matrix = _weighted(RewardMatrix.from_groups(torch.stack(values, -1)), weights)
+    values_PG = estimator(matrix).values_B.double().view(-1, group_size).sort(1).values
+    alike = ((values_PG[::2] - values_PG[1::2]).abs() <= max(1e-9, 100 * eps)).all(1)
+    return Merged(int((alike & differ).sum()), int(differ.sum()))
+
+
+def _weighted(matrix: RewardMatrix, weights: Sequence[float] | None) -> RewardMatrix:
+    if weights is None:
+        return matrix
+    return evolve(matrix, weights=dict(zip(matrix.names, map(float, weights), strict=True)))
 
 
 def assignments(group_size: int, ranges: Sequence[Sequence[float]], *, ordered: bool = False) -> RewardMatrix:

@@ -5,6 +5,7 @@ config.history       what was changed on the way, by step
 environment.json     command, commits, versions, hardware, hashes of the files that were read
 logs/metrics.csv     every metric of every step
 tensorboard/         the same for TensorBoard
+wandb/, mlflow/      the same for them, where `trainer.logger` names them; `run-id` is theirs
 samples/             completions with rewards, contributions and advantages, JSON Lines by step
 evaluation.json      rewards on the held-out prompts, by step
 checkpoints/         Lightning checkpoints, the newest last
@@ -66,6 +67,10 @@ class RunFolder:
     def tensorboard(self) -> Path:
         return self.path / "tensorboard"
 
+    def tracker_id(self, tracker: str) -> Path:
+        """Holds the id that a tracker (`wandb`, `mlflow`) knows the run by; what it keeps here stands beside it."""
+        return self.path / tracker / "run-id"
+
     @property
     def samples(self) -> Path:
         return self.path / "samples"
@@ -73,6 +78,10 @@ class RunFolder:
     def sample_file(self, step: int) -> Path:
         """Completions that step number `step`, from 1, learned from."""
         return self.samples / f"step-{step:06d}.jsonl"
+
+    def evaluation_sample_file(self, step: int) -> Path:
+        """Completions of held-out prompts after `step` finished steps."""
+        return self.samples / f"evaluation-{step:06d}.jsonl"
 
     @property
     def evaluation(self) -> Path:
@@ -119,7 +128,8 @@ class RunFolder:
         """Everything that a run writes directly into its folder."""
         files = (self.config, self.history, self.environment, self.evaluation)
         models = (self.exports, self.best, self.model)
-        return (*files, self.logs, self.tensorboard, self.samples, self.checkpoints, *models)
+        trackers = [self.tracker_id(name).parent for name in ("wandb", "mlflow")]
+        return (*files, self.logs, self.tensorboard, *trackers, self.samples, self.checkpoints, *models)
 
     def strangers(self) -> list[str]:
         """Names in the folder that no run writes; what a killed process was writing counts as the run's."""

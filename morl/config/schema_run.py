@@ -168,7 +168,9 @@ class TrainerConfig:
         precision: `32-true` or `bf16-mixed`; for weights in bfloat16 see `policy.dtype`.
         deterministic: ask torch for deterministic algorithms.
         callbacks: Lightning callbacks as `{class_path: module.Class, init_args: {...}}`.
-        loggers: further Lightning loggers in the same form; CSV and TensorBoard are always written.
+        logger: where metrics go besides `logs/metrics.csv`: `tensorboard`, `wandb`, `mlflow`, a list of them, or `csv`
+            for nowhere else.
+        loggers: further Lightning loggers in the form of `callbacks`.
         progress: show the live display.
         threads: CPU threads of torch in each process; null leaves torch's own choice.
     """
@@ -180,6 +182,7 @@ class TrainerConfig:
     precision: str = "32-true"
     deterministic: bool = False
     callbacks: list[dict[str, Any]] = field(factory=list)
+    logger: str | list[str] = "tensorboard"
     loggers: list[dict[str, Any]] = field(factory=list)
     progress: bool = True
     threads: PositiveInt | None = None

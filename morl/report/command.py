@@ -34,13 +34,15 @@ usage: morl replay RUN --estimator=NAME [--set OPTION=VALUE ..] [--step=N] [--ro
 
 Computes the advantages of a logged step under an estimator, morl's own or a plugin's, beside those that the run had;
 without a model. --set sets an option of the estimator, or with weights.<reward> a weight; values are read as YAML.
-With several ranks the samples are those of the first, and so is the batch that is normalised.
+The batch that is normalised is what the file has: a part of it under training.samples_limit.
 """,
     "analyze": """\
-usage: morl analyze ESTIMATOR [ESTIMATOR ..] [--group-size=G[,G..]] [--rewards=K] [--levels=L] [--set OPTION=VALUE ..]
+usage: morl analyze ESTIMATOR [ESTIMATOR ..] [--group-size=G[,G..]] [--rewards=K] [--levels=L]
+                    [--weights=W1,W2,..] [--set OPTION=VALUE ..]
 
-Counts the distinct groups of advantages, order within a group aside, over all groups of G completions whose K rewards,
-each of weight 1, have the values 0 to L - 1; exactly. 2, 4 and 8 completions, 2 rewards of 2 levels by default.
+Counts the distinct groups of advantages, order within a group aside, over all groups of G completions whose K rewards
+have the values 0 to L - 1; exactly where they fit, otherwise by random pairs of groups, with the error of the estimate.
+2, 4 and 8 completions, 2 rewards of 2 levels by default; --weights are those of the K rewards, 1 each by default.
 """,
     "audit": """\
 usage: morl audit RUN
@@ -138,15 +140,21 @@ def analyze(arguments: list[str]) -> int:
     parser = Parser("analyze")
     parser.add_argument("estimators", nargs="+")
     parser.add_argument("--group-size", type=_sizes, default=[2, 4, 8])
-    parser.add_argument("--rewards", type=_positive, default=2)
+    parser.add_argument("--rewards", type=_positive)
+    parser.add_argument("--weights", type=_weights)
     parser.add_argument("--levels", type=_positive, default=2)
     parser.add_argument("--set", action="append", default=[], type=_setting, metavar="OPTION=VALUE")
     given = parser.parse_args(arguments)
 
-    from morl.report.analyze import distinct_groups, table
+    weights = given.weights or [1.0] * (given.rewards or 2)
+    if given.rewards not in (None, len(weights)):
+        raise ConfigError(f"morl analyze: --weights has {len(weights)} numbers, and --rewards={given.rewards}")
 
-    rows = distinct_groups(given.estimators, given.group_size, given.rewards, given.levels, dict(given.set))
-    print(table(given.estimators, rows))
+    from morl.report.analyze import distinct_groups
+    from morl.report.analyze import report as both
+
+    tables = distinct_groups(given.estimators, given.group_size, given.levels, weights, dict(given.set))
+    print(both(given.estimators, *tables))
     return 0
 
 
@@ -154,6 +162,16 @@ def _positive(text: str) -> int:
     if not 0 < (number := _natural(text)) < 1000:
         raise argparse.ArgumentTypeError(f"expected a number from 1 to 999, got {text!r}")
     return number
+
+
+def _weights(text: str) -> list[float]:
+    try:
+        found = [float(part) for part in text.split(",")]
+    except ValueError:
+        found = []
+    if not found or not all(map(math.isfinite, found)):
+        raise argparse.ArgumentTypeError(f"expected numbers with commas between them, got {text!r}")
+    return found
 
 
 def _sizes(text: str) -> list[int]:

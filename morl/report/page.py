@@ -9,13 +9,25 @@ from attrs import frozen
 
 from morl.analysis.report import require_matplotlib
 from morl.analysis.tables import Table
+from morl.artifacts.folder import RunFolder
 from morl.report.explain import Part, number, parts
 from morl.report.groups import GroupCounts, count_groups
-from morl.report.samples import Sample, StepSamples
-from morl.report.text import visible
+from morl.report.samples import Sample, StepSamples, read_samples, sample_files
+from morl.report.text import MOST_CHARACTERS, visible
 from morl.report.verdicts import verdicts
 from morl.report.view import View
 
+FATES = {
+    "up": "pushed up",
+    "down": "pushed down",
+    "clipped": "clipped or bounded by the loss",
+    "zero": "no advantage",
+    "masked": "left out of the update",
+    "read": "read, not sampled",
+}
+"""Of tokens, as `morl.training.fates` names them."""
+MOST_PIECES = 1_000
+"""Of one completion."""
 ENDS = 5
 """Completions shown from each end of an order."""
 
@@ -26,6 +38,28 @@ class Transcript:
 
     sample: Sample
     parts: list[Part]
+
+    @property
+    def shown(self) -> list[tuple[str, str]]:
+        """The pieces up to `MOST_CHARACTERS`; a fate that this version does not know is `zero`."""
+        found, room = [], MOST_CHARACTERS
+        for fate, text in self.sample.pieces[:MOST_PIECES]:
+            found.append((fate if fate in FATES else "zero", text[:room]))
+            room -= len(text)
+            if room <= 0:
+                break
+        return found
+
+    @property
+    def more(self) -> int:
+        """Characters that are not shown."""
+        return sum(len(text) for _, text in self.sample.pieces) - sum(len(text) for _, text in self.shown)
+
+    @property
+    def fates(self) -> list[str]:
+        """Those that occur, in the order of the legend."""
+        there = {fate for fate, _ in self.shown}
+        return [fate for fate in FATES if fate in there]
 
 
 @frozen
@@ -62,12 +96,25 @@ def render(view: View) -> str:
         name=view.folder.resolve().name,
         verdicts=verdicts(view),
         pictures=pictures,
+        fates=FATES,
         step=step,
         selections=selections(view, step) if step is not None else [],
+        held_out=(held_out := _held_out(view)),
+        held_out_selections=selections(view, held_out) if held_out is not None else [],
         group_table=group_table(view, step) if step is not None else None,
         statuses=statuses(step.samples) if step is not None else {},
     )
     return page.encode("utf-8", "replace").decode("utf-8")
+
+
+def _held_out(view: View) -> StepSamples | None:
+    """Completions of the last evaluation, where the folder has some."""
+    files = sample_files(RunFolder(view.folder).samples, "evaluation")
+    if not files:
+        return None
+    last = max(files)
+    found = read_samples(files[last], last)
+    return found if found.samples else None
 
 
 def _readable(view: View) -> bool:

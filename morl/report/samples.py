@@ -28,6 +28,7 @@ class Sample:
         columns: of the prompt's row, such as the reference answer.
         conditioned: rewards as the estimator saw them, where a condition changed them.
         turns: of a conversation.
+        pieces: what the loss did with a stretch of tokens, and its text; empty where the file does not say.
         left_out: the estimator saw none of its scores, for it was dropped, or masked because it was truncated.
     """
 
@@ -45,6 +46,7 @@ class Sample:
     conditioned: Mapping[str, float | None] = field(factory=dict)
     turns: tuple[Mapping[str, Any], ...] = ()
     left_out: bool = False
+    pieces: tuple[tuple[str, str], ...] = ()
 
     def why_missing(self, reward: str) -> str:
         """Why the estimator saw no score of the reward."""
@@ -83,11 +85,11 @@ class StepSamples:
         return [other for other in self.samples if other.group == sample.group]
 
 
-def sample_files(folder: Path) -> dict[int, Path]:
-    """The files by step, in rising order."""
+def sample_files(folder: Path, kind: str = "step") -> dict[int, Path]:
+    """The files of a kind, `step` or `evaluation`, by step, in rising order."""
     found = {}
-    for path in folder.glob("step-*.jsonl"):
-        number = path.stem.removeprefix("step-")
+    for path in folder.glob(f"{kind}-*.jsonl"):
+        number = path.stem.removeprefix(f"{kind}-")
         if number.isdecimal():
             found[int(number)] = path
     return dict(sorted(found.items()))
@@ -132,7 +134,14 @@ def _sample(row: Mapping[str, Any], number: int) -> Sample:
         conditioned={str(name): _score(value) for name, value in (row.get("conditioned") or {}).items()},
         turns=tuple(dict(turn) for turn in turns),
         left_out=bool(row.get("left_out")),
+        pieces=_pieces(row),
     )
+
+
+def _pieces(row: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    if "fate" in row:
+        return ((str(row["fate"]), str(row.get("completion", ""))),)
+    return tuple((str(fate), str(text)) for fate, text in row.get("pieces") or ())
 
 
 def _score(value: Any) -> float | None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from attrs import evolve, field, frozen
@@ -15,6 +17,7 @@ from morl.reward.scorer import RewardScorer
 from morl.runtime import seeds
 from morl.runtime.estimates import Estimate, estimate, is_binary, means_by_prompt, prompt_means
 from morl.runtime.exchange import Exchange
+from morl.runtime.samples import bounded, rollout_rows
 from morl.runtime.sampling import sample
 from morl.runtime.scores import BatchScores
 from morl.runtime.sources import source_metrics
@@ -22,6 +25,9 @@ from morl.types import EncodedPrompt, RewardScores, RolloutBatch, Sampling
 
 CHUNK = 64
 """Prompts generated at once, so that a large evaluation set needs no more memory than training."""
+
+MOST_ROWS = 256
+"""Completions of an evaluation that are kept to be read, unless `training.samples_limit` says another number."""
 
 
 @frozen
@@ -35,12 +41,14 @@ class HeldOut:
         estimates: by reward, and by the names of the length and of the truncated share, the mean over prompts with its
             interval.
         by_prompt: of the same, the mean of each prompt that has one, by its row.
+        rows: completions with their rewards, as lines of `samples/`; those that were asked for, of the first rank.
     """
 
     metrics: Metrics
     scored: dict[str, str]
     estimates: dict[str, Estimate] = field(factory=dict)
     by_prompt: dict[str, dict[int, float]] = field(factory=dict)
+    rows: tuple[dict[str, Any], ...] = ()
 
     def change(self, before: HeldOut) -> dict[str, Estimate]:
         """How far each mean is from an earlier one, with the interval of the differences prompt by prompt."""
@@ -65,8 +73,21 @@ def evaluate(
 
     The seeds are those of the prompts' rows, the same at every call, so that two evaluations differ by the weights
     alone.
+
+    Args:
+        observe: is shown what this rank sampled and scored, in parts.
     """
-    scores = score_held_out(config, prompts, backend, scorer, exchange, observe)
+    training = config.training
+    most_rows = (training.samples_limit or MOST_ROWS) if training.samples_every else 0
+    rows: list[dict[str, Any]] = []
+
+    def keep(rollouts: RolloutBatch, scores: RewardScores) -> None:
+        if observe is not None:
+            observe(rollouts, scores)
+        if len(rows) < most_rows:
+            rows.extend(_rows(rollouts, scores, scorer.names)[: most_rows - len(rows)])
+
+    scores = score_held_out(config, prompts, backend, scorer, exchange, keep)
     means = scores.values_BK.nanmean(0).tolist()
     metrics = {
         **dict(zip(scorer.names, means, strict=True)),
@@ -87,7 +108,21 @@ def evaluate(
             for name, values_B in measured.items()
         },
         {name: means_by_prompt(values_B.double(), scores.positions_B) for name, values_B in measured.items()},
+        tuple(rows),
     )
+
+
+def _rows(rollouts: RolloutBatch, scores: RewardScores, names: Sequence[str]) -> list[dict[str, Any]]:
+    values_BK, failed_BK = scores.values_BK.tolist(), scores.failed_BK.tolist()
+    return [
+        {
+            **row,
+            "columns": {key: bounded(value) for key, value in rollouts.prompts[group].prompt.columns.items()},
+            "rewards": {n: None if math.isnan(v) else v for n, v in zip(names, values_BK[b], strict=True)},
+            "failed": [name for name, has in zip(names, failed_BK[b], strict=True) if has],
+        }
+        for b, (row, group) in enumerate(zip(rollout_rows(rollouts), rollouts.group_ids_B.tolist(), strict=True))
+    ]
 
 
 def score_held_out(

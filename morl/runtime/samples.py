@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
 from morl.conversation.talk import FIGURES
 from morl.types import RolloutBatch, Turn
+
+MOST_CHARACTERS = 2_000
+"""Of one column of a prompt's row, as JSON; a longer one is cut, as text."""
 
 
 def rollout_rows(rollouts: RolloutBatch) -> Iterator[dict[str, Any]]:
@@ -37,3 +41,12 @@ def _turn(turn: Turn) -> dict[str, Any]:
         "answers": [dict(message) for message in turn.answers],
         "rewards": dict(turn.rewards),
     }
+
+
+def bounded(value: Any) -> Any:
+    """A column as JSON can hold it, and no longer than `MOST_CHARACTERS`."""
+    try:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False, default=str)
+    except (TypeError, ValueError):
+        return str(value)[:MOST_CHARACTERS]
+    return json.loads(text) if len(text) <= MOST_CHARACTERS else text[:MOST_CHARACTERS]

@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import fcntl
 import json
-import shutil
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
 import yaml
-from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from lightning.pytorch.loggers import Logger
 
-from morl.artifacts.files import CHECKSUM, draft_of, remove, sweep_drafts, write_text
+from morl.artifacts.files import CHECKSUM, remove, sweep_drafts, write_text
 from morl.artifacts.folder import RunFolder, steps_in
 from morl.artifacts.history import Change, known_files, named_files, read_history, write_history
 from morl.artifacts.table import MetricsFile, Row, read_rows
 from morl.config import yaml12
-from morl.errors import ConfigError, MorlError, TrainingError, refusal_of
+from morl.errors import ConfigError
 from morl.runtime.exchange import is_first_rank
 from morl.training.callbacks.metrics_rows import MetricsTable
 from morl.training.checkpoint_files import usable_checkpoint
 from morl.training.resume_rules import Changes, changes, check_changes
+from morl.training.trackers import open_trackers
 
 
 @contextmanager
@@ -57,31 +57,6 @@ def held(folder: RunFolder) -> Iterator[None]:
                 folder.path.rmdir()
 
 
-@contextmanager
-def refusals_explained(folder: RunFolder) -> Iterator[None]:
-    """Within it a file system that takes nothing more is an error that says so, whichever library met it.
-
-    Raises:
-        TrainingError: the disk is full, over quota, read-only or gone.
-    """
-    try:
-        yield
-    except MorlError:
-        raise
-    except Exception as error:
-        refusal = refusal_of(error)
-        if refusal is None:
-            raise
-        try:
-            left = f"{shutil.disk_usage(folder.path).free / 1e6:,.1f} MB are left there"
-        except OSError as unreadable:
-            left = f"which cannot be read either: {unreadable}"
-        raise TrainingError(
-            f"a file could not be written: {refusal}; the run is in {folder.path}, {left}; make room, and begin again"
-            " from the last checkpoint"
-        ) from error
-
-
 def check_new(folder: RunFolder, config: Mapping[str, Any]) -> None:
     """Refuses a folder that holds something, so that no run is overwritten.
 
@@ -92,11 +67,7 @@ def check_new(folder: RunFolder, config: Mapping[str, Any]) -> None:
     """
     if not is_first_rank():
         return  # The first rank may have created it by now.
-    # What a run writes before its config, and what one that was killed then was writing.
-    first = {folder.history, *map(draft_of, folder.entries)}
-    if not folder.path.is_dir() or {*folder.path.iterdir()} <= {folder.lock, folder.nonfinite, *first}:
-        for path in first:
-            remove(path)
+    if not folder.path.is_dir() or {*folder.path.iterdir()} <= {folder.lock, folder.nonfinite}:
         return
     is_run = folder.config.exists()
     if is_run and _has_nothing_to_lose(folder) and not changes(_config(folder), config):
@@ -127,8 +98,7 @@ def discard(folder: RunFolder) -> None:
     """Takes back `create` and what loggers have begun, for a run that ended before its first checkpoint."""
     if not is_first_rank():
         return
-    sweep_drafts(folder.path)
-    for path in reversed(folder.entries):  # the config last: it tells a run that was killed here from other files
+    for path in folder.entries:
         remove(path)
 
 
@@ -173,14 +143,12 @@ def check_steps_left(folder: RunFolder, done: int, steps: int) -> None:
         )
 
 
-def record_changes(
-    folder: RunFolder, config: Mapping[str, Any], step: int, differ: Changes, data: Mapping[str, str]
-) -> None:
-    """Notes from which step on what is different, the content of files that the config names and of `data` included."""
+def record_changes(folder: RunFolder, config: Mapping[str, Any], step: int, differ: Changes) -> None:
+    """Notes from which step on what is different, the content of files that the config names included."""
     if not is_first_rank():
         return
     entries = read_history(folder.history)
-    before, files = known_files(entries), {**named_files(config), **data}
+    before, files = known_files(entries), named_files(config)
     changed_files = {name: digest for name, digest in files.items() if before.get(name) != digest}
     altered = [name for name in changed_files if name in before]
     if altered:
@@ -207,13 +175,12 @@ def kept_rows(folder: RunFolder, done: int) -> list[Row]:
     return [row for row in rows if row["step"] <= done]
 
 
-def open_loggers(folder: RunFolder, done: int) -> list[Logger]:
-    """CSV and TensorBoard; of an earlier part of the run, the rows of its first `done` steps are kept."""
+def open_loggers(folder: RunFolder, done: int, names: str | Sequence[str] = "tensorboard") -> list[Logger]:
+    """CSV, and those of these names; of an earlier part of the run, the rows of its first `done` steps are kept."""
     table = MetricsFile(folder.metrics, kept_rows(folder, done))
     if done and is_first_rank():
         table.rewrite()
-    board = TensorBoardLogger(folder.path, name=folder.tensorboard.name, version="", purge_step=done + 1)
-    return [MetricsTable(table), board]
+    return [MetricsTable(table), *open_trackers(names, folder, done)]
 
 
 def _config(folder: RunFolder) -> dict[str, Any]:

@@ -62,7 +62,7 @@ def build_trainer(
         options,
         _strategy(options),
         max_epochs=1,
-        logger=[*open_loggers(folder, done), *loggers],
+        logger=[*open_loggers(folder, done, options.logger), *loggers],
         callbacks=[*own, *callbacks, *last],
         plugins=[CheckpointFiles()],
         log_every_n_steps=1,

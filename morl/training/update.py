@@ -87,6 +87,7 @@ class Updater:
         router_coef: of the policy's loss that balances its routers; 0 does not ask for it.
         entropy_coef: of the mean entropy of the tokens, which is subtracted from the loss.
         mask_truncated: leave truncated completions out.
+        clipped_BT: this rank's tokens of the last batch that the loss clipped or bounded in some pass.
     """
 
     policy: PolicyModel
@@ -99,6 +100,7 @@ class Updater:
     router_coef: float = 0.0
     entropy_coef: float = 0.0
     mask_truncated: bool = False
+    clipped_BT: Tensor | None = field(default=None, init=False)
 
     @classmethod
     def of(cls, config: Config, parts: Parts, policy: PolicyModel) -> Updater:
@@ -159,6 +161,8 @@ class Updater:
             sums: receives the loss and the per-token metrics.
             version: of the weights; None once this update has made an optimizer step.
         """
+        if version is not None:
+            self.clipped_BT = torch.zeros_like(experience.rollouts.sampled_mask_BT)
         learned_B = (batch.weights_B[experience.local_rows] != 0) & (experience.rollouts.lengths_B > 0)
         rows = learned_B.nonzero()[:, 0]
         runs = micro_batch_rows(self.policy, experience.rollouts, rows, self.budget)
@@ -217,6 +221,8 @@ class Updater:
             same_T = spread(rollouts.weights_versions_B[run] == version).bool()
             difference = Difference.between(out.logprobs_T[same_T], tokens.rollout_logprobs_T[same_T])
             sums.difference = Difference.joined((sums.difference, difference))
+        if self.clipped_BT is not None and "clip_fraction" in losses.metrics:
+            self.clipped_BT[run] |= padded(losses.metrics["clip_fraction"], mask) > 0
         sums.add(figures)
         return weighted.sum()
 

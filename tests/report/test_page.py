@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from html.parser import HTMLParser
 
 import pytest
@@ -77,6 +78,30 @@ def test_the_page_has_verdicts_transcripts_groups_and_curves(make_folder):
         assert words in page.text
     assert "There is no model/" in page.text
     assert "completed 100.0%" in page.text
+
+
+def test_tokens_are_marked_by_what_the_loss_did_with_them(make_folder):
+    found = scored(8)
+    for row in found:
+        row["pieces"] = [["up", "<b>go"], ["clipped", "od"], ["of a later version", "x"]]
+    found[0] |= {"pieces": [["up", "ab"]] * 5000}
+    page = page_of(make_folder(COLUMNS, found, CONFIG))
+    marked = [attributes.get("class") for tag, attributes in page.tags if tag == "span"]
+    assert {"fate-up", "fate-clipped", "fate-zero"} <= set(marked)
+    assert "<b>good" in page.text
+    assert "8000 characters more in the samples file" in page.text
+    assert "clipped or bounded by the loss" in page.text
+
+
+def test_held_out_completions_have_a_place_of_their_own(make_folder):
+    folder = make_folder(COLUMNS, scored(8), CONFIG)
+    rows_of_it = [{"prompt_row": n, "completion": f"held out {n}", "rewards": {"correct": n / 9}} for n in range(9)]
+    (folder / "samples" / "evaluation-000008.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows_of_it))
+    (folder / "samples" / "evaluation-000004.jsonl").write_text("{}\n")
+    page = page_of(folder)
+    assert "Held-out prompts after step 8" in page.text
+    assert "held out 8" in page.text
+    assert "all by score of correct, the highest first" in page.text
 
 
 def test_every_selection_can_be_chosen(make_folder):

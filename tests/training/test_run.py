@@ -75,6 +75,10 @@ def test_a_run_leaves_its_whole_story(settings, tiny_model, weights_of, prompt_f
         assert set(sample["rewards"]) == {"short", "vowel"}
 
     assert sorted(result.evaluations) == [0, 2, 4]
+    held_out = [json.loads(line) for line in (result.folder / "samples" / "evaluation-000004.jsonl").open()]
+    assert len(held_out) == 10
+    for name in result.rewards:
+        assert sum(row["rewards"][name] for row in held_out) / 10 == pytest.approx(result.evaluations[4][name])
     assert json.loads((result.folder / "evaluation.json").read_text())[0]["metrics"] == result.evaluations[0]
 
     assert AutoTokenizer.from_pretrained(result.model)("the answer")["input_ids"]

@@ -17,7 +17,7 @@ TRAINER: Mapping[str, Row] = {
     "precision": differs("`32-true` or `bf16-mixed`", "trainer.precision"),
     "deterministic": same("trainer.deterministic"),
     "callbacks": same("trainer.callbacks"),
-    "logger": differs("CSV and TensorBoard are always written", "trainer.loggers"),
+    "logger": differs("names; CSV is always written, other objects go into `trainer.loggers`", "trainer.logger"),
     "enable_progress_bar": same("trainer.progress"),
     "max_epochs": differs("rounded up to whole steps", "training.epochs"),
     "max_time": differs("a Lightning callback: `lightning.pytorch.callbacks.Timer`", "trainer.callbacks"),

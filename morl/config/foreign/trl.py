@@ -180,7 +180,7 @@ INHERITED: Mapping[str, Row] = {
     "deepspeed": absent("`fsdp2` shards instead"),
     "parallelism_config": absent("data parallelism and FSDP2 only"),
     "logging_steps": differs("every step"),
-    "report_to": differs("CSV and TensorBoard always, others as objects", "trainer.loggers"),
+    "report_to": differs("`tensorboard`, `wandb`, `mlflow` by name, others as objects; CSV always", "trainer.logger"),
     "run_name": differs("the name of the run folder", "output"),
     "disable_tqdm": differs("the live display", "trainer.progress"),
     "eval_strategy": differs("by steps, and before and after", "evaluation.every"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -84,6 +84,7 @@ class Evaluations(L.Callback):
             step,
             {"metrics": found.metrics, "scored": found.scored, "prompts": prompts, "intervals": intervals},
         )
+        self._write_samples(step, found.rows)
 
     def _scored(self, module: RLModule, step: int) -> HeldOut:
         """With a word on what it is, for it may take longer than a step."""
@@ -112,6 +113,13 @@ class Evaluations(L.Callback):
             if not isinstance(logger, MetricsTable):  # whose rows are those of steps
                 logger.log_metrics({HELD_OUT.of(name): value for name, value in metrics.items()}, step)
         self._write()
+
+    @rank_zero_only
+    def _write_samples(self, step: int, rows: Sequence[Mapping[str, Any]]) -> None:
+        if rows:
+            self.folder.samples.mkdir(parents=True, exist_ok=True)
+            lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+            write_text(self.folder.evaluation_sample_file(step), "".join(lines))
 
     @rank_zero_only
     def _write(self) -> None:

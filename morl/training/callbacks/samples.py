@@ -8,16 +8,16 @@ from collections.abc import Iterator
 from typing import Any
 
 import lightning.pytorch as L
-from attrs import define
+import torch
+from attrs import define, field
 
 from morl.artifacts.files import write_text
 from morl.artifacts.folder import RunFolder
 from morl.interrupts import deferred
-from morl.runtime.samples import rollout_rows
+from morl.runtime.samples import bounded, rollout_rows
+from morl.training.fates import fates, pieces
 from morl.training.module import RLModule
-
-MOST_CHARACTERS = 2_000
-"""Of one column of a prompt's row, as JSON; a longer one is cut, as text."""
+from morl.training.trackers import MLflowTracker, WandbTracker
 
 
 @define(eq=False, slots=False)
@@ -26,12 +26,14 @@ class SampleFiles(L.Callback):
 
     A line holds the prompt, the completion, its rewards as scored (null = missing), what each reward contributed to
     the advantage, and the advantage; of a conversation also the messages of every turn.
-    With several ranks every file holds the completions of the first; with `most` only so many, in whole groups.
+    With `most` only so many, in whole groups, as many of every rank.  Of a step that an exception ends, in whichever
+    rank, the file holds the completions of the first rank.
     """
 
     folder: RunFolder
     every: int
     most: int | None = None
+    _written: int = field(default=0, init=False)
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -43,25 +45,33 @@ class SampleFiles(L.Callback):
         # Of a step that was finished when the run was stopped, before its checkpoint counts it.
         assert isinstance(pl_module, RLModule)
         if pl_module.experience is not None:
-            self._write_if_due(trainer, pl_module)
+            self._write_if_due(trainer, pl_module, alone=True)
 
-    def _write_if_due(self, trainer: L.Trainer, module: RLModule) -> None:
+    def _write_if_due(self, trainer: L.Trainer, module: RLModule, *, alone: bool = False) -> None:
         if self.every and (int(module.finished_steps) - 1) % self.every == 0:
-            self._write(trainer, module)
+            self._write(trainer, module, alone=alone)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, RLModule)
-        if self.every and pl_module.experience is not None:
+        if self.every and pl_module.experience is not None and self._written != int(pl_module.finished_steps):
             self._write(trainer, pl_module)
 
-    def _write(self, trainer: L.Trainer, module: RLModule) -> None:
+    def _write(self, trainer: L.Trainer, module: RLModule, *, alone: bool = False) -> None:
+        ranks = 1 if alone else module.exchange.size
+        rows = [*sample_rows(module, None if self.most is None else -(-self.most // ranks))]
+        if not alone:  # every rank is here
+            rows = [row for own in module.exchange.gather(rows) for row in own]
+        self._written = int(module.finished_steps)
         if not trainer.is_global_zero:
             return
         self.folder.samples.mkdir(parents=True, exist_ok=True)
-        lines = (json.dumps(row, ensure_ascii=False) for row in sample_rows(module, self.most))
+        lines = (json.dumps(row, ensure_ascii=False) for row in rows)
         path = self.folder.sample_file(int(module.finished_steps))
         with deferred():
             write_text(path, "\n".join(lines) + "\n")
+        for logger in trainer.loggers:
+            if isinstance(logger, (WandbTracker, MLflowTracker)):
+                logger.log_transcripts(int(module.finished_steps), rows)
 
 
 def sample_rows(module: RLModule, most: int | None = None) -> Iterator[dict[str, Any]]:
@@ -82,8 +92,12 @@ def sample_rows(module: RLModule, most: int | None = None) -> Iterator[dict[str,
     seen = _by_name(names, conditioned.values_BK.masked_fill(~conditioned.valid_BK, math.nan)[rows].tolist())
     # Dropped by a failure, or truncated under `mask_truncated: statistics`: scored, and yet not seen by the estimator.
     left_out = (~experience.rewards.valid_BK & ~experience.rewards.values_BK.isnan()).any(1)[rows].tolist()
-    groups = rollouts.group_ids_B.tolist()
+    prompts = rollouts.group_ids_B.tolist()
+    # Of the whole step, whichever rank sampled them.
+    groups = torch.unique(experience.scores.positions_B, return_inverse=True)[1][rows].tolist()
     kept = _whole_groups(groups, most)
+    fates_BT = fates(experience, module.updater.clipped_BT, bool(module.config.training.mask_truncated)).tolist()
+    ids_BT = rollouts.completion_ids_BT.tolist()
     for b, row in enumerate(rollout_rows(rollouts)):
         if groups[b] not in kept:
             continue
@@ -91,7 +105,7 @@ def sample_rows(module: RLModule, most: int | None = None) -> Iterator[dict[str,
         yield {
             **row,
             "group": groups[b],
-            "columns": {name: _bounded(value) for name, value in rollouts.prompts[groups[b]].prompt.columns.items()},
+            "columns": {name: bounded(value) for name, value in rollouts.prompts[prompts[b]].prompt.columns.items()},
             "weights_version": int(rollouts.weights_versions_B[b]),
             "rewards": scores,
             "failed": [name for name, has in zip(names, failed[b], strict=True) if has],
@@ -99,7 +113,15 @@ def sample_rows(module: RLModule, most: int | None = None) -> Iterator[dict[str,
             **({"left_out": True} if left_out[b] else {}),
             "contributions": dict(zip(names, contributions[b], strict=True)),
             "advantage": advantages[b],
+            **_pieces(pieces(ids_BT[b], fates_BT[b], module.tokenizer.decode)),
         }
+
+
+def _pieces(found: list[list[str]]) -> dict[str, Any]:
+    """The text a second time only where its tokens fared differently."""
+    if len(found) > 1:
+        return {"pieces": found}
+    return {"fate": found[0][0]} if found else {}
 
 
 def _by_name(names: tuple[str, ...], rows: list[list[float]]) -> list[dict[str, float | None]]:
@@ -120,12 +142,3 @@ def _whole_groups(groups: list[int], most: int | None) -> set[int]:
         kept.add(group)
         held += size
     return kept
-
-
-def _bounded(value: Any) -> Any:
-    """A column as JSON can hold it, and no longer than `MOST_CHARACTERS`."""
-    try:
-        text = json.dumps(value, ensure_ascii=False, allow_nan=False, default=str)
-    except (TypeError, ValueError):
-        return str(value)[:MOST_CHARACTERS]
-    return json.loads(text) if len(text) <= MOST_CHARACTERS else text[:MOST_CHARACTERS]

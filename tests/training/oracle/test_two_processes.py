@@ -75,3 +75,6 @@ def test_two_processes_end_where_the_plain_update_ends(strategy, options, small_
         for member, ids in enumerate(completions):
             uniforms = training_uniforms(plain.seed, position, member, len(ids))
             assert max(misses(double(small_model), prompt, ids, uniforms, temperature=plain.temperature)) < ROUNDING
+    with (tmp_path / "run" / "samples" / "step-000001.jsonl").open() as file:
+        groups = [json.loads(line)["group"] for line in file]
+    assert groups == [place for place, (_, completions) in enumerate(rollouts[0]) for _ in completions], "of both ranks"
