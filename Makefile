@@ -32,7 +32,9 @@ endef
         lint studies studies-vllm setup clean
 
 demo: setup
-	$(BIN)/morl train examples/demo.yaml --output=$(DEMO_RUN)
+	$(call say,training a tiny policy on two rewards and evaluating it before and after: some minutes of one core)
+	@$(BIN)/morl train examples/demo.yaml --output=$(DEMO_RUN)
+	$(call say,which rewards were learned and why: $(BIN)/morl explain $(DEMO_RUN))
 
 # A real model, about fifteen minutes of one core: evaluated, trained, evaluated.  `make demo-real
 # REAL_FLAGS=--estimator.name=grpo` takes another estimator.
@@ -61,11 +63,13 @@ test-versions: .venv-oldest/installed
 test-load: setup
 	.ci/load
 
-# Every mutation of tests/mutations, one at a time; `make test` applies a handful.
+# Every mutation of tests/mutations, one at a time; begun again, it goes on where it was ended.  `make test` applies a
+# handful.
 test-mutations: setup
 	$(BIN)/python tests/mutations/apply_mutations.py
 
-# Runs that are killed twenty times and resumed, compared with runs in peace; `make test` kills one three times.
+# Runs that are killed twenty times, and whose disk is full eight times, resumed and compared with runs in peace; `make
+# test` does one with three and two.
 test-endurance: setup
 	$(BIN)/python tests/endurance/endurance.py --kills 20
 
@@ -131,7 +135,7 @@ setup: .venv/installed
 	@$(BIN)/python -m pip install --quiet $(PIP_FLAGS) -e ".[dev]" $(foreach plugin,$(PLUGINS),-e plugins/$(plugin))
 	@$(BIN)/python -m pip install --quiet $(PIP_FLAGS) --no-deps bfcl-eval==2026.3.23
 	@touch $@
-	$(call say,.venv is ready)
+	$(call say,.venv is ready: '. .venv/bin/activate' puts morl on the PATH of this shell)
 
 .venv-vllm/installed: pyproject.toml plugins/morl-vllm/pyproject.toml
 	$(call environment,.venv-vllm)

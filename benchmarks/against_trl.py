@@ -10,13 +10,16 @@ AdamW, float32, one thread.  TRL samples with `generate` (no vLLM) and takes mic
 micro-batches hold as many tokens as TRL's at their longest.  TRL writes no logs, morl its CSV and TensorBoard files.
 
 Every run is a process of its own, and the frameworks take turns; medians over the steps, without the first of each
-run.  `rollout` is sampling and decoding of the completions, `update` all the rest of the step.  Peak memory is the
-resident set of the process until the last measured step ends.
+run.  `rollout` is sampling and decoding of the completions, `update` all the rest of the step, and `per token` a step
+over its completion tokens, whose number is not the same for both where completions end by themselves.  Peak memory is
+the resident set of the process until the last measured step ends.
 
 `fixed`: the model never ends before 64 tokens.  `natural`: lengths have a heavy tail, a mean of about 34 tokens and a
 limit of 256.  At each token the model ends with probability 1/27; with 1/400 it turns to rambling, in which it ends
 with 1/250 only, and with 1/400 it turns back.  So a completion or two of a batch reach the limit.  All this is in the
 model's weights; neither framework is told.
+
+`-defaults`: each at its own defaults of what a pass holds, in place of TRL's micro-batch for both.
 
 `135M-smollm2` is a real model in place of those: SmolLM2-135M-Instruct of the plugin morl-smollm, which decides itself
 when a completion ends, on 2 prompts x 8 completions of at most 32 tokens.  It runs only if asked for.
@@ -48,7 +51,7 @@ from trl_runs import Record, run_morl, run_trl
 FRAMEWORKS = {"trl": run_trl, "morl": run_morl}
 LIMIT = 1e-5
 """Of `--check`: sums of float32 in another order differ by less; a wrong token or factor by 1e-3 and more."""
-PARTS = {"rollout": "CPU s", "update": "CPU s", "step": "CPU s", "tokens": "count", "peak": "MB"}
+PARTS = {"rollout": "CPU s", "update": "CPU s", "step": "CPU s", "per_token": "CPU ms", "tokens": "count", "peak": "MB"}
 
 
 def child(task: str, case: str, folder: Path, steps: int, seed: int, options: Sequence[str]) -> None:
@@ -97,6 +100,7 @@ def compare(case: str, steps: int, repeats: int) -> dict[str, Any]:
                 for key in ("rollout", "step", "tokens"):
                     found[name][key] += run[key]
                 found[name]["update"] += update
+                found[name]["per_token"] += [1e3 * s / n for s, n in zip(run["step"], run["tokens"], strict=True)]
                 found[name]["peak"].append(run["peak"])
     return found
 
@@ -109,11 +113,11 @@ def make_table(results: dict[str, Any]) -> Table:
     for case, found in results.items():
         for part, unit in PARTS.items():
             theirs, ours = (found[name][part] for name in FRAMEWORKS)
-            digits = 2 if unit == "CPU s" else 0
+            digits = {"CPU s": 2, "CPU ms": 3}.get(unit, 0)
             ratio = f"{statistics.median(theirs) / statistics.median(ours):.2f}x"
             table.add_row(
                 case if part == "rollout" else "",
-                f"{part}, {unit}",
+                f"{part.replace('_', ' ')}, {unit}",
                 spread(theirs, digits),
                 spread(ours, digits),
                 f"[bold]{ratio}" if part == "step" else ratio,

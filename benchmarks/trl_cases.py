@@ -61,6 +61,8 @@ class Case:
         inner_epochs: optimizer steps on each rollout batch.
         prompts: of a step.
         micro_batch: completions that TRL computes at once.
+        defaults: what a pass holds, and whether activations are kept, is each framework's own choice: TRL's are 8
+            completions and gradient checkpointing, morl's 2048 tokens on a CPU and none.
     """
 
     size: str
@@ -70,6 +72,7 @@ class Case:
     inner_epochs: int = 1
     prompts: int = PROMPTS
     micro_batch: int = MICRO_BATCH
+    defaults: bool = False
 
     @property
     def micro_batch_tokens(self) -> int:
@@ -86,6 +89,8 @@ CASES = {
     "1M-long-natural": Case("1M", LONG, 256, natural=True),
     "10M-short-fixed": Case("10M", SHORT),
     "10M-short-natural": Case("10M", SHORT, 256, natural=True),
+    "1M-short-fixed-defaults": Case("1M", SHORT, micro_batch=8, defaults=True),
+    "1M-long-natural-defaults": Case("1M", LONG, 256, natural=True, micro_batch=8, defaults=True),
     "10M-long-fixed": Case("10M", LONG),
     "135M-smollm2": Case("135M", (40, 64), 32, natural=True, prompts=2, micro_batch=16),
 }

@@ -31,6 +31,7 @@ from morl.analysis.results import Comparison, Results
 from morl.analysis.statistics import mean_interval
 from morl.analysis.tables import Table, differences_table, number, scores_table
 from morl.artifacts.metrics import FAMILIES
+from morl.authoring.contract import PROTOCOLS
 from morl.cli import USAGE
 from morl.config import schema
 from morl.config.foreign import lightning, verl
@@ -56,18 +57,6 @@ from morl.types import (
 
 DOCS = Path(__file__).resolve().parent
 STUDIES = DOCS.parent / "studies"
-_PROTOCOLS = {
-    "prompt source": hookspecs.PromptSource,
-    "policy source": hookspecs.PolicySource,
-    "rollout backend": hookspecs.RolloutBackend,
-    "reward provider": hookspecs.RewardProvider,
-    "advantage estimator": hookspecs.AdvantageEstimator,
-    "policy loss": hookspecs.PolicyLoss,
-    "environment": hookspecs.Environment,
-    "weighting": hookspecs.Weighting,
-    "optimizer": hookspecs.OptimizerBuilder,
-    "schedule": hookspecs.Schedule,
-}
 _TYPES = (
     Prompt,
     EncodedPrompt,
@@ -189,7 +178,7 @@ def registering_hooks() -> Iterator[str]:
     for kind, hook in REGISTERING_HOOKS.items():
         yield from ("", f"### {_plural(kind)}", "")
         yield from _source(getattr(hookspecs, hook))
-        yield from _source(_PROTOCOLS[kind])
+        yield from _source(PROTOCOLS[kind])
         if kind == "environment":
             yield from _source(hookspecs.Episode)
 

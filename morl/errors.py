@@ -7,7 +7,13 @@ traceback and exits with code 2; anything else is a defect of morl or of a plugi
 from __future__ import annotations
 
 import difflib
+import errno
+import os
 from collections.abc import Iterable
+
+_REFUSED = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.ESTALE})
+_REFUSED_TEXTS = tuple(os.strerror(number) for number in sorted(_REFUSED))
+"""What libraries that are not Python's say in place of the number."""
 
 
 class MorlError(Exception):
@@ -54,3 +60,21 @@ def suggest(name: str, known: Iterable[str]) -> str:
     """`"; did you mean 'x'?"` for a name near one of `known`, else an empty string."""
     near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def refusal_of(error: BaseException) -> str | None:
+    """How a file system refused what was to be written, if that is what `error` or an error behind it says.
+
+    Full, over quota, a file too large, read-only, or gone; not what the right path or permissions would mend.
+    """
+    at: BaseException | None = error
+    seen: set[int] = set()
+    while at is not None and id(at) not in seen:
+        seen.add(id(at))
+        if isinstance(at, OSError):
+            if at.errno in _REFUSED:
+                return str(at)
+        elif any(text in str(at) for text in _REFUSED_TEXTS):
+            return f"{type(at).__name__}: {at}"
+        at = at.__cause__ or at.__context__
+    return None

@@ -95,6 +95,12 @@ def listen(reason: Callable[[int], BaseException], at_once: Callable[[], object]
         _state.bell = _bell(at_once)
 
 
+def note_sigterm(noted: Callable[[], object]) -> None:
+    """From now on SIGTERM does nothing but call `noted`, in the main thread, which may set handlers alone."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, lambda number, frame: noted())
+
+
 def over() -> None:
     """The run has ended, however it did: threads of the next one need not stop."""
     _state.terminating.clear()

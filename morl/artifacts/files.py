@@ -6,7 +6,8 @@ import hashlib
 import os
 import shutil
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 CHECKSUM = ".sha256"
@@ -21,9 +22,10 @@ def draft_of(path: Path) -> Path:
 def write_text(path: Path, text: str) -> None:
     """Writes a file that another process, or the next after a kill, never sees half-written."""
     draft = draft_of(path)
-    with draft.open("w", encoding="utf-8") as file:
-        file.write(text)
-    move_into_place(draft, path)
+    with _gone_on_failure(draft):
+        with draft.open("w", encoding="utf-8") as file:
+            file.write(text)
+        move_into_place(draft, path)
 
 
 def write_folder(path: Path, write: Callable[[Path], None]) -> None:
@@ -31,9 +33,21 @@ def write_folder(path: Path, write: Callable[[Path], None]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = draft_of(path)
     remove(draft)
-    write(draft)
-    remove(path)
-    move_into_place(draft, path)
+    with _gone_on_failure(draft):
+        write(draft)
+        remove(path)
+        move_into_place(draft, path)
+
+
+@contextmanager
+def _gone_on_failure(draft: Path) -> Iterator[None]:
+    """A draft that a full disk cut off would keep it full."""
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):
+            remove(draft)
+        raise
 
 
 def move_into_place(draft: Path, path: Path) -> None:

@@ -49,14 +49,17 @@ def _number(cell: str) -> float:
 class MetricsFile:
     """Writes the table; a kill at any moment leaves whole rows.
 
+    Rows that are in the file are not kept in memory, which they would fill in a long run.
+
     Args:
         path: of the file.
-        rows: that it holds.
+        rows: of an earlier part of the run, with which the file begins.
     """
 
     def __init__(self, path: Path, rows: Sequence[Row] = ()) -> None:
         self._path, self._rows = path, [*rows]
         self._columns: list[str] = []
+        self._begun = False
 
     def write(self, step: int, metrics: Mapping[str, float]) -> None:
         """Appends the row of a step, or adds to it where the step has one."""
@@ -70,14 +73,18 @@ class MetricsFile:
             file.write(self._text([row]))
             file.flush()
             os.fsync(file.fileno())
+        self._rows = [row]
 
     def rewrite(self) -> None:
         """Writes the whole table anew, at once."""
-        self._columns = ["step", *sorted({name for row in self._rows for name in row} - {"step"})]
+        written = read_rows(self._path)[0] if self._begun else []
+        rows = [*{row["step"]: row for row in (*written, *self._rows)}.values()]
+        self._columns = ["step", *sorted({name for row in rows for name in row} - {"step"})]
         self._path.parent.mkdir(parents=True, exist_ok=True)
         head = io.StringIO()
         csv.writer(head, lineterminator="\n").writerow(self._columns)
-        write_text(self._path, head.getvalue() + self._text(self._rows))
+        write_text(self._path, head.getvalue() + self._text(rows))
+        self._begun, self._rows = True, rows[-1:]
 
     def _text(self, rows: Sequence[Row]) -> str:
         text = io.StringIO()

@@ -14,10 +14,11 @@ from jsonargparse import Namespace
 
 from morl.config import foreign, schema, yaml12
 from morl.config.inherit import inherit_form
-from morl.config.parser import as_written, build_parser, hints, readable, refuse_unknown
+from morl.config.parser import as_written, build_parser, hints, refuse_unknown
 from morl.config.renamed import present_name, with_present_names
 from morl.config.secrets import check_secrets, refuse_references
 from morl.config.sections import NESTED, Tree, node_at, not_own, part_of, sections, spelt_out, with_tools
+from morl.config.type_errors import type_error
 from morl.config.typos import refuse_typos
 from morl.config.values import refuse_shell, refuse_shell_in, refuse_values
 from morl.errors import ConfigError, MorlError, suggest
@@ -152,7 +153,7 @@ def parse(tree: Tree, registry: Registry, given: frozenset[str] = frozenset()) -
     try:
         namespace = parser.parse_object(copy.deepcopy(tree))  # which it changes
     except (ArgumentError, TypeError, ValueError) as error:
-        raise ConfigError(readable(error)) from error
+        raise ConfigError(type_error(error, hints(parser), tree)) from error
     try:
         return _config(namespace, tree, registry, given, hints(parser))
     except MorlError:

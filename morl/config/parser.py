@@ -31,6 +31,7 @@ from morl.config.sections import (
     part_of,
     sections,
 )
+from morl.config.type_errors import type_error
 from morl.config.typos import unknown_key
 from morl.errors import ConfigError, suggest
 from morl.plugins import Registered, Registry
@@ -143,13 +144,6 @@ def _admits(hint: Any, kind: Any) -> bool:
     return hint is kind or any(_admits(each, kind) for each in inner)
 
 
-def readable(error: Exception) -> str:
-    """jsonargparse's message without its own vocabulary."""
-    text = re.sub(r'Parser key "([^"]+)":\s*', r"\1: ", str(error))
-    text = re.sub(r"the following arguments are required: (.*)", r"missing: \1", text)
-    return re.sub(r"\s*\n\s*", "\n  ", text)
-
-
 def checked_options(factory: Callable[..., Any], options: Mapping[str, Any], path: str) -> dict[str, Any]:
     """Options of a part that has no section of its own, as the parser of a section would take them.
 
@@ -168,5 +162,6 @@ def checked_options(factory: Callable[..., Any], options: Mapping[str, Any], pat
     try:
         found = parser.parse_object({"part": dict(options)})["part"]
     except (ArgumentError, TypeError, ValueError) as error:
-        raise ConfigError(re.sub(r"\bpart\b", path, readable(error), count=1)) from error
+        text = type_error(error, hints(parser), {"part": options})
+        raise ConfigError(re.sub(r"\bpart\b", path, text, count=1)) from error
     return {key: found[key] for key in options}

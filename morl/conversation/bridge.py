@@ -15,8 +15,9 @@ from attrs import evolve, field, frozen
 
 from morl.conversation.errors import TemplateFailed
 from morl.errors import DataError
-from morl.prompts.special_tokens import SpecialTokens, changed, texts_of
+from morl.prompts.special_tokens import SpecialTokens, changed
 from morl.prompts.template import ChatTemplate
+from morl.texts import texts_in
 from morl.types import Message
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ class Bridge:
         assert messages, "an environment that answers nothing ends the episode"
         shown, hidden = self.special.hide([changed(message, _whole_characters) for message in messages])
         mark = MARK
-        while any(mark in text for text in texts_of(shown)):
+        while any(mark in text for text in texts_in(shown, keys=True)):
             mark += "K"
         reason, closed = "the end of a reply is not found", self._is_closed(str(messages[0]["role"]))
         for reply in _replies(shown, mark) if closed else [_said(mark)]:

@@ -37,7 +37,7 @@ class PythonEnvironment:
     Attributes:
         factory: `package.module:Class`, `path/to/file.py:Class`, or, from Python, the class or a function without
             arguments that makes an instance.
-        reward_names: what `get_reward` returns a mapping of; without them it returns a number, a reward called as the
+        reward_names: what `get_reward` returns a mapping of; null where it returns a number, a reward called as the
             class.
         max_result: characters of a result that the policy reads; what is cut off is marked.  null cuts nothing.
 
@@ -48,7 +48,7 @@ class PythonEnvironment:
     """
 
     factory: str | Callable[[], Any]
-    reward_names: Sequence[str] = ()
+    reward_names: Sequence[str] | None = None
     max_result: int | None = 4000
     tools: tuple[Mapping[str, Any], ...] = field(init=False)
     required_columns: tuple[str, ...] = field(init=False)
@@ -78,10 +78,17 @@ class PythonEnvironment:
         object.__setattr__(self, "tools", tuple(tool_schema(method) for method in tools_of(kind).values()))
         if callable(getattr(kind, "get_reward", None)):
             _check_asks_nothing(kind)
-            if not self.reward_names:
+            if self.reward_names is None:
                 object.__setattr__(self, "_single", kind.__name__)
                 object.__setattr__(self, "reward_names", (kind.__name__,))
-        elif self.reward_names:
+            elif not self.reward_names:
+                raise ConfigError(
+                    f"reward_names=[] leaves {kind.__name__}.get_reward() without a reward; name those that it returns"
+                    " a mapping of, or leave reward_names out where it returns a number"
+                )
+        elif not self.reward_names:
+            object.__setattr__(self, "reward_names", ())
+        else:
             raise ConfigError(
                 f"reward_names={[*self.reward_names]} has no effect: {kind.__name__} has no method `get_reward`"
             )
@@ -115,6 +122,7 @@ class PythonEnvironment:
 
     def named(self, reward: Any) -> Mapping[str, Any]:
         """What `get_reward` returned, by name."""
+        assert self.reward_names is not None
         if self._single is None:
             if isinstance(reward, Mapping) or reward is None:
                 return dict.fromkeys(self.reward_names) | dict(reward or {})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from attrs import field, frozen
 from torch import Tensor
 
+from morl.errors import ConfigError
 from morl.loss.clipped import Clipped
 from morl.loss.options import aggregations, not_negative
 from morl.loss.surrogate import Metrics, means, spread
@@ -57,6 +58,17 @@ class LUSPOLoss(GSPOLoss):
 
     That is `gspo` with the aggregation `sequence-sum`: in GSPO, whose loss of a completion is one number whatever its
     length, each token of a long completion pushes less.
+
+    Raises:
+        ConfigError: another aggregation, with which it would be `gspo`.
     """
 
     aggregation: Aggregation = field(default="sequence-sum", validator=aggregations, kw_only=True)
+
+    def __attrs_post_init__(self) -> None:
+        super().__attrs_post_init__()
+        if self.aggregation != "sequence-sum":
+            raise ConfigError(
+                f"luspo is gspo with the aggregation sequence-sum (arXiv 2602.05261), and with {self.aggregation} it"
+                " would be gspo itself; leave aggregation out, or take the loss gspo"
+            )

@@ -7,7 +7,7 @@ import tempfile
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
-from morl.errors import ConfigError
+from morl.errors import ConfigError, refusal_of
 from morl.policy.adapters import with_adapters
 from morl.policy.model import PolicyModel
 from morl.policy.options import LoRA
@@ -56,6 +56,11 @@ def check_export(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, lor
                 )
                 got = again(ids.cpu()).logits
         except Exception as error:
+            if (refusal := refusal_of(error)) is not None:
+                raise ConfigError(
+                    f"the folder for temporary files, {tempfile.gettempdir()}, took no copy of the policy: {refusal};"
+                    " make room there, or name another one in the environment variable TMPDIR"
+                ) from error
             raise ConfigError(
                 f"the trained policy could not be exported: {type(error).__name__}: {error}; mend its folder (config,"
                 " generation config, tokenizer), or change policy.lora.target_modules"

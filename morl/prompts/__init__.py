@@ -7,6 +7,7 @@
 
 from morl.prompts.columns import check_columns, check_routes
 from morl.prompts.data_set import is_single_file, read_data_set
+from morl.prompts.digest import digest_of
 from morl.prompts.encode import EncodedPrompts, encode_prompts
 from morl.prompts.hub import HubDataset
 from morl.prompts.jsonl import JsonLines
@@ -19,6 +20,7 @@ __all__ = [
     "JsonLines",
     "check_columns",
     "check_routes",
+    "digest_of",
     "encode_prompts",
     "is_single_file",
     "read_data_set",

@@ -12,13 +12,14 @@ import json
 import re
 import secrets
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakKeyDictionary
 
 from attrs import field, frozen
 
 from morl.errors import DataError
+from morl.texts import texts_in
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -88,7 +89,7 @@ class SpecialTokens:
 
     def hide(self, given: T) -> tuple[T, Hidden]:
         """Messages, or whatever a template is given, with placeholders for the text of tokens, and what was hidden."""
-        texts = [*texts_of(given)]
+        texts = [*texts_in(given, keys=True)]
         if not any(self.found_in(text) for text in texts):
             return given, Hidden()
         prefix = "Zq7Vx"
@@ -186,18 +187,6 @@ def _rename_in_model(model: dict[str, Any], new: Mapping[str, str]) -> None:
     if model.get("merges"):
         pairs = [(pair, pair.split(" ") if isinstance(pair, str) else pair) for pair in model["merges"]]
         model["merges"] = [pair for pair, parts in pairs if not {*parts, "".join(parts)} & new.keys()]
-
-
-def texts_of(value: Any) -> Iterator[str]:
-    """All texts in a value of mappings and lists, keys included."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping):
-        for pair in value.items():
-            yield from texts_of(pair)
-    elif isinstance(value, Sequence) and not isinstance(value, bytes):
-        for inner in value:
-            yield from texts_of(inner)
 
 
 def changed(value: Any, change: Callable[[str], str]) -> Any:

@@ -13,7 +13,8 @@ from attrs import field, frozen
 
 from morl.errors import ConfigError, DataError, suggest
 from morl.prompts.messages import chat_messages, without_nulls
-from morl.prompts.special_tokens import Hidden, SpecialTokens, texts_of
+from morl.prompts.special_tokens import Hidden, SpecialTokens
+from morl.texts import texts_in
 from morl.types import Message, Prompt
 
 if TYPE_CHECKING:
@@ -145,7 +146,7 @@ class ChatTemplate:
         special = SpecialTokens.of(tokenizer)
         if self.special_tokens == "text":
             return special.hide(given)
-        found = next((token for text in texts_of(given) if (token := special.found_in(text))), None)
+        found = next((token for text in texts_in(given, keys=True) if (token := special.found_in(text))), None)
         if found is not None:
             raise DataError(
                 f"{where} contains the text of the special token {found!r}, which would become that token and could"

@@ -84,8 +84,9 @@ def _tokenizer(tokenizer: Any, ends: list[int], name: str) -> Any:
         return from_tokenizer(tokenizer, eos_token=ends)
     except Exception as error:
         raise ConfigError(
-            f"sampling.{name}: llguidance does not know how the tokenizer {type(tokenizer).__name__} writes bytes:"
-            f" {error}"
+            f"sampling.{name}: llguidance needs a tokenizer of bytes, byte-level or with byte fallback, as trained"
+            f" models have, and cannot read this {type(tokenizer).__name__} as one; leave it out, or take another model"
+            f" ({error})"
         ) from error
 
 

@@ -20,11 +20,12 @@ from morl.errors import ConfigError
 from morl.hookspecs import Environment, RolloutBackend
 from morl.prompts import ChatTemplate
 from morl.prompts.encode import encode_chat
-from morl.prompts.special_tokens import SpecialTokens, texts_of
+from morl.prompts.special_tokens import SpecialTokens
 from morl.rollout.context import context_limit
 from morl.rollout.ends import end_ids
 from morl.runtime import seeds
 from morl.runtime.sampling import sample
+from morl.texts import texts_in
 from morl.types import EncodedPrompt, Prompt, RolloutBatch, Sampling
 
 _log = logging.getLogger(__name__)
@@ -242,7 +243,7 @@ class Language:
 
     def _has_special(self, opening: Opening) -> bool:
         special = SpecialTokens.of(self.tokenizer)
-        return any(special.found_in(text) for text in texts_of([opening.prompt, opening.messages]))
+        return any(special.found_in(text) for text in texts_in([opening.prompt, opening.messages], keys=True))
 
     def _ends(self) -> frozenset[int]:
         return end_ids(self.tokenizer, self.generation_config, Sampling())

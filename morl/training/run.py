@@ -27,7 +27,7 @@ from morl.hookspecs import AdvantageEstimator, PolicyLoss, PromptSource, Rollout
 from morl.plugins import Registry
 from morl.policy.export import check_export
 from morl.policy.load import check_model, load_model, ready_tokenizer, wrap_policy
-from morl.prompts import check_columns, check_routes
+from morl.prompts import check_columns, check_routes, digest_of
 from morl.runtime.checks import check_length, check_settings
 from morl.runtime.conversations import Conversations
 from morl.runtime.exchange import is_first_rank
@@ -142,7 +142,7 @@ def train(
     resolved = record(config, given, passed)
     providers = [entry.provider for entry in parts.scorer.entries.values()]
     surroundings = partial(environment, resolved, registry.versions(), providers, objects)
-    with run_folder.held(folder):
+    with run_folder.held(folder), run_folder.refusals_explained(folder):
         return _fit(config, parts, folder, resume, callbacks, loggers, resolved, surroundings)
 
 
@@ -169,11 +169,12 @@ def _fit(
     evaluations = _evaluations(config, folder, resolved)
     with run_settings(config):
         trainer = build_trainer(config, folder, evaluations, callbacks, loggers, done)
-        module = _module(config, parts)
+        module, data = _module(config, parts)
         if resume:
             run_folder.check_steps_left(folder, done, module.config.training.length)
-        run_folder.record_changes(folder, resolved, done, differ)
-        run_folder.create(folder, resolved, surroundings)
+        digests = {name: digest_of(rows) for name, rows in data.items()} if is_first_rank() else {}
+        run_folder.record_changes(folder, resolved, done, differ, digests)
+        run_folder.create(folder, resolved, lambda: {**surroundings(), "data": digests})
         for logger in trainer.loggers:
             if isinstance(logger, (WandbTracker, MLflowTracker)):
                 logger.log_hyperparams(dict(resolved))
@@ -213,8 +214,8 @@ def _tree(config: Config) -> dict[str, Any]:
     return tree
 
 
-def _module(config: Config, parts: Parts) -> RLModule:
-    """Loads data, tokenizer and policy, the cheap and telling first."""
+def _module(config: Config, parts: Parts) -> tuple[RLModule, dict[str, Sequence[Prompt]]]:
+    """Loads data, tokenizer and policy, the cheap and telling first; also gives the data, by its section."""
     given = parts.given
     progress.say("loading the prompts", wanted=config.trainer.progress)
     prompts = _load(parts.prompts, given.prompts)
@@ -227,8 +228,8 @@ def _module(config: Config, parts: Parts) -> RLModule:
     model: PreTrainedModel | None = given.policy
     path, tokenizer, hf_config, generation_config = _description(parts, config.policy)
     exported = exported_tokenizer(tokenizer, config.prompts)
+    rows = {"prompts": prompts, **({"evaluation.prompts": held_out} if config.evaluation else {})}
     if isinstance(parts.backend, Conversations):
-        rows = {"prompts": prompts, **({"evaluation.prompts": held_out} if config.evaluation else {})}
         parts.backend.check(rows, exported, generation_config)
     shown = sampling_tokenizer(config, exported, hf_config, generation_config, [prompts, held_out])
     asked = {"prompts": prompts, "evaluation.prompts": held_out}
@@ -266,7 +267,7 @@ def _module(config: Config, parts: Parts) -> RLModule:
             f"policy.router_loss_coef={config.policy.router_loss_coef} needs a mixture of experts that is packed and"
             f" has a loss of its own for its routers; {type(policy.base_model).__name__} is not; set it to 0"
         )
-    return RLModule(config, parts, policy, shown, encoded, encoded_held_out, path, exported)
+    return RLModule(config, parts, policy, shown, encoded, encoded_held_out, path, exported), rows
 
 
 def _description(parts: Parts, section: PolicyConfig) -> tuple[str, Any, Any, Any]:

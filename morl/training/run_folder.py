@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import shutil
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -13,12 +14,12 @@ from typing import IO, Any
 import yaml
 from lightning.pytorch.loggers import Logger
 
-from morl.artifacts.files import CHECKSUM, remove, sweep_drafts, write_text
+from morl.artifacts.files import CHECKSUM, draft_of, remove, sweep_drafts, write_text
 from morl.artifacts.folder import RunFolder, steps_in
 from morl.artifacts.history import Change, known_files, named_files, read_history, write_history
 from morl.artifacts.table import MetricsFile, Row, read_rows
 from morl.config import yaml12
-from morl.errors import ConfigError
+from morl.errors import ConfigError, MorlError, TrainingError, refusal_of
 from morl.runtime.exchange import is_first_rank
 from morl.training.callbacks.metrics_rows import MetricsTable
 from morl.training.checkpoint_files import usable_checkpoint
@@ -57,6 +58,31 @@ def held(folder: RunFolder) -> Iterator[None]:
                 folder.path.rmdir()
 
 
+@contextmanager
+def refusals_explained(folder: RunFolder) -> Iterator[None]:
+    """Within it a file system that takes nothing more is an error that says so, whichever library met it.
+
+    Raises:
+        TrainingError: the disk is full, over quota, read-only or gone.
+    """
+    try:
+        yield
+    except MorlError:
+        raise
+    except Exception as error:
+        refusal = refusal_of(error)
+        if refusal is None:
+            raise
+        try:
+            left = f"{shutil.disk_usage(folder.path).free / 1e6:,.1f} MB are left there"
+        except OSError as unreadable:
+            left = f"which cannot be read either: {unreadable}"
+        raise TrainingError(
+            f"a file could not be written: {refusal}; the run is in {folder.path}, {left}; make room, and begin again"
+            " from the last checkpoint"
+        ) from error
+
+
 def check_new(folder: RunFolder, config: Mapping[str, Any]) -> None:
     """Refuses a folder that holds something, so that no run is overwritten.
 
@@ -67,7 +93,11 @@ def check_new(folder: RunFolder, config: Mapping[str, Any]) -> None:
     """
     if not is_first_rank():
         return  # The first rank may have created it by now.
-    if not folder.path.is_dir() or {*folder.path.iterdir()} <= {folder.lock, folder.nonfinite}:
+    # What a run writes before its config, and what one that was killed then was writing.
+    first = {folder.history, *map(draft_of, folder.entries)}
+    if not folder.path.is_dir() or {*folder.path.iterdir()} <= {folder.lock, folder.nonfinite, *first}:
+        for path in first:
+            remove(path)
         return
     is_run = folder.config.exists()
     if is_run and _has_nothing_to_lose(folder) and not changes(_config(folder), config):
@@ -98,7 +128,8 @@ def discard(folder: RunFolder) -> None:
     """Takes back `create` and what loggers have begun, for a run that ended before its first checkpoint."""
     if not is_first_rank():
         return
-    for path in folder.entries:
+    sweep_drafts(folder.path)
+    for path in reversed(folder.entries):  # the config last: it tells a run that was killed here from other files
         remove(path)
 
 
@@ -143,12 +174,14 @@ def check_steps_left(folder: RunFolder, done: int, steps: int) -> None:
         )
 
 
-def record_changes(folder: RunFolder, config: Mapping[str, Any], step: int, differ: Changes) -> None:
-    """Notes from which step on what is different, the content of files that the config names included."""
+def record_changes(
+    folder: RunFolder, config: Mapping[str, Any], step: int, differ: Changes, data: Mapping[str, str]
+) -> None:
+    """Notes from which step on what is different, the content of files that the config names and of `data` included."""
     if not is_first_rank():
         return
     entries = read_history(folder.history)
-    before, files = known_files(entries), named_files(config)
+    before, files = known_files(entries), {**named_files(config), **data}
     changed_files = {name: digest for name, digest in files.items() if before.get(name) != digest}
     altered = [name for name in changed_files if name in before]
     if altered:

@@ -19,6 +19,7 @@ import yaml
 
 from morl import train
 from morl.cli import main
+from morl.testing import CHAT_TEMPLATE
 
 OUT = Path("out")
 TWO_BY_TWO = ("--estimators", "grpo", "gdpo", "--seeds", "0", "1", "--jobs", "2")
@@ -54,6 +55,44 @@ def interrupt_when(condition: Callable[[], bool], number: signal.Signals) -> thr
     thread = threading.Thread(target=wait, daemon=True)
     thread.start()
     return thread
+
+
+COUNTER = '''
+class Counter:
+    def reset(self, **row):
+        return " Count."
+
+    def add(self, n: int) -> int:
+        """Adds.
+
+        Args:
+            n: what is added.
+        """
+        return n
+
+    def get_reward(self):
+        return {"first": 1.0, "second": 2.0}
+'''
+
+
+@pytest.mark.slow
+def test_arms_with_conversations(compare, study):
+    """The rewards of an environment are compared as others are."""
+    Path("counter.py").write_text(COUNTER)
+    Path("template.jinja").write_text(CHAT_TEMPLATE)
+    chats = {"path": "prompts.jsonl", "chat": True, "chat_template": "template.jinja"}
+    environment = {"name": "python", "factory": "counter.py:Counter", "reward_names": ["first", "second"]}
+    held_out = {"prompts": {**chats, "limit": 2}}
+    study |= {"prompts": chats, "environment": environment, "evaluation": held_out}
+    Path("config.yaml").write_text(yaml.safe_dump(study))
+    code, said = compare("--estimators", "grpo", "gdpo", "--seeds", "0", "--jobs", "1")
+    assert code == 0, said
+    assert set(states().values()) == {"finished"}
+    for slug in ("grpo-seed0", "gdpo-seed0"):
+        found = first_evaluation(slug)
+        assert (found["first"], found["second"]) == (1.0, 2.0)
+        assert float(metrics(OUT / "cells" / slug)[0]["conversation/turns"]) == 1.0
+    assert "second" in (OUT / "report.html").read_text()
 
 
 @pytest.mark.slow

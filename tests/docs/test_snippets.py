@@ -200,6 +200,8 @@ class Reader:
                 pass  # written by `morl new-plugin` a line before; tests/authoring installs such plugins
             case ["morl", "new-plugin", *_] | ["morl", "plugins", "doctor", *_]:
                 return self._morl(words[1:], fails)
+            case ["morl", "train", *options] if any(word.startswith("--help=") for word in options):
+                return self._morl(words[1:], fails)
             case ["morl", "train", *_, "--help" | "--print_config"] | ["morl", "plugins" | "--version" | "--help"]:
                 return self._morl(words[1:], fails)
             case ["morl", "train" | "resume", path, *_] if self._trains(path):
@@ -212,6 +214,10 @@ class Reader:
                     self._config(self._filled(overrides))
             case ["morl", "resume", _, *overrides]:
                 self._config(self._filled(overrides))
+            case ["sbatch", *arguments]:
+                at = next(n for n, word in enumerate(arguments) if not word.startswith("--"))
+                assert (ROOT / arguments[at]).is_file(), f"no script {arguments[at]}"
+                self._config(self._filled(arguments[at + 3 :]))
             case ["make", target, *_]:
                 assert f"\n{target}: " in (ROOT / "Makefile").read_text(), f"no target {target!r} in the Makefile"
             case ["pip", "install", *what]:

@@ -1,6 +1,9 @@
 """Runs that are killed at random operations on files and resumed, compared with runs that never were.
 
-    python tests/endurance/endurance.py --kills 20 --seed 0    every config, so many kills in all
+    python tests/endurance/endurance.py --kills 20 --full 8 --seed 0    every config, so many in all
+
+Besides kills, the disk is full from a random operation on: of a small file system of its own where one may be mounted,
+else no file grows beyond a limit.  Then the run has to end by itself with what to do, and room is made.
 
 Weights are compared bit for bit; tables, samples and evaluations row by row, but for what a clock says.
 """
@@ -12,9 +15,11 @@ import csv
 import json
 import random
 import shutil
+import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -54,11 +59,13 @@ class Outcome:
 
     Attributes:
         kills: how often it was killed.
+        full: how often it ended because the disk was full.
         restarts: how often it was begun again, for want of a checkpoint.
         resumes: how often it was resumed.
     """
 
     kills: int
+    full: int
     restarts: int
     resumes: int
 
@@ -84,7 +91,9 @@ def config_of(name: str, model: Path, prompts: Path, output: Path, steps: int = 
     return yaml.safe_load(yaml.safe_dump(tree).replace("PROMPTS", str(prompts)))  # type: ignore[no-any-return]
 
 
-def endure(name: str, model: Path, prompts: Path, folder: Path, kills: int, draws: random.Random) -> Outcome:
+def endure(
+    name: str, model: Path, prompts: Path, folder: Path, kills: int, draws: random.Random, full: int = 0
+) -> Outcome:
     """Runs a config once in peace and once under fire; what they leave must be the same.
 
     Args:
@@ -94,37 +103,73 @@ def endure(name: str, model: Path, prompts: Path, folder: Path, kills: int, draw
         folder: an empty one.
         kills: how many at least.
         draws: where the kills fall.
+        full: how many full disks at least.
     """
-    whole, victim = RunFolder(folder / "whole"), RunFolder(folder / "victim")
-    operations = _run(config_of(name, model, prompts, whole.path), whole, folder, 0, {})
-    done = restarts = resumes = 0
-    for number in range(MOST_PROCESSES):
-        begun = bool(victim.complete_checkpoints())
-        restarts, resumes = restarts + (not begun), resumes + begun
-        environment = {"TMPDIR": str(ELSEWHERE)} if number % 2 and ELSEWHERE.is_dir() else {}
-        at = draws.randint(1, operations) if done < kills else -1
-        if _run(config_of(name, model, prompts, victim.path), victim, folder, at, environment) < 0:
-            done += 1
-            continue
-        if done >= kills:
-            break
-        shutil.rmtree(victim.path)  # it came to its end before enough kills: once more
-    else:
-        raise AssertionError(f"{name}: no progress in {MOST_PROCESSES} processes")
-    compare(whole, victim)
-    return Outcome(done, restarts, resumes)
+    whole = RunFolder(folder / "whole")
+    operations = int(_run(config_of(name, model, prompts, whole.path), whole, folder, "kill", 0, {}))
+    counts = {"kill": 0, "full": 0}
+    restarts = resumes = 0
+    with small_disk(folder / "disk") as fault_of_disk:
+        victim = RunFolder(folder / "disk" / "victim")
+        config = config_of(name, model, prompts, victim.path)
+        for number in range(MOST_PROCESSES):
+            wanted = [kind for kind, most in (("kill", kills), ("full", full)) if counts[kind] < most]
+            if victim.model.is_dir():  # it was killed when all was done, but for giving the folder back
+                victim.lock.unlink(missing_ok=True)
+                if not wanted:
+                    break
+                shutil.rmtree(victim.path)
+            begun = bool(victim.complete_checkpoints())
+            restarts, resumes = restarts + (not begun), resumes + begun
+            environment = {"TMPDIR": str(ELSEWHERE)} if number % 2 and ELSEWHERE.is_dir() else {}
+            kind = draws.choice(wanted) if wanted else "kill"
+            fault = "kill" if kind == "kill" else f"{fault_of_disk}-{draws.randint(1, 150_000)}"
+            at = draws.randint(1, operations) if wanted else -1
+            if _run(config, victim, folder, fault, at, environment) is None:
+                counts[kind] += 1
+                continue
+            if not wanted:
+                break
+        else:
+            raise AssertionError(f"{name}: no progress in {MOST_PROCESSES} processes")
+        compare(whole, victim)
+    return Outcome(counts["kill"], counts["full"], restarts, resumes)
 
 
-def _run(config: Mapping[str, Any], run: RunFolder, folder: Path, at: int, environment: Mapping[str, str]) -> int:
-    """Trains or resumes; the number of operations on files, -1 where it was killed."""
+@contextmanager
+def small_disk(folder: Path) -> Iterator[str]:
+    """Makes `folder` a file system of its own, where this is allowed; gives what `killed.py` can do to fill it."""
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True, check=False).returncode:
+        yield "limit"
+        return
+    try:
+        yield "full"
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+def _run(
+    config: Mapping[str, Any], run: RunFolder, folder: Path, fault: str, at: int, environment: Mapping[str, str]
+) -> int | None:
+    """Trains or resumes; the number of operations on files, None where the fault ended it."""
     path, counted = folder / "config.yaml", folder / "operations"
     path.write_text(yaml.safe_dump(dict(config)))
     command = ["resume", run.path] if run.complete_checkpoints() else ["train", path]
-    done = forks.run([SCRIPT, str(at), run.path, counted, *command], folder, environment=environment)
-    if done.returncode == -9:
-        return -1
-    assert done.returncode == 0, done.output[-4000:]
-    return int(counted.read_text())
+    done = forks.run([SCRIPT, fault, str(at), run.path, counted, *command], folder, environment=environment)
+    (run.path.parent / "ballast").unlink(missing_ok=True)
+    if fault == "kill" and done.returncode == -9:
+        return None
+    left = sorted(str(path.relative_to(run.path)) for path in run.path.rglob("*"))
+    told = f"{fault} at {at}: {done.output[-4000:]}\n{left}"
+    if fault != "kill" and done.returncode == 2:
+        assert (f"morl resume {run.path}" if run.complete_checkpoints() else "make room") in done.output, told
+        # TensorBoard's own thread says so by itself, before.
+        assert "Traceback" not in done.output.rpartition("error: ")[2], told
+        return None
+    assert done.returncode == 0, told
+    return int(counted.read_text()) if not at else 0
 
 
 def compare(whole: RunFolder, victim: RunFolder) -> None:
@@ -159,18 +204,20 @@ def _evaluations(run: RunFolder) -> Any:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--full", type=int, default=8, help="full disks")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--configs", nargs="*", default=list(CONFIGS), choices=list(CONFIGS))
     options = parser.parse_args()
     draws = random.Random(options.seed)
     with tempfile.TemporaryDirectory(prefix="morl-endurance-") as temporary:
         prompts = Path(temporary) / "prompts.jsonl"
         prompts.write_text("".join(json.dumps({"prompt": f"the answer is {n}"}) + "\n" for n in range(12)))
         model = tiny_model(Path(temporary) / "model")
-        for name in CONFIGS:
+        for name in options.configs:
             folder = Path(temporary) / name
             folder.mkdir()
-            each = -(-options.kills // len(CONFIGS))
-            print(f"{name}: {endure(name, model, prompts, folder, each, draws)}", flush=True)
+            kills, full = (-(-number // len(options.configs)) for number in (options.kills, options.full))
+            print(f"{name}: {endure(name, model, prompts, folder, kills, draws, full)}", flush=True)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ _SPEC.loader.exec_module(endurance)
 def test_a_run_that_is_killed_and_resumed_leaves_what_one_in_peace_does(tiny_model, tmp_path):
     prompts = tmp_path / "prompts.jsonl"
     prompts.write_text("".join(json.dumps({"prompt": f"the answer is {n}"}) + "\n" for n in range(12)))
-    outcome = endurance.endure("everything", tiny_model, prompts, tmp_path, 3, random.Random(0))
+    outcome = endurance.endure("everything", tiny_model, prompts, tmp_path, 3, random.Random(0), full=2)
     assert outcome.kills >= 3
+    assert outcome.full >= 2
     assert outcome.resumes

@@ -84,7 +84,7 @@ PROMPTS = [
 
 @pytest.mark.parametrize("kind", [Adder, Several])
 def test_it_keeps_what_every_environment_has_to(kind):
-    names = () if kind is Adder else ("right", "close")
+    names = None if kind is Adder else ("right", "close")
 
     def policy(messages):
         said = [message["content"] for message in messages if message["role"] == "tool"]
@@ -214,6 +214,13 @@ def fails():
         ({"factory": "nowhere:Env"}, "no module 'nowhere'"),
         ({"factory": 3}, "factory must be a class"),
         ({"factory": type("Plain", (), {"reset": lambda self, **row: None}), "reward_names": ["a"]}, "has no effect"),
+        (
+            {
+                "factory": type("Paid", (), {"reset": lambda self, **row: None, "get_reward": lambda self: 1}),
+                "reward_names": [],
+            },
+            "leaves Paid.get_reward.. without a reward",
+        ),
         ({"factory": Undescribed}, "act"),
         ({"factory": Needy}, "called without arguments, and Needy refuses that: missing a required argument: 'url'"),
         ({"factory": Asking}, "Asking.get_reward is called without arguments, and refuses that: .*'completion'"),
@@ -229,6 +236,7 @@ def fails():
         "no module",
         "no class",
         "no rewards",
+        "no name",
         "no schema",
         "no argument",
         "asks",

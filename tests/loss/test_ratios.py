@@ -106,6 +106,7 @@ def test_vespo_takes_the_ratio_to_the_rollout_policy():
         (VESPOLoss, {"k_negative": -1.0}, "k_negative must be a finite number >= 0"),
         (GSPOLoss, {"clip_low": 2.0}, "clip_low must be at most 1"),
         (LUSPOLoss, {"kl_unbiased": True}, "kl_unbiased has no effect"),
+        (LUSPOLoss, {"aggregation": "token-mean"}, "with token-mean it would be gspo itself"),
         (GSPOTokenLoss, {"aggregation": "mean"}, "aggregation must be one of"),
     ],
 )

@@ -3,13 +3,15 @@
     python tests/mutations/apply_mutations.py                      all of them, after the same tests passed without any
     python tests/mutations/apply_mutations.py "betas are swapped"  this one, without that check
 
-Ends with 0 if every mutation is killed, else with 1.
+Ends with 0 if every mutation is killed, else with 1.  All of them take hours, so what was killed is noted in a file,
+and is not done again when they are begun once more on the same package and tests.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import hashlib
 import importlib
 import multiprocessing
 import os
@@ -28,6 +30,8 @@ ROOT = Path(__file__).resolve().parents[2]
 HEAVY = ("torch", "transformers", "lightning.pytorch", "peft", "datasets")
 """What every test imports: loaded once, and inherited by the process of each mutation."""
 VERDICTS = {0: "SURVIVED", 1: "killed"}
+NOTES = ROOT / "build" / "mutations.txt"
+UNHARMED = "no mutation"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -35,6 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", help="mutations to apply; none: all, after the tests passed without any")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="mutations tested side by side")
+    parser.add_argument("--notes", type=Path, default=NOTES, help="file of what was killed; default: %(default)s")
     options = parser.parse_args(arguments)
     known = {mutation.name: mutation for mutation in MUTATIONS}
     if unknown := [name for name in options.names if name not in known]:
@@ -42,14 +47,52 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = [known[name] for name in options.names] or list(MUTATIONS)
     for mutation in chosen:
         module_of(ROOT, mutation)  # all of them are found before any test runs
-    for library in HEAVY:
+    notes = Notes(options.notes, again=bool(options.names))
+    waiting = [mutation for mutation in chosen if not notes.has(mutation.name)]
+    if len(waiting) < len(chosen):
+        print(f"{len(chosen) - len(waiting)} mutations were killed before, as {options.notes} says", flush=True)
+    for library in HEAVY if waiting else ():
         importlib.import_module(library)
+    survivors = 0
     with tempfile.TemporaryDirectory(prefix="mutations-") as folder:
-        if not options.names and not _unharmed(Path(folder), chosen):
-            return 1
-        verdicts = [verdict for verdict in _verdicts(Path(folder), chosen, options.jobs) if verdict != "killed"]
-    print(f"{len(chosen) - len(verdicts)} of {len(chosen)} mutations killed")
-    return 1 if verdicts else 0
+        if not options.names and not notes.has(UNHARMED):
+            if not _unharmed(Path(folder), chosen):
+                return 1
+            notes.add(UNHARMED)
+        for mutation, verdict in _verdicts(Path(folder), waiting, options.jobs):
+            if verdict == "killed":
+                notes.add(mutation.name)
+            survivors += verdict != "killed"
+    print(f"{len(chosen) - survivors} of {len(chosen)} mutations killed")
+    return 1 if survivors else 0
+
+
+class Notes:
+    """What was found of this state of package and tests, so that hours of work survive an interruption.
+
+    Args:
+        file: lines of a digest of all sources, and the name of a mutation that was killed.
+        again: whether what is noted is done again all the same.
+    """
+
+    def __init__(self, file: Path, again: bool) -> None:
+        sources = sorted(path for name in ("morl", "tests") for path in (ROOT / name).rglob("*.py"))
+        digest = hashlib.sha256()
+        for path in sources:
+            digest.update(f"{path.relative_to(ROOT)}\n".encode() + path.read_bytes())
+        self._state, self._file = digest.hexdigest(), file
+        lines = file.read_text().splitlines() if file.is_file() and not again else ()
+        self._names = {name for state, _, name in (line.partition(" ") for line in lines) if state == self._state}
+
+    def has(self, name: str) -> bool:
+        """Whether this was found before."""
+        return name in self._names
+
+    def add(self, name: str) -> None:
+        """Notes it on the disk."""
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        with self._file.open("a") as file:
+            file.write(f"{self._state} {name}\n")
 
 
 def module_of(root: Path, mutation: Mutation) -> Path:
@@ -78,7 +121,7 @@ def _unharmed(folder: Path, chosen: Sequence[Mutation]) -> bool:
     return process.exitcode == 0
 
 
-def _verdicts(folder: Path, chosen: Sequence[Mutation], jobs: int) -> Iterator[str]:
+def _verdicts(folder: Path, chosen: Sequence[Mutation], jobs: int) -> Iterator[tuple[Mutation, str]]:
     """Verdicts in the order in which they are reached, each of them printed with its mutation."""
     waiting = list(enumerate(chosen))
     running: dict[int, tuple[ForkProcess, Mutation, Path, float]] = {}
@@ -98,7 +141,7 @@ def _verdicts(folder: Path, chosen: Sequence[Mutation], jobs: int) -> Iterator[s
             if verdict != "killed":
                 print(output[-3000:], flush=True)
             shutil.rmtree(copy)
-            yield verdict
+            yield mutation, verdict
 
 
 def _reason(output: str) -> str:

@@ -578,8 +578,8 @@ MUTATIONS = (
     ),
     Mutation(
         "dead groups are counted as living",
-        "REWARD_DEAD_GROUPS.of(name)] = 1 - _share_that_varies(",
-        "REWARD_DEAD_GROUPS.of(name)] = _share_that_varies(",
+        "names.REWARD_DEAD_GROUPS: ~mixed_P,",
+        "names.REWARD_DEAD_GROUPS: mixed_P,",
         update("missing"),
     ),
     # What stands between two turns
@@ -637,6 +637,30 @@ MUTATIONS = (
         'return [] if policy == "zero" else rows',
         "return []",
         (f"{TOOLS}::test_a_failure_is_told_apart_from_a_zero[abstain-raises-environment_failed-broken]",),
+    ),
+    Mutation(
+        "columns before a shorter history are seen",
+        "scores_NHC[:, :, :width] += self.bias_N1W[:, :, begin:]",
+        "pass",
+        ("tests/rollout/test_turns.py::test_logprobs_of_every_turn_are_those_of_a_forward_pass[Llama]",),
+    ),
+    Mutation(
+        "a sliding window takes every history for the longest",
+        "hidden_NL = columns < (beyond - self.pads_N)[:, None]",
+        "hidden_NL = columns < torch.full_like(self.pads_N, beyond)[:, None]",
+        ("tests/rollout/test_turns.py::test_logprobs_of_every_turn_are_those_of_a_forward_pass[Mistral]",),
+    ),
+    Mutation(
+        "a later turn goes on from keys and values of older weights",
+        "if self._known is not None:  # computed with other weights",
+        "if False:",
+        ("tests/rollout/test_turns.py::test_other_weights_compute_everything_again",),
+    ),
+    Mutation(
+        "a conversation that a limit cut is given zeros unasked",
+        "if self.zero_at_limits and finish is None",
+        "if finish is None",
+        (f"{TOOLS}::test_a_conversation_that_a_limit_ends_before_its_rewards_came[abstain-0.25]",),
     ),
     Mutation(
         "a conversation goes on beyond its limit of turns",

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from apply_mutations import ROOT, module_of
+from apply_mutations import ROOT, Notes, module_of
 from mutations import MUTATIONS, SHORT, Mutation
 
 FOLDER = Path(__file__).parent
@@ -16,8 +16,9 @@ import apply_mutations, mutations, sys
 harmless = mutations.Mutation("harmless", "lengths = lengths_B.to(torch.float64)", "lengths = lengths_B.double()",
                               ("tests/loss/test_aggregation.py",))
 apply_mutations.MUTATIONS = (harmless,)
-sys.exit(apply_mutations.main(["harmless"]))
+sys.exit(apply_mutations.main(sys.argv[1:]))
 """
+KILLED = HARMLESS.replace("lengths_B.double()", "lengths_B.double() + 1")
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -56,6 +57,18 @@ def test_a_handful_of_mutations_is_killed():
 
 @pytest.mark.slow
 def test_a_change_that_no_test_can_see_is_told_as_a_survivor():
-    done = run("-c", HARMLESS)
+    done = run("-c", HARMLESS, "harmless")
     assert done.returncode == 1, done.stdout + done.stderr
     assert "SURVIVED" in done.stdout
+
+
+@pytest.mark.slow
+def test_what_was_killed_is_not_done_again_until_a_source_changes(tmp_path):
+    notes = tmp_path / "notes.txt"
+    first = run("-c", KILLED, "--notes", str(notes))
+    assert first.returncode == 0, first.stdout + first.stderr
+    assert [line.partition(" ")[2] for line in notes.read_text().splitlines()] == ["no mutation", "harmless"]
+    again = run("-c", KILLED, "--notes", str(notes))
+    assert f"1 mutations were killed before, as {notes} says\n1 of 1 mutations killed\n" in again.stdout
+    notes.write_text(notes.read_text().replace(" ", "0 "))  # the digest of other sources
+    assert not Notes(notes, again=False).has("harmless")

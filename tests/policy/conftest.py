@@ -8,22 +8,11 @@ from typing import Any, TypeAlias
 import pytest
 import torch
 import transformers
+from model_families import EXPERTS, PACKED, SIZES, SLIDING
 from torch import Tensor
 from transformers import PreTrainedModel
 
-VOCAB = 97
-_SIZES = {
-    "vocab_size": VOCAB,
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 256,
-    "pad_token_id": 0,
-    "bos_token_id": 1,
-    "eos_token_id": 2,
-}
+VOCAB = SIZES["vocab_size"]
 _GPT2 = {
     "vocab_size": VOCAB,
     "n_embd": 32,
@@ -32,22 +21,6 @@ _GPT2 = {
     "n_positions": 256,
     "eos_token_id": 2,
     "bos_token_id": 1,
-}
-_SLIDING = ["sliding_attention", "full_attention"]
-_EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16}
-_DEEPSEEK = {
-    "moe_intermediate_size": 16,
-    "n_routed_experts": 4,
-    "num_experts_per_tok": 2,
-    "n_group": 1,
-    "topk_group": 1,
-    "q_lora_rank": 16,
-    "kv_lora_rank": 16,
-    "qk_rope_head_dim": 8,
-    "qk_nope_head_dim": 8,
-    "v_head_dim": 8,
-    "first_k_dense_replace": 1,
-    "num_key_value_heads": 4,
 }
 _ROPE = {"rope_type": "default", "rope_theta": 10000.0}
 LONGROPE = {
@@ -68,25 +41,17 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "qwen2": ("Qwen2", {"tie_word_embeddings": True}),
     "qwen3": ("Qwen3", {"head_dim": 16}),
     "gemma": ("Gemma", {"head_dim": 16, "num_key_value_heads": 1}),
-    "gemma2": ("Gemma2", {"head_dim": 8, "sliding_window": 7, "layer_types": _SLIDING, "attn_logit_softcapping": 2.0}),
-    "gemma3": ("Gemma3Text", {"head_dim": 8, "sliding_window": 7, "layer_types": _SLIDING}),
+    "gemma2": ("Gemma2", {"head_dim": 8, "sliding_window": 7, "layer_types": SLIDING, "attn_logit_softcapping": 2.0}),
+    "gemma3": ("Gemma3Text", {"head_dim": 8, "sliding_window": 7, "layer_types": SLIDING}),
     "phi": ("Phi", {"num_key_value_heads": 4}),
     "phi3": ("Phi3", {}),
     "mistral": ("Mistral", {"sliding_window": 7}),
     "mistral-wide": ("Mistral", {"sliding_window": 200}),
-    "qwen3-moe": ("Qwen3Moe", {**_EXPERTS, "head_dim": 8}),
-    "deepseek-v3": ("DeepseekV3", _DEEPSEEK),
+    "qwen3-moe": ("Qwen3Moe", {**EXPERTS, "head_dim": 8}),
+    "deepseek-v3": ("DeepseekV3", PACKED["DeepseekV3"]),
     "gemma4": (
         "Gemma4Text",
-        {
-            "head_dim": 8,
-            "global_head_dim": 16,
-            "sliding_window": 7,
-            "layer_types": _SLIDING,
-            "hidden_size_per_layer_input": 8,
-            "vocab_size_per_layer_input": VOCAB,
-            "num_kv_shared_layers": 0,
-        },
+        PACKED["Gemma4Text"],
     ),
     "smollm3": ("SmolLM3", {"no_rope_layers": [1, 0]}),
     "phimoe": ("Phimoe", {"num_local_experts": 4}),
@@ -100,7 +65,7 @@ UNPACKABLE: dict[str, tuple[str, dict[str, Any]]] = {
     # Sinks take part in the softmax of every query.
     "gpt-oss": (
         "GptOss",
-        {"num_local_experts": 4, "head_dim": 8, "sliding_window": 7, "layer_types": _SLIDING, "rope_parameters": _ROPE},
+        {"num_local_experts": 4, "head_dim": 8, "sliding_window": 7, "layer_types": SLIDING, "rope_parameters": _ROPE},
     ),
     "llama4": (
         "Llama4Text",
@@ -108,7 +73,7 @@ UNPACKABLE: dict[str, tuple[str, dict[str, Any]]] = {
             "num_local_experts": 2,
             "num_experts_per_tok": 1,
             "head_dim": 8,
-            "intermediate_size_mlp": 48,
+            "intermediate_size_mlp": 64,
             "attention_chunk_size": 8,
             "layer_types": ["chunked_attention", "full_attention"],
         },
@@ -116,7 +81,7 @@ UNPACKABLE: dict[str, tuple[str, dict[str, Any]]] = {
     "qwen3-next": (
         "Qwen3Next",
         {
-            **_EXPERTS,
+            **EXPERTS,
             "num_hidden_layers": 4,
             "head_dim": 8,
             "linear_key_head_dim": 8,
@@ -134,7 +99,7 @@ UNPACKABLE: dict[str, tuple[str, dict[str, Any]]] = {
 def config(family: str) -> transformers.PreTrainedConfig:
     """Configuration of a tiny model."""
     name, options = (FAMILIES | UNPACKABLE)[family]
-    options = options if options is _GPT2 else _SIZES | options
+    options = options if options is _GPT2 else SIZES | options
     made: transformers.PreTrainedConfig = getattr(transformers, f"{name}Config")(**options)
     return made
 

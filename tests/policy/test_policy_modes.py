@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 import transformers
+from model_families import LOGPROBS, SIZES
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -15,20 +16,6 @@ from morl.errors import ConfigError
 from morl.policy.load import wrap_policy
 from morl.policy.options import LoRA
 
-LOGPROBS = 1e-4
-"""Of float32 log-probabilities by another way through the model; see "Limits for rounding" in CONTRIBUTING.md."""
-
-SIZES = {
-    "vocab_size": 97,
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 256,
-    "bos_token_id": 1,
-    "eos_token_id": 2,
-}
 NOISY: dict[str, dict[str, Any]] = {
     "Mixtral": {"router_jitter_noise": 0.3, "num_local_experts": 4},
     "Phimoe": {"router_jitter_noise": 0.3, "num_local_experts": 4, "hidden_dropout": 0.3},

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
 from morl.errors import ConfigError
 from morl.policy.load import load_policy
@@ -119,6 +119,16 @@ def test_what_the_limit_cuts_is_the_beginning_of_a_text(started):
 def test_a_mistake_in_the_language_is_refused(settings, message, started):
     with pytest.raises(ConfigError, match=message):
         constraint_of(Sampling(**settings), started[1], None)
+
+
+def test_a_tokenizer_of_whole_characters_is_refused():
+    from tokenizers import Tokenizer, decoders, models
+
+    tokenizer = Tokenizer(models.WordLevel({"<eos>": 0, "a": 1}, unk_token="<eos>"))
+    tokenizer.decoder = decoders.Fuse()
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<eos>")
+    with pytest.raises(ConfigError, match=r"sampling\.regex: llguidance needs a tokenizer of bytes"):
+        constraint_of(Sampling(regex="a"), fast, None)
 
 
 def test_two_languages_are_one_too_many():

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 import transformers
+from model_families import LOGPROBS, SIZES
 from torch import nn
 from transformers import PreTrainedModel
 
@@ -18,21 +19,6 @@ from morl.rollout.transformers import TransformersBackend
 from morl.rollout.trial import choose_decoding, decoding_fault
 from morl.types import EncodedPrompt, Prompt, Sampling
 
-LOGPROBS = 1e-4
-"""Of float32 log-probabilities by another way through the model; see "Limits for rounding" in CONTRIBUTING.md."""
-
-SIZES = {
-    "vocab_size": 97,
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 256,
-    "pad_token_id": 0,
-    "bos_token_id": 1,
-    "eos_token_id": 2,
-}
 LOCKSTEP: dict[str, dict[str, Any]] = {
     "RecurrentGemma": {"num_hidden_layers": 3, "lru_width": 32, "attention_window_size": 8},
     "MiniMax": {

@@ -12,9 +12,11 @@ from pathlib import Path
 
 import numpy
 import pytest
+from datasets import Dataset
 from lightning.pytorch.callbacks import LearningRateMonitor
 
-from morl import train
+from morl import Prompt, train
+from morl.prompts import digest_of
 from morl.training.environment import environment, working_tree
 
 
@@ -47,6 +49,20 @@ def test_a_run_says_what_it_ran_on_and_with(settings, prompt_file, tmp_path):
     assert found["hardware"]["processor"]
     assert found["passed"] == {"callbacks": ["<LearningRateMonitor>"]}
     assert found["source"]["working_directory"] == working_tree(Path.cwd())
+
+
+def test_rows_from_python_are_hashed_and_other_ones_are_named(settings):
+    rows = [{"prompt": f"the answer is {n}", "answer": str(n)} for n in range(8)]
+    config = settings({"training.steps": 1})
+    del config["prompts"]
+    result = train(config, prompts=Dataset.from_list(rows))
+    found = json.loads((result.folder / "environment.json").read_text())["data"]
+    assert found == {"prompts": digest_of([Prompt(row["prompt"], {"answer": row["answer"]}) for row in rows])}
+    config["training"]["steps"] = 2
+    with pytest.warns(UserWarning, match=r"^prompts changed since the run began; noted in"):
+        train(config, prompts=rows[::-1], resume=True)
+    found = json.loads((result.folder / "environment.json").read_text())["data"]
+    assert found == {"prompts": digest_of([Prompt(row["prompt"], {"answer": row["answer"]}) for row in rows[::-1]])}
 
 
 @pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")

@@ -100,7 +100,7 @@ def test_the_arithmetic_of_a_step_in_words():
         ({"optimizer.schedule": {"name": "transformers", "type": "cos"}}, "optimizer.schedule: type: transformers has"),
         (
             {"optimizer.warmup_steps": 1, "optimizer.schedule": {"name": "wsd", "decay_steps": 4}},
-            "decay_steps=4 must be at most the 3 steps after the warm-up",
+            "optimizer.schedule: schedule WarmupStableDecay: decay_steps=4 must be at most the 3 steps",
         ),
         ({"optimizer.name": "torch", "optimizer.class_path": "LBFGS"}, "optimizer: class_path: LBFGS cannot train"),
     ],

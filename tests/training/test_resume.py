@@ -12,8 +12,10 @@ import pytest
 from transformers import AutoModelForCausalLM
 
 from morl import RewardEntry, RewardError, RolloutError, train
+from morl.artifacts.files import remove
 from morl.artifacts.folder import RunFolder
 from morl.rollout.transformers import TransformersBackend
+from morl.training import run_folder
 
 
 @pytest.mark.parametrize(
@@ -176,3 +178,39 @@ def test_half_written_sharded_checkpoints_are_passed_over(tmp_path):
         (folder.checkpoints / f"step-{step:06d}.ckpt").mkdir(parents=True)
     (folder.checkpoints / "step-000001.ckpt" / "meta.pt").touch()
     assert folder.latest_checkpoint().name == "step-000001.ckpt"
+
+
+@pytest.mark.parametrize(
+    "left", [["config.history"], [".config.yaml.draft", "config.history"], [".config.history.draft"], [".best.draft"]]
+)
+def test_a_run_that_was_killed_before_its_config_was_written_begins_again(settings, left):
+    config = settings({"training.steps": 1})
+    folder = RunFolder(Path(config["output"]))
+    folder.path.mkdir()
+    for name in left:
+        (folder.path / name).write_text("- half")
+    result = train(config)
+    assert result.model.is_dir()
+    assert not any((folder.path / name).exists() for name in left if name.endswith(".draft"))
+
+
+def test_a_run_that_is_killed_while_it_is_taken_back_is_still_a_run(settings, monkeypatch):
+    """At any of the removals: what is left has its config, or is nothing at all."""
+    config = settings({"training.steps": 1})
+    folder = RunFolder(Path(config["output"]))
+    for at in range(1, len(folder.entries) + 1):
+        folder.path.mkdir()
+        for path in folder.entries:
+            path.write_text("of a run") if path.suffix else path.mkdir()
+        count = iter(range(1, 99))
+
+        def killed(path, at=at, count=count):
+            if next(count) == at:
+                raise KeyboardInterrupt
+            remove(path)
+
+        monkeypatch.setattr(run_folder, "remove", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run_folder.discard(folder)
+        assert folder.config.exists()
+        remove(folder.path)

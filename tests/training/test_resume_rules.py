@@ -103,7 +103,7 @@ def test_a_change_is_recorded_with_its_step_and_a_refused_one_leaves_everything(
     short = {"prompts.path": str(data), "training.steps": 2}
     folder = RunFolder(train(settings(short)).folder)
     (first,) = read_history(folder.history)
-    assert (first.step, first.changed, [*first.files]) == (0, {}, [str(data)])
+    assert (first.step, first.changed, [*first.files]) == (0, {}, [str(data), "prompts"])
 
     files = {path: path.read_bytes() for path in folder.path.rglob("*") if path.is_file()}
     with pytest.raises(ConfigError, match=r"optimizer.lr cannot change from 0.003 to 0.5"):
@@ -114,13 +114,13 @@ def test_a_change_is_recorded_with_its_step_and_a_refused_one_leaves_everything(
     with warnings.catch_warnings(record=True) as warned:
         train(settings({**short, "training.steps": 3, "estimator": {"name": "grpo"}}), resume=True)
     said = "\n".join(str(warning.message) for warning in warned)
-    assert f"{data} changed since the run began" in said
+    assert f"{data}, prompts changed since the run began" in said
     assert "from step 3 on, the resumed run changes estimator.name from 'gdpo' to 'grpo'" in said
     _, second = read_history(folder.history)
     assert second.step == 2
     assert second.changed["estimator.name"] == ["gdpo", "grpo"]
     assert second.changed["training.steps"] == [2, 3]
-    assert [*second.files] == [str(data)]
+    assert [*second.files] == [str(data), "prompts"]
     assert yaml.safe_load(folder.config.read_text())["estimator"]["name"] == "grpo"
 
 

@@ -14,7 +14,7 @@ from lightning_utilities.core.rank_zero import rank_zero_only
 from morl.artifacts.files import checksum_of, draft_of, remove
 from morl.artifacts.folder import RunFolder
 from morl.errors import MorlError
-from morl.interrupts import deferred
+from morl.interrupts import Terminated, deferred
 from morl.training.checkpoint_files import seal
 from morl.training.module import RLModule
 
@@ -56,7 +56,7 @@ class Checkpoints(L.Callback):
         with deferred():
             try:
                 if pl_module.back_to_finished_step():
-                    self._save_alone(trainer, pl_module, step)
+                    self._save_alone(trainer, pl_module, step, exception)
             except (MorlError, OSError) as error:
                 # The error that ends the run is the one to be reported.
                 warnings.warn(f"the last finished step could not be kept: {error}", stacklevel=1)
@@ -79,16 +79,18 @@ class Checkpoints(L.Callback):
         self._last = time.monotonic()
         self._remove_old()
 
-    def _save_alone(self, trainer: L.Trainer, module: RLModule, step: int) -> None:
+    def _save_alone(self, trainer: L.Trainer, module: RLModule, step: int, exception: BaseException) -> None:
         """What `Trainer.save_checkpoint` does, without waiting for the other ranks.
 
-        A sharded policy is in no rank's hands alone, nor are states that differ from rank to rank.
+        A sharded policy is in no rank's hands alone, nor are states that differ from rank to rank; but SIGTERM ends all
+        ranks of such a policy after the same step.
         """
-        if trainer.world_size == 1:
+        sharded = isinstance(trainer.strategy, ModelParallelStrategy)
+        if trainer.world_size == 1 or (sharded and isinstance(exception, Terminated)):
             self._save(trainer, step)
             return
         of_each = any(path.startswith("rewards.") for path in module.parts.stateful())
-        if not trainer.is_global_zero or of_each or isinstance(trainer.strategy, ModelParallelStrategy):
+        if not trainer.is_global_zero or of_each or sharded:
             return
         module.alone = True
         content = trainer._checkpoint_connector.dump_checkpoint(weights_only=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+from typing import Any
 
 import lightning.pytorch as L
 from attrs import define, field
@@ -13,16 +14,20 @@ from morl import interrupts
 from morl.errors import TrainingError
 from morl.runtime.signals import answer, hand_on
 from morl.training import ranks
+from morl.training.module import RLModule
 
 
 @define(eq=False, slots=False)
 class Stopping(L.Callback):
     """Answers signals at once, where Lightning answers SIGTERM when the step is over.
 
-    Not for a sharded policy: the checkpoint of its last step needs every rank, so all of them finish their step first,
-    as Lightning has it.
+    Not for a sharded policy: the checkpoint of its last step needs every rank, so all of them finish their step first.
+    Lightning's own answer, a broadcast from within the handler of the signal, waits for ever where schedulers send the
+    signal to every rank and meet them at different exchanges.
     """
 
+    _noted: threading.Event = field(factory=threading.Event, init=False)
+    _sharded: bool = field(default=False, init=False)
     _ending: threading.Event = field(factory=threading.Event, init=False)
     _asked: threading.Event = field(factory=threading.Event, init=False)
 
@@ -31,7 +36,9 @@ class Stopping(L.Callback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         ranks.watch(trainer, self._ending)
-        if isinstance(trainer.strategy, ModelParallelStrategy) and trainer.world_size > 1:
+        self._sharded = isinstance(trainer.strategy, ModelParallelStrategy) and trainer.world_size > 1
+        if self._sharded:
+            interrupts.note_sigterm(self._noted.set)
             return
 
         def reason(number: int) -> BaseException:
@@ -47,3 +54,11 @@ class Stopping(L.Callback):
                 hand_on(trainer)
 
         interrupts.listen(reason, at_once)
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Ends all ranks of a sharded policy after the same step, whichever of them was asked to."""
+        assert isinstance(pl_module, RLModule)
+        if self._sharded and any(pl_module.exchange.gather(self._noted.is_set())):
+            raise interrupts.Terminated
