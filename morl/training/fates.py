@@ -13,7 +13,7 @@ from morl.training.collect import Experience
 FATES = ("read", "masked", "clipped", "up", "down", "zero")
 """Of a token: not sampled but read; left out of the update; its gradient clipped or its weight bounded in some pass;
 pushed up; pushed down; without an advantage."""
-Decode = Callable[[Sequence[int]], str]
+Decode = Callable[[list[int]], str | list[str]]
 
 
 def fates(experience: Experience, clipped_BT: Tensor | None, mask_truncated: bool) -> Tensor:
@@ -46,4 +46,4 @@ def pieces(ids_T: Sequence[int], fates_T: Sequence[int], decode: Decode) -> list
     """Neighbours of one fate, as `[fate, text]`; a character whose tokens have several fates is shown as unreadable."""
     kept = [(token, fate) for token, fate in zip(ids_T, fates_T, strict=True) if fate >= 0]
     runs = itertools.groupby(kept, key=lambda pair: pair[1])
-    return [[FATES[fate], decode([token for token, _ in run])] for fate, run in runs]
+    return [[FATES[fate], str(decode([token for token, _ in run]))] for fate, run in runs]
