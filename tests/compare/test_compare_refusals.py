@@ -54,7 +54,8 @@ def test_the_study_needs_a_folder_of_its_own(compare):
     Path("file").touch()
     Path("taken").mkdir()
     Path("taken/notes.txt").touch()
-    assert compare("--seeds", "0", output="file") == (2, "error: --output: file is a file; name a folder\n")
+    code, said = compare("--seeds", "0", output="file")
+    assert (code, said.splitlines()[-1]) == (2, "error: --output: file is a file; name a folder")
     code, said = compare("--seeds", "0", output="taken")
     assert code == 2
     assert "--output: taken holds other files than a study; choose a new folder" in said

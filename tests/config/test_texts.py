@@ -79,5 +79,5 @@ def test_the_command_line_is_yaml_too():
 def test_options_that_a_part_inherits_have_their_types(source, wrong):
     (option,) = wrong
     prompts = {"name": source, "path": "rows", **wrong}
-    with pytest.raises(ConfigError, match=f"prompts.{option}: "):
+    with pytest.raises(ConfigError, match=f"prompts.{option} must be "):
         parse({**tree(), "prompts": prompts}, Registry())
