@@ -67,8 +67,8 @@ def test_a_failure_is_told_from_a_reward_that_does_not_apply(settings, tmp_path)
     assert seen == {0, 1, 2}
     assert main(["report", str(result.folder)]) == 0
     page = (result.folder / "report.html").read_text(encoding="utf-8")
-    assert "picky does not apply" in page
-    assert "picky failed" in page
+    assert "`picky` has no score here: does not apply." in page
+    assert "`picky` has no score here: failed." in page
 
 
 def test_completions_that_the_estimator_did_not_see_are_marked_and_replayed_without(settings):
@@ -96,9 +96,9 @@ def test_a_limit_of_samples_that_are_not_written_is_refused(settings):
 
 
 def test_a_column_that_json_cannot_hold_is_text_and_a_long_one_is_cut():
-    from morl.training.callbacks.samples import MOST_CHARACTERS, _bounded
+    from morl.runtime.samples import MOST_CHARACTERS, bounded
 
-    assert _bounded({"a": [1, None]}) == {"a": [1, None]}
-    assert _bounded(float("nan")) == "nan"
-    assert _bounded({1, 2}) == "{1, 2}"
-    assert _bounded("x" * (MOST_CHARACTERS + 50)).count("x") == MOST_CHARACTERS - 1
+    assert bounded({"a": [1, None]}) == {"a": [1, None]}
+    assert bounded(float("nan")) == "nan"
+    assert bounded({1, 2}) == "{1, 2}"
+    assert bounded("x" * (MOST_CHARACTERS + 50)).count("x") == MOST_CHARACTERS - 1
