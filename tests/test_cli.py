@@ -166,7 +166,7 @@ def test_an_output_folder_that_is_taken_is_refused(config, capsys):
         (["trian", "config.yaml"], "unknown command 'trian'; did you mean 'train'?"),
         (["resume"], "morl resume needs the folder of a run"),
         (["resume", "model"], "is not the folder of a run"),
-        (["plugins", "extra"], "morl plugins takes no arguments but --plugins.disable=NAME"),
+        (["plugins", "extra"], "morl plugins takes `doctor`, or --plugins.disable=NAME"),
         (["plugins", "--plugins.disable=exmple"], "no plugin 'exmple'; did you mean 'example'?"),
         (["train", "config.yaml", "--plugins.disable=exmple"], "no plugin 'exmple'; did you mean 'example'?"),
     ],
