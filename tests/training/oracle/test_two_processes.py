@@ -54,6 +54,7 @@ def test_two_processes_end_where_the_plain_update_ends(strategy, options, small_
     plain = replace(plain, cut=cut_at(plain.max_tokens))
     config = config_of(plain, small_model, few_prompts, tmp_path / "run")
     config["trainer"] |= {"devices": 2, "strategy": strategy}
+    config["training"]["samples_every"] = 1
     run = {"config": config, "exceptions": EXCEPTIONS, "weights": plain.weights, "on_failure": plain.on_failure}
     (tmp_path / "run.json").write_text(json.dumps(run))
     script = Path(__file__).with_name("recorded_run.py")
