@@ -388,7 +388,7 @@ def test_every_command_of_the_table_is_in_the_usage_and_exists():
     for name, target in COMMANDS.items():
         assert f"\n  {name} " in USAGE
         assert callable(resolve_name(target))
-    assert set(COMMANDS) == set(re.findall(r"^  (\w+)", USAGE.partition("options:")[0], re.MULTILINE))
+    assert set(COMMANDS) == set(re.findall(r"^  ([\w-]+)", USAGE.partition("options:")[0], re.MULTILINE))
 
 
 def test_of_a_warning_of_morl_the_text_alone_is_shown():
