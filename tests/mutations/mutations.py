@@ -37,6 +37,7 @@ EVALUATION = (f"{ORACLE}/test_sampling.py::test_evaluation_samples_have_seeds_of
 COLLECT = "tests/training/test_collect.py"
 CONVERSATIONS = "tests/training/test_conversations.py"
 TOOLS = "tests/training/test_tools_in_runs.py"
+ENVIRONMENTS = "tests/training/test_environments_in_runs.py"
 TRL = "tests/integrations/test_trl.py"
 BRIDGE = "tests/conversation/test_bridge.py"
 
@@ -636,7 +637,7 @@ MUTATIONS = (
         "other rewards score a conversation whose environment failed",
         'return [] if policy == "zero" else rows',
         "return []",
-        (f"{TOOLS}::test_a_failure_is_told_apart_from_a_zero[abstain-raises-environment_failed-broken]",),
+        (f"{ENVIRONMENTS}::test_a_failure_is_told_apart_from_a_zero[abstain-raises-environment_failed-broken]",),
     ),
     Mutation(
         "columns before a shorter history are seen",
@@ -660,7 +661,7 @@ MUTATIONS = (
         "a conversation that a limit cut is given zeros unasked",
         "if self.zero_at_limits and finish is None",
         "if finish is None",
-        (f"{TOOLS}::test_a_conversation_that_a_limit_ends_before_its_rewards_came[abstain-0.25]",),
+        (f"{ENVIRONMENTS}::test_a_conversation_that_a_limit_ends_before_its_rewards_came[abstain-0.25]",),
     ),
     Mutation(
         "a conversation goes on beyond its limit of turns",
@@ -678,7 +679,7 @@ MUTATIONS = (
         "episodes stay open when a run is interrupted",
         "left = [talk.give_up() for talk in talks]",
         "left: list[Any] = []",
-        (f"{TOOLS}::test_episodes_are_closed_when_sampling_is_interrupted",),
+        (f"{ENVIRONMENTS}::test_episodes_are_closed_when_sampling_is_interrupted",),
     ),
     # Optimizers, schedules, lengths, adapters
     Mutation(

@@ -1,0 +1,308 @@
+"""Environments in runs: which failures are told apart, what is waited for, what is closed, and what ends the run."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+
+import pytest
+from attrs import define, field
+from recorder import Recorder
+
+from morl import DataError, PluginError, RewardError, hookimpl, train
+from morl.conversation.episodes import opened
+from morl.conversation.talk import Talk
+from morl.environments.python import PythonEnvironment
+from morl.testing import CHAT_TEMPLATE, ScriptedReplies, tool_call
+from morl.types import EncodedPrompt, EnvironmentAnswer, Prompt
+
+
+@define(eq=False)
+class Faulty:
+    """Fails for some members, as `kind` says; counts what is open."""
+
+    kind: str
+    open_now: int = 0
+    opened: int = 0
+    reward_names = ("score",)
+    lock: object = field(factory=threading.Lock)
+    release: object = field(factory=threading.Event)
+
+    def open(self, prompt, seed):
+        with self.lock:
+            self.opened += 1
+            number = self.opened
+        if self.kind == "open" and number == 1:
+            raise ValueError("no room")
+        with self.lock:
+            self.open_now += 1
+        return FaultyEpisode(self)
+
+
+@define(eq=False)
+class FaultyEpisode:
+    owner: Faulty
+    closed: bool = False
+
+    def step(self, reply):
+        assert not self.closed
+        if "bad" in reply["content"]:
+            match self.owner.kind:
+                case "raises":
+                    raise ValueError("broken")
+                case "hangs":
+                    self.owner.release.wait(20)
+                case "contract":
+                    return "an answer"
+                case "reward":
+                    return EnvironmentAnswer(done=True, rewards={"other": 1.0})
+                case "goes on":
+                    return EnvironmentAnswer([{"role": "user", "content": "and?"}])
+                case "silent":
+                    return EnvironmentAnswer()
+                case "error":
+                    raise RewardError("wrong input")
+                case "interrupt":
+                    raise KeyboardInterrupt
+        return EnvironmentAnswer(done=True, rewards={"score": 1.0})
+
+    def close(self):
+        with self.owner.lock:
+            self.owner.open_now -= not self.closed
+        self.closed = True
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "said"),
+    [
+        ("raises", "environment_failed", "broken"),
+        ("contract", "environment_failed", "EnvironmentAnswer"),
+        ("reward", "environment_failed", "does not declare"),
+        ("silent", "environment_failed", "no message"),
+        ("hangs", "environment_timeout", "no answer within 0.3 s"),
+        ("open", "environment_failed", "no room"),
+    ],
+)
+@pytest.mark.parametrize("on_failure", ["abstain", "zero", "drop"])
+def test_a_failure_is_told_apart_from_a_zero(settings, tmp_path, rows_of, kind, status, said, on_failure):
+    environment = Faulty(kind)
+    result, recorder = run_faulty(settings, tmp_path, environment, on_failure=on_failure, timeout=0.3)
+    environment.release.set()
+    (row,) = rows_of(result)
+    assert environment.open_now == 0
+    assert recorder.rollouts.statuses.count(status) == 1
+    assert said in next(info["failure"] for info in recorder.rollouts.infos if "failure" in info)
+    assert float(row["reward/score/failed"]) == 0.25
+    assert float(row["reward/score/missing"]) == (0.0 if on_failure == "zero" else 0.25)
+    assert float(row["reward/vowel/missing"]) == (0.0 if on_failure == "zero" else 0.25)
+    assert float(row["completions/dropped"]) == (0.25 if on_failure == "drop" else 0.0)
+    assert float(row[f"conversation/status/{status}"]) == 0.25
+
+
+@pytest.mark.parametrize(("on_limit", "missing"), [("abstain", 0.25), ("zero", 0.0)])
+def test_a_conversation_that_a_limit_ends_before_its_rewards_came(settings, tmp_path, rows_of, on_limit, missing):
+    environment = Faulty("goes on")
+    result, recorder = run_faulty(settings, tmp_path, environment, on_limit=on_limit, max_turns=1)
+    (row,) = rows_of(result)
+    assert sorted(recorder.rollouts.statuses) == ["completed"] * 3 + ["turn_limit"]
+    given = [turns[-1].rewards.get("score") for turns in recorder.rollouts.turns]
+    assert sorted(given, key=str) == ([1.0, 1.0, 1.0, None] if on_limit == "abstain" else [0.0, 1.0, 1.0, 1.0])
+    assert float(row["reward/score/missing"]) == missing
+    assert float(row["reward/score/failed"]) == 0.0
+
+
+def test_what_a_prompt_lacks_of_the_columns_of_a_reset_is_refused(settings, tmp_path):
+    class Counter:
+        def reset(self, target):
+            self.target = target
+
+    with pytest.raises(DataError, match=r"no column 'target', which reward 'environment' needs"):
+        run_faulty(settings, tmp_path, PythonEnvironment(Counter), script=lambda text, member, turn: pytest.fail(text))
+
+
+def test_a_failure_ends_the_run_where_it_is_to(settings, tmp_path):
+    environment = Faulty("raises")
+    with pytest.raises(RewardError, match=r"environment failed in 1 of 4 conversations .*ValueError: broken"):
+        run_faulty(settings, tmp_path, environment, on_failure="raise")
+    assert environment.open_now == 0
+
+
+def test_an_error_of_the_input_ends_the_run_and_every_episode(settings, tmp_path):
+    environment = Faulty("error")
+    with pytest.raises(RewardError, match="environment: wrong input"):
+        run_faulty(settings, tmp_path, environment)
+    assert environment.open_now == 0
+
+
+def test_episodes_are_closed_when_sampling_is_interrupted(settings, tmp_path):
+    environment, before = Faulty("fine"), {*threading.enumerate()}
+
+    def interrupted(context, member, turn):
+        raise KeyboardInterrupt
+
+    with pytest.raises((KeyboardInterrupt, SystemExit)):
+        run_faulty(settings, tmp_path, environment, script=interrupted)
+    assert (environment.opened, environment.open_now) == (4, 0)
+    assert not [each for each in {*threading.enumerate()} - before if each.name.startswith("morl-environment")]
+
+
+def run_faulty(settings, tmp_path, environment, script=None, changes=None, **options):
+    class Plugin(Recorder):
+        @hookimpl
+        def morl_register_environments(self):
+            return {"faulty": lambda: environment}
+
+    (tmp_path / "template.jinja").write_text(CHAT_TEMPLATE)
+    (tmp_path / "prompts.jsonl").write_text('{"prompt": "how many?"}\n{"prompt": "and now?"}\n')
+    config = settings(
+        {
+            "prompts": {
+                "path": str(tmp_path / "prompts.jsonl"),
+                "chat": True,
+                "chat_template": str(tmp_path / "template.jinja"),
+            },
+            "rewards": {"vowel": {"name": "regex", "pattern": "[ae]"}},
+            "environment": {"name": "faulty", "patience": None, **options},
+            "training": {"steps": 1, "prompts_per_step": 2, "group_size": 2, "samples_every": 1},
+            **(changes or {}),
+        }
+    )
+    plugin = Plugin()
+    script = script or (lambda text, member, turn: "bad" if member == 0 and "how many" in text else "good")
+    return train(config, plugins=[plugin], rollout=ScriptedReplies(script)), plugin
+
+
+@define(eq=False)
+class Uneven:
+    """One conversation is answered only when the others are over."""
+
+    over: object = field(factory=threading.Event)
+    waited: list = field(factory=list)
+    reward_names = ("turns",)
+
+    def open(self, prompt, seed):
+        return UnevenEpisode(self)
+
+
+@define(eq=False)
+class UnevenEpisode:
+    owner: Uneven
+    turns: int = 0
+
+    async def step(self, reply):
+        self.turns += 1
+        if "slow" in reply["content"]:
+            while not self.owner.over.is_set():
+                await asyncio.sleep(0.01)
+            self.owner.waited.append(True)
+            return EnvironmentAnswer(done=True, rewards={"turns": 1.0})
+        if self.turns == 3:
+            self.owner.over.set()
+            return EnvironmentAnswer(done=True, rewards={"turns": 3.0})
+        return EnvironmentAnswer([{"role": "user", "content": "on"}])
+
+    async def close(self):
+        await asyncio.sleep(0)
+
+
+def test_a_slow_environment_does_not_hold_the_other_conversations(settings, tmp_path):
+    def script(context, member, turn):
+        return "slow" if (member, turn) == (0, 0) and "how many" in context else "fast"
+
+    result, recorder = run_faulty(settings, tmp_path, Uneven(), script=script, patience=0.05)
+    assert [len(turns) for turns in recorder.rollouts.turns].count(3) == 3
+    assert recorder.rollouts.statuses == ("completed",) * 4
+    assert result.rewards == ("vowel", "turns")
+
+
+@define(eq=False)
+class Broken:
+    """An environment without rewards that never opens."""
+
+    def open(self, prompt, seed):
+        raise ConnectionError("nobody there")
+
+
+def test_a_run_ends_whose_environment_always_fails(settings, tmp_path):
+    with pytest.raises(
+        RewardError, match=r"(?s)the environment failed in all 4 .*environment.max_failed_steps.*nobody there"
+    ):
+        run_faulty(settings, tmp_path, Broken())
+    result, recorder = run_faulty(settings, tmp_path, Broken(), max_failed_steps=None, on_failure="zero", concurrency=1)
+    assert recorder.rollouts.statuses == ("environment_failed",) * 4
+    assert recorder.rollouts.lengths_B.tolist() == [0] * 4
+    assert result.rewards == ("vowel",)
+
+
+@pytest.mark.parametrize("kind", ["plain", "async"])
+def test_an_episode_that_opens_too_late_is_closed(kind):
+    closed = []
+
+    class Episode:
+        def step(self, reply): ...
+
+        def close(self):
+            closed.append(True)
+            return asyncio.sleep(0) if kind == "async" else None
+
+    async def opening():
+        return Episode()
+
+    talk = Talk(EncodedPrompt(Prompt("x"), "x", (1,)), 0, 0, 0)
+    assert talk.give_up() is None
+    found = opened(talk, opening if kind == "async" else Episode)
+    if kind == "async":
+        asyncio.run(found)
+    assert (closed, talk.episode) == ([True], None)
+
+
+def test_episodes_of_a_prompt_that_begin_differently_are_refused(settings, tmp_path):
+    class Episode(UnevenEpisode):
+        messages = ()
+
+    @define(eq=False)
+    class Random(Uneven):
+        number: int = 0
+
+        def open(self, prompt, seed):
+            episode = Episode(self)
+            self.number += 1
+            episode.messages = [{"role": "user", "content": f"I am {self.number}"}]
+            return episode
+
+    with pytest.raises(PluginError, match="must follow from the prompt and the seed"):
+        run_faulty(settings, tmp_path, Random(), concurrency=1)
+
+
+def test_functions_and_classes_may_be_passed_as_they_are(settings, tmp_path):
+    """From Python; the run folder says what they were."""
+
+    class Reaches:
+        def reset(self, **row):
+            self.last = 0
+
+        def add(self, n: int) -> int:
+            """Adds.
+
+            Args:
+                n: what is added.
+            """
+            self.last += n
+            return self.last
+
+        def get_reward(self):
+            return self.last / 10
+
+    def script(context, member, turn):
+        return tool_call("add", n=member + 1) if turn == 0 else "done"
+
+    changes = {"environment": {"name": "python", "factory": Reaches}, "sampling.max_tokens": 90}
+    result, recorder = run_faulty(settings, tmp_path, Broken(), script=script, changes=changes)
+    assert result.rewards == ("vowel", "Reaches")
+    given = [turns[-1].rewards["Reaches"] for turns in recorder.rollouts.turns]
+    assert given == pytest.approx([0.1, 0.2, 0.1, 0.2])
+    assert "<class tests.training" in (result.folder / "config.yaml").read_text()
+    row = json.loads((result.folder / "samples" / "step-000001.jsonl").read_text().splitlines()[0])
+    assert row["turns"][0]["answers"][0]["content"] == "1"
+    assert row["rewards"]["Reaches"] == pytest.approx(0.1)
