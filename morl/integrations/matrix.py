@@ -152,8 +152,11 @@ class Seam:
         return answer.values_B
 
 
-def asked(chosen: AdvantageEstimator, rewards: RewardMatrix, seam: str) -> Advantages:
+def asked(chosen: AdvantageEstimator, rewards: RewardMatrix, seam: str, *, tokens: bool = False) -> Advantages:
     """The estimator's answer, checked where it enters.
+
+    Args:
+        tokens: whether advantages of tokens are of use.
 
     Raises:
         PluginError: no `Advantages` of the right shape, or numbers that are not finite.
@@ -163,7 +166,7 @@ def asked(chosen: AdvantageEstimator, rewards: RewardMatrix, seam: str) -> Advan
     shape = tuple(rewards.values_BK.shape)
     if not isinstance(answer, Advantages):
         raise PluginError(f"{seam}: {chosen!r} returned {type(answer).__name__}; expected morl.types.Advantages")
-    if answer.values_BT is not None:
+    if answer.values_BT is not None and not tokens:
         raise ConfigError(
             f"{seam}: {chosen!r} gives advantages to tokens, of which only the means over completions would arrive; use"
             " an estimator of completions, or train with morl"

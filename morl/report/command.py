@@ -30,11 +30,12 @@ Without --completion: a verdict on every reward, with three completions of the l
 one completion, counted from 0 in its samples file, became its advantage. --step is the file's, the last by default.
 """,
     "replay": """\
-usage: morl replay RUN --estimator=NAME [--set OPTION=VALUE ..] [--step=N] [--rows=N]
+usage: morl replay RUN [--estimator=NAME] [--set OPTION=VALUE ..] [--step=N] [--rows=N]
 
 Computes the advantages of a logged step under an estimator, morl's own or a plugin's, beside those that the run had;
-without a model. --set sets an option of the estimator, or with weights.<reward> a weight; values are read as YAML.
-The batch that is normalised is what the file has: a part of it under training.samples_limit.
+without a model; without --estimator under the run's own. --set sets an option of the estimator, or with
+weights.<reward> a weight; values are read as YAML. The batch that is normalised is what the file has: a part of it
+under training.samples_limit.
 """,
     "analyze": """\
 usage: morl analyze ESTIMATOR [ESTIMATOR ..] [--group-size=G[,G..]] [--rewards=K] [--levels=L]
@@ -118,7 +119,7 @@ def replay(arguments: list[str]) -> int:
     if _asked_for_help("replay", arguments):
         return 0
     parser = _parser("replay")
-    parser.add_argument("--estimator", required=True)
+    parser.add_argument("--estimator")
     parser.add_argument("--set", action="append", default=[], type=_setting, metavar="OPTION=VALUE")
     parser.add_argument("--step", type=_natural)
     parser.add_argument("--rows", type=_natural, default=8)
@@ -128,8 +129,7 @@ def replay(arguments: list[str]) -> int:
     from morl.report.replay import replay as replayed
     from morl.report.replay import table
 
-    rewards, found = replayed(view, view.samples(given.step), given.estimator, dict(given.set))
-    print(table(rewards, found, given.rows))
+    print(table(replayed(view, view.samples(given.step), given.estimator, dict(given.set)), given.rows))
     return 0
 
 

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Iterator
 
 from attrs import frozen
 
 from morl.errors import ConfigError
+from morl.report.arithmetic import Arithmetic
 from morl.report.samples import Sample, StepSamples
 from morl.report.text import visible
 from morl.report.verdicts import verdicts
 from morl.report.view import View
+
+DONE = {
+    "up": "pushed up",
+    "down": "pushed down",
+    "clipped": "clipped or bounded, so that they add nothing or less",
+    "zero": "without an advantage",
+    "masked": "left out",
+}
+"""What the loss did with sampled tokens."""
 
 
 @frozen
@@ -22,9 +31,10 @@ class Part:
     Attributes:
         score: as the estimator saw it; None where missing.
         mean: of the scores of the group; NaN where there are none.
-        std: sample standard deviation (ddof 1); NaN with fewer than two scores.
+        std: standard deviation; NaN with fewer than two scores.
         scored: completions of the group that have a score.
-        weight: of the reward, from the config.
+        weight: of the reward, as the estimator used it.
+        weighted: the weight times what the estimator makes of score, mean and std; NaN where that is not known.
         contribution: logged; what the reward adds to the advantage, NaN where the file does not say.
         why: why the score is missing.
         given: what the reward gave, where a condition put the score in its place.
@@ -37,13 +47,19 @@ class Part:
     scored: int
     weight: float
     contribution: float
+    weighted: float = math.nan
     why: str = ""
     given: float | None = None
 
     @property
+    def above(self) -> float:
+        """The score less the group's mean; NaN where it is missing."""
+        return math.nan if self.score is None else self.score - self.mean
+
+    @property
     def normalised(self) -> float:
         """Standard deviations above the group's mean, before the estimator's eps; NaN where the group does not vary."""
-        return (self.score - self.mean) / self.std if self.score is not None and self.std > 0 else math.nan
+        return self.above / self.std if self.std > 0 else math.nan
 
     def in_words(self) -> str:
         """The part as a sentence."""
@@ -59,23 +75,29 @@ class Part:
         side = "above" if self.normalised > 0 else "below"
         return (
             f"{said}, {abs(self.normalised):.2f} standard deviations {side} its group's"
-            f" mean of {self.mean:.4g}; weight {self.weight:g}.{adds}"
+            f" mean of {self.mean:.4g}; weight {self.weight:.4g}.{adds}"
         )
 
 
-def parts(view: View, step: StepSamples, sample: Sample) -> list[Part]:
-    """Every reward's part in the advantage of a completion."""
-    group = step.group_of(sample)
-    found = []
+def parts(arithmetic: Arithmetic, sample: Sample) -> list[Part]:
+    """Every reward's part in the advantage of a completion of the step that the arithmetic is of."""
+    found, b, statistics = [], sample.number, arithmetic.statistics
     for reward in sample.rewards:
-        seen = [score for other in group if (score := other.seen(reward)) is not None]
-        mean = statistics.fmean(seen) if seen else math.nan
-        # Of equal scores it is exactly 0, which rounding of their mean would spoil.
-        std = (statistics.stdev(seen) if min(seen) < max(seen) else 0.0) if len(seen) > 1 else math.nan
-        score, why = sample.seen(reward), sample.why_missing(reward)
-        contribution = sample.contributions.get(reward, math.nan)
-        given = sample.rewards[reward] if reward in sample.conditioned else None
-        found.append(Part(reward, score, mean, std, len(seen), view.weight(reward), contribution, why, given))
+        k = arithmetic.names.index(reward)
+        found.append(
+            Part(
+                reward,
+                sample.seen(reward),
+                float(statistics.mean_BK[b, k]),
+                float(statistics.std_BK[b, k]),
+                int(statistics.number_BK[b, k]),
+                float(arithmetic.weights_BK[b, k]),
+                float(arithmetic.contributions_BK[b, k]),
+                float(arithmetic.weighted_BK[b, k]) if arithmetic.form else math.nan,
+                sample.why_missing(reward),
+                sample.rewards[reward] if reward in sample.conditioned else None,
+            )
+        )
     return found
 
 
@@ -94,31 +116,89 @@ def explained(view: View, step: int | None, completion: int) -> str:
 
 
 def _explanation(view: View, step: StepSamples, sample: Sample) -> Iterator[str]:
-    found, group = parts(view, step, sample), step.group_of(sample)
+    arithmetic, group = Arithmetic.of(view, step), step.group_of(sample)
+    found = parts(arithmetic, sample)
     yield f"step {step.step}, completion {sample.number}, one of {len(group)} for its prompt; {sample.status}".strip()
     yield f"prompt:     {one_line(sample.prompt)}"
     yield f"completion: {one_line(sample.completion)}"
     yield ""
-    width = max(6, *(len(part.reward) for part in found))
-    heads = ("score", "mean", "std", "scored", "normalised", "weight", "contribution")
-    yield f"{'reward':{width}} " + " ".join(f"{head:>12}" for head in heads)
-    for part in found:
-        numbers = (part.score, part.mean, part.std, part.scored, part.normalised, part.weight, part.contribution)
-        yield f"{part.reward:{width}} " + " ".join(f"{number(value):>12}" for value in numbers)
-    if sample.advantage is not None:
-        yield f"{'advantage':{width}} {'':>{13 * (len(heads) - 1)}}{number(sample.advantage):>12}"
+    yield from _table(arithmetic, sample, found)
     yield ""
     yield from (part.in_words() for part in found)
-    if sample.advantage is None:
-        yield "The file does not say what advantage it had."
-    elif sample.advantage == 0:
-        yield "The advantage is 0: the policy loss pushes it neither up nor down."
+    yield outcome(sample)
+    yield ""
+    yield from how(view, arithmetic, sample)
+
+
+def _table(arithmetic: Arithmetic, sample: Sample, found: list[Part]) -> Iterator[str]:
+    """Score, statistics of the group, what the estimator makes of them, weight, contribution; then the sums."""
+    columns: dict[str, list[float | None]] = {
+        "score": [part.score for part in found],
+        "scored": [part.scored for part in found],
+        "mean": [part.mean for part in found],
+        "std": [part.std for part in found],
+    }
+    if arithmetic.form == "centred":
+        columns["score-mean"] = [part.above for part in found]
     else:
-        yield f"The advantage is {sample.advantage:+.4g}: it is pushed {'up' if sample.advantage > 0 else 'down'}."
-    yield (
-        "mean and std are those of the group; a contribution is what the estimator made of the normalised value,"
-        " weighted and after any normalisation of the batch."
-    )
+        columns["normalised"] = [part.normalised for part in found]
+    columns["weight"] = [part.weight for part in found]
+    if arithmetic.form:
+        columns["weighted"] = [part.weighted for part in found]
+    columns["contribution"] = [part.contribution for part in found]
+    sums = {"weighted": sum(part.weighted for part in found), "contribution": sample.advantage}
+    width = max(9, *(len(part.reward) for part in found))
+    wide = {head: max(11, len(head) + 2) for head in columns}
+    yield f"{'reward':{width}}" + "".join(f"{head:>{wide[head]}}" for head in columns)
+    for k, part in enumerate(found):
+        yield f"{part.reward:{width}}" + "".join(f"{number(values[k]):>{wide[h]}}" for h, values in columns.items())
+    if sample.advantage is not None:
+        cells = ((head, number(sums[head]) if head in sums else "") for head in columns)
+        yield f"{'advantage':{width}}" + "".join(f"{cell:>{wide[head]}}" for head, cell in cells)
+
+
+def outcome(sample: Sample) -> str:
+    """The advantage, and what the loss did with the tokens."""
+    if sample.advantage is None:
+        return "The file does not say what advantage it had."
+    said = f"The advantage is {sample.advantage:+.4g}" if sample.advantage else "The advantage is 0"
+    if sample.turn_advantages:
+        turns = ", ".join(f"{value:+.4g}" for value in sample.turn_advantages)
+        said += f", the mean over its tokens; that of its turns {turns}"
+    fates = {fate: count for fate, count in sample.fates.items() if fate in DONE}
+    if sample.left_out or set(fates) == {"masked"}:
+        return f"{said}, and the loss leaves the completion out: it was dropped, or truncated and masked."
+    if not any(fates.values()):
+        if not sample.advantage and not sample.turn_advantages:
+            return f"{said}: the policy loss pushes it neither up nor down."
+        pushed = "up" if sample.advantage > 0 else "down"
+        more = ", but for tokens that are clipped" if "clipped" in fates else ""
+        return f"{said}: it is pushed {pushed}{more}."
+    counted = ", ".join(f"{count} {DONE[fate]}" for fate, count in fates.items())
+    return f"{said}. Of its {sum(fates.values())} sampled tokens: {counted}."
+
+
+def how(view: View, arithmetic: Arithmetic, sample: Sample) -> Iterator[str]:
+    """How one comes from the scores to the contributions, with the numbers of the table."""
+    yield "mean and std are those of the group, over its completions that have a score."
+    own = arithmetic.contributions_BK[sample.number]
+    if not arithmetic.form:
+        if not math.isnan(own.sum()) and arithmetic.contributions_BK.any():
+            yield (
+                f"The contributions are those that {view.estimator} gave; they are not the weighted scores of single"
+                " completions divided by one number, so its documentation says how they come about."
+            )
+        return
+    what = "(score - mean) / std" if arithmetic.form == "normalised" else "(score - mean)"
+    less = ", less the mean of the sums in equal parts, for weights differ within groups" if arithmetic.shifted else ""
+    yield f"weighted = weight x {what}{less}."
+    divisor = float(arithmetic.divisor_B[sample.number])
+    if math.isinf(divisor):
+        yield "The sums are 0 in the whole group, so its contributions are 0."
+    elif not arithmetic.because:
+        yield "contribution = weighted."
+    else:
+        yield f"contribution = weighted / {divisor:.4g}, {arithmetic.because}."
 
 
 def overview(view: View) -> str:

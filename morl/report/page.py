@@ -10,7 +10,8 @@ from attrs import frozen
 from morl.analysis.report import require_matplotlib
 from morl.analysis.tables import Table
 from morl.artifacts.folder import RunFolder
-from morl.report.explain import Part, number, parts
+from morl.report.arithmetic import Arithmetic
+from morl.report.explain import Part, number, outcome, parts
 from morl.report.groups import GroupCounts, count_groups
 from morl.report.samples import Sample, StepSamples, read_samples, sample_files
 from morl.report.text import MOST_CHARACTERS, visible
@@ -90,7 +91,7 @@ def render(view: View) -> str:
         pictures = [picture(plot, visible) for plot in run_plots(view)]
     step = view.samples() if view.sample_steps and _readable(view) else None
     templates = environment("morl.report")
-    templates.filters |= {"visible": visible, "number": number}
+    templates.filters |= {"visible": visible, "number": number, "outcome": outcome}
     page = templates.get_template("page.html.jinja").render(
         view=view,
         name=view.folder.resolve().name,
@@ -130,8 +131,10 @@ def _readable(view: View) -> bool:
 def selections(view: View, step: StepSamples) -> list[Selection]:
     """By the advantage, then by each reward: the highest, the lowest, and those without a score."""
 
+    arithmetic = Arithmetic.of(view, step)
+
     def shown(samples: Sequence[Sample]) -> list[Transcript]:
-        return [Transcript(sample, parts(view, step, sample)) for sample in samples]
+        return [Transcript(sample, parts(arithmetic, sample)) for sample in samples]
 
     found = []
     learned = sorted((s for s in step.samples if s.advantage is not None), key=lambda s: -(s.advantage or 0.0))
@@ -166,12 +169,8 @@ def group_table(view: View, step: StepSamples) -> Table:
 
 
 def groups_of(view: View, step: StepSamples, reward: str) -> GroupCounts:
-    """The groups of a step, with the bounds that the config declares."""
-    entries = view.config.get("rewards")
-    entry = entries.get(reward) if isinstance(entries, dict) else None
-    bounds = entry.get("bounds") if isinstance(entry, dict) else None
-    low, high = bounds if isinstance(bounds, list) and len(bounds) == 2 else (None, None)
-    return count_groups(step.samples, reward, low, high)
+    """The groups of a step, between the bounds of the reward where it has some."""
+    return count_groups(step.samples, reward, *(view.bounds(step, reward) or (None, None)))
 
 
 def statuses(samples: Sequence[Sample]) -> dict[str, float]:

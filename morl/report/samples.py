@@ -28,6 +28,10 @@ class Sample:
         columns: of the prompt's row, such as the reference answer.
         conditioned: rewards as the estimator saw them, where a condition changed them.
         turns: of a conversation.
+        weights: as the estimator used them; empty where the file, of an older run, does not say.
+        bounds: of the rewards that have some, likewise.
+        turn_advantages: of every turn, where the estimator told tokens apart.
+        fates: number of tokens by what the loss did with them, likewise; 0 where only a stretch of text is known.
         pieces: what the loss did with a stretch of tokens, and its text; empty where the file does not say.
         left_out: the estimator saw none of its scores, for it was dropped, or masked because it was truncated.
     """
@@ -46,6 +50,10 @@ class Sample:
     conditioned: Mapping[str, float | None] = field(factory=dict)
     turns: tuple[Mapping[str, Any], ...] = ()
     left_out: bool = False
+    weights: Mapping[str, float] = field(factory=dict)
+    bounds: Mapping[str, tuple[float, float]] = field(factory=dict)
+    turn_advantages: tuple[float, ...] = ()
+    fates: Mapping[str, int] = field(factory=dict)
     pieces: tuple[tuple[str, str], ...] = ()
 
     def why_missing(self, reward: str) -> str:
@@ -134,8 +142,18 @@ def _sample(row: Mapping[str, Any], number: int) -> Sample:
         conditioned={str(name): _score(value) for name, value in (row.get("conditioned") or {}).items()},
         turns=tuple(dict(turn) for turn in turns),
         left_out=bool(row.get("left_out")),
+        weights={str(name): float(value) for name, value in (row.get("weights") or {}).items()},
+        bounds={str(name): (float(low), float(high)) for name, (low, high) in (row.get("bounds") or {}).items()},
+        turn_advantages=tuple(map(float, row.get("turn_advantages") or ())),
+        fates=_fates(row),
         pieces=_pieces(row),
     )
+
+
+def _fates(row: Mapping[str, Any]) -> dict[str, int]:
+    if "fates" in row:
+        return {str(fate): int(count) for fate, count in row["fates"].items()}
+    return {fate: 0 for fate, _ in _pieces(row)}
 
 
 def _pieces(row: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:

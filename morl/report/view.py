@@ -44,6 +44,12 @@ class View:
         """A metric over the steps; empty where it was never logged."""
         return self.metrics.get(metric, Curve.of({}))
 
+    @property
+    def estimator(self) -> str:
+        """Its name in the config; `unknown` where that does not say."""
+        section = self.config.get("estimator")
+        return str(section.get("name", "unknown")) if isinstance(section, dict) else "unknown"
+
     def weight(self, reward: str) -> float:
         """The reward's weight in the config, 1 where it says nothing."""
         entries = self.config.get("rewards")
@@ -59,6 +65,15 @@ class View:
         weight = environment.get("weight", 1.0) if isinstance(environment, dict) else 1.0
         weight = weight.get(reward, 1.0) if isinstance(weight, dict) else weight
         return float(weight) if isinstance(weight, int | float) else 1.0
+
+    def bounds(self, step: StepSamples, reward: str) -> tuple[float, float] | None:
+        """The reward's bounds as the run had them; of an older run those that its config declares."""
+        if reward in step.samples[0].bounds:
+            return step.samples[0].bounds[reward]
+        entries = self.config.get("rewards")
+        entry = entries.get(reward) if isinstance(entries, dict) else None
+        pair = entry.get("bounds") if isinstance(entry, dict) else None
+        return (float(pair[0]), float(pair[1])) if isinstance(pair, list) and len(pair) == 2 else None
 
     def samples(self, step: int | None = None) -> StepSamples:
         """The completions of a step, of the last one with samples by default.

@@ -114,15 +114,20 @@ def counted(estimator: AdvantageEstimator, rewards: RewardMatrix) -> dict[str, T
     return found
 
 
+def weights_used(estimator: AdvantageEstimator, rewards: RewardMatrix) -> Tensor:
+    """The weights that the estimator gives these rewards, (K,) or, where they tell completions apart, (B, K)."""
+    weighting = weighting_of(estimator)
+    return rewards.weights_K if weighting is None else weights_of(weighting, conditioned(estimator, rewards))
+
+
 def with_signal(estimator: AdvantageEstimator, rewards: RewardMatrix) -> Tensor:
     """Whether some weighted, valid reward varies within each group, as the estimator sees the rewards; bool (P,).
 
     Groups are in the order of their ids.  Asked of the rewards, for what comes after may be 0 for other reasons: where
     rewards cancel exactly, whether anything is left depends on the weights and on the rest of the batch.
     """
+    weights = weights_used(estimator, rewards)
     rewards = conditioned(estimator, rewards)
-    weighting = weighting_of(estimator)
-    weights = rewards.weights_K if weighting is None else weights_of(weighting, rewards)
     groups = Groups.of(rewards.group_ids_B)
     values_BK = rewards.values_BK.double()
     high_PK = groups.max(values_BK.masked_fill(~rewards.valid_BK, -torch.inf))

@@ -15,7 +15,7 @@ from morl.plugins import Registry
 from morl.reward.scorer import RewardScorer
 from morl.runtime.exchange import Exchange
 from morl.runtime.scores import BatchScores, ConversationFigures
-from morl.training.advantages import ask_estimator, conditioned, counted, with_signal
+from morl.training.advantages import ask_estimator, conditioned, counted, weights_used, with_signal
 from morl.training.rollouts import Rollouts
 from morl.types import Advantages, RewardMatrix, RewardScores, RolloutBatch, Turn
 
@@ -32,6 +32,7 @@ class Experience:
         rewards: the matrix that the estimator was given.
         conditioned: the same with the conditions applied, as the estimator inside `conditioned-<name>` sees it.
         counted: where each conditioned reward counts, bool (B,), by name.
+        weights_BK: what it gave each reward of each completion.
         advantages: its answer.
         with_signal_P: groups, in the order of their ids, in which some weighted reward varies.
         consumed_prompts: how far the stream of prompts advanced.
@@ -46,6 +47,7 @@ class Experience:
     rewards: RewardMatrix
     conditioned: RewardMatrix
     counted: Mapping[str, Tensor]
+    weights_BK: Tensor
     advantages: Advantages
     with_signal_P: Tensor
     consumed_prompts: int
@@ -127,6 +129,7 @@ class Collector:
             rewards=rewards,
             conditioned=conditioned(self.estimator, rewards),
             counted=counted(self.estimator, rewards),
+            weights_BK=weights_used(self.estimator, rewards).expand(rewards.values_BK.shape),
             advantages=advantages,
             with_signal_P=with_signal(self.estimator, rewards),
             consumed_prompts=sampled,

@@ -47,3 +47,8 @@ def pieces(ids_T: Sequence[int], fates_T: Sequence[int], decode: Decode) -> list
     kept = [(token, fate) for token, fate in zip(ids_T, fates_T, strict=True) if fate >= 0]
     runs = itertools.groupby(kept, key=lambda pair: pair[1])
     return [[FATES[fate], str(decode([token for token, _ in run]))] for fate, run in runs]
+
+
+def counted(fates_T: Sequence[int]) -> dict[str, int]:
+    """Number of tokens of each fate that occurs."""
+    return {name: count for place, name in enumerate(FATES) if (count := list(fates_T).count(place))}

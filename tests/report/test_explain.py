@@ -43,7 +43,8 @@ def test_a_completion_is_explained_from_its_group_to_its_advantage(make_folder, 
     line = next(line for line in text.splitlines() if line.startswith("brief"))
     group = [0.2, 0.9, 0.4]
     mean, std = statistics.fmean(group), statistics.stdev(group)
-    expected = [0.9, mean, std, 3, (0.9 - mean) / std, 0.5, found[2]["contributions"]["brief"]]
+    z = (0.9 - mean) / std
+    expected = [0.9, 3, mean, std, z, 0.5, 0.5 * z, found[2]["contributions"]["brief"]]
     assert line.split()[1:] == [f"{value:.4g}" for value in expected]
     assert f"The advantage is {found[2]['advantage']:+.4g}" in text
     correct = next(line for line in text.splitlines() if line.startswith("correct"))
@@ -92,7 +93,8 @@ def test_a_run_is_explained_without_arguments(make_folder, capsys):
 def test_the_estimator_of_the_run_gives_the_logged_advantages(make_folder):
     found, matrix = logged()
     view = read_view(make_folder(None, found, CONFIG))
-    rewards, (own, again) = replay(view, view.samples(), "gdpo", {})
+    replayed = replay(view, view.samples(), "gdpo", {})
+    rewards, (own, again) = replayed.rewards, replayed.found
     torch.testing.assert_close(own.values_B, again.values_B, rtol=0, atol=1e-12)
     assert own.distinct == again.distinct == len(set(matrix_advantages(matrix)))
     assert sum(again.shares.values()) == pytest.approx(1)
@@ -108,7 +110,7 @@ def test_other_weights_and_options_are_those_of_the_estimator(make_folder, capsy
     found, matrix = logged()
     folder = make_folder(None, found, CONFIG)
     view = read_view(folder)
-    *_, other = replay(view, view.samples(), "grpo", {"weights.brief": 3, "eps": 0.5})[1]
+    other = replay(view, view.samples(), "grpo", {"weights.brief": 3, "eps": 0.5}).found[-1]
     expected = GRPO(eps=0.5)(RewardMatrix(matrix.values_BK, matrix.group_ids_B, matrix.names, {"brief": 3.0}))
     assert torch.equal(other.values_B, expected.values_B)
     arguments = ["--estimator=grpo", "--set", "eps=5e-1", "--set", "weights.brief=3", "--rows=1"]
@@ -124,7 +126,7 @@ def test_other_weights_and_options_are_those_of_the_estimator(make_folder, capsy
         (["explain", "RUN", "--completion=0", "--step=3"], "no samples of step 3; steps with samples: 8"),
         (["explain", "RUN", "--step=8"], "name one with --completion"),
         (["explain", "RUN", "--completion=-1"], "expected a whole number, got '-1'"),
-        (["replay", "RUN"], "--estimator"),
+        (["replay", "RUN"], "does not say which estimator the run had; name one with --estimator"),
         (["replay", "RUN", "--estimator=gdop"], "did you mean 'gdpo'?"),
         (["replay", "RUN", "--estimator=gdpo", "--set", "weights.breif=1"], "did you mean 'brief'?"),
         (["replay", "RUN", "--estimator=gdpo", "--set", "weights.brief=x"], "a weight must be a number; got 'x'"),

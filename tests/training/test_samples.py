@@ -40,9 +40,65 @@ def test_the_estimator_of_the_run_replays_its_advantages(settings):
     result = train(settings({"training.steps": 1, **CONDITIONED}))
     view = read_view(result.folder)
     options = {"conditions": CONDITIONED["estimator.conditions"]}
-    _, (own, again) = replay(view, view.samples(), "gdpo", options)
+    own, again = replay(view, view.samples(), "gdpo", options).found
     torch.testing.assert_close(own.values_B, again.values_B, rtol=0, atol=1e-9)
     assert own.shares == pytest.approx(again.shares, abs=1e-9)
+
+
+OWN = {
+    "conditioned": CONDITIONED,
+    "lagrangian": {
+        "estimator.weighting": {"name": "lagrangian", "constraints": {"vowel": {"at_least": 0.9}}, "lr": 0.7},
+        "rewards.vowel.bounds": [0, 1],
+    },
+    "dvao": {"estimator.weighting": {"name": "dvao"}},
+    "sa-mrpo": {"estimator": {"name": "grpo", "weighting": {"name": "sa-mrpo"}}},
+    "reinforce++": {"estimator": {"name": "reinforce++"}},
+    "preset": {"estimator": {"name": "gdpo", "preset": "trl"}},
+}
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_the_run_s_own_estimator_replays_every_step_without_being_named(settings, name, caplog):
+    result = train(settings({"training.steps": 3, "training.samples_every": 1, **OWN[name]}))
+    view = read_view(result.folder)
+    assert list(view.sample_steps) == [1, 2, 3]
+    used = set()
+    for step in view.sample_steps:
+        replayed = replay(view, view.samples(step), None, {})
+        own, again = replayed.found
+        torch.testing.assert_close(own.values_B, again.values_B, rtol=0, atol=1e-9)
+        assert own.shares == pytest.approx(again.shares, abs=1e-9)
+        adapts = name == "lagrangian"
+        assert replayed.notes == (
+            ["The weighting adapts from step to step; its weights are those that the step was logged with."]
+            if adapts
+            else []
+        )
+        used.add(tuple(view.samples(step).samples[0].weights.items()))
+    if name == "lagrangian":
+        assert len(used) == 3  # the multipliers moved
+        by_name = replay(view, view.samples(3), "gdpo", {"weighting": view.config["estimator"]["weighting"]})
+        assert "it begins anew here" in by_name.notes[0]
+        assert not torch.allclose(by_name.found[0].values_B, by_name.found[1].values_B)
+
+
+def test_what_is_masked_is_said_to_be_left_out_though_it_has_an_advantage(settings, capsys):
+    changes = {"training.steps": 1, "training.mask_truncated": True, "sampling.max_tokens": 20}
+    result = train(settings({**changes, "sampling.stop": ["e", "a", "n"]}))
+    samples = samples_of(result)
+    number = next(n for n, sample in enumerate(samples) if sample["truncated"] and sample["advantage"])
+    other = next(n for n, sample in enumerate(samples) if not sample["truncated"] and sample["advantage"])
+    assert samples[number]["fates"] == {"masked": samples[number]["tokens"]}
+    assert main(["explain", str(result.folder), f"--completion={number}"]) == 0
+    assert "the loss leaves the completion out" in capsys.readouterr().out
+    assert main(["explain", str(result.folder), f"--completion={other}"]) == 0
+    said = capsys.readouterr().out
+    fates = samples[other]["fates"]
+    assert sum(fates.values()) == samples[other]["tokens"]
+    pushed = "up" if samples[other]["advantage"] > 0 else "down"
+    assert f"{fates[pushed]} pushed {pushed}" in said
+    assert "leaves the completion out" not in said
 
 
 def test_a_failure_is_told_from_a_reward_that_does_not_apply(settings, tmp_path):
@@ -78,7 +134,7 @@ def test_completions_that_the_estimator_did_not_see_are_marked_and_replayed_with
     assert [sample.get("left_out", False) for sample in samples] == [sample["truncated"] for sample in samples]
     assert {sample["truncated"] for sample in samples} == {True, False}
     view = read_view(result.folder)
-    _, (own, again) = replay(view, view.samples(), "gdpo", {})
+    own, again = replay(view, view.samples(), "gdpo", {}).found
     torch.testing.assert_close(own.values_B, again.values_B, rtol=0, atol=1e-9)
 
 

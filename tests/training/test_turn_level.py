@@ -11,6 +11,8 @@ import torch
 from attrs import define
 
 from morl import hookimpl, train
+from morl.report.replay import replay
+from morl.report.view import read_view
 from morl.types import EnvironmentAnswer
 
 TEMPLATE = (
@@ -109,6 +111,13 @@ def test_a_run_of_two_turns(settings, tmp_path, rows_of):
                 torch.testing.assert_close(got, torch.full_like(got, expected[row, turn]), rtol=0, atol=1e-5)
             apart += len(turns) == 2 and abs(expected[row, 0] - expected[row, 1]) > 0.1
     assert apart > 4  # completions whose two turns are pushed differently
+    view = read_view(result.folder)
+    step = view.samples(1)
+    own, again = replay(view, step, None, {}).found
+    torch.testing.assert_close(own.values_B, again.values_B, rtol=0, atol=1e-9)
+    expected = by_hand(plugin.seen[0][0])
+    for row, sample in enumerate(step.samples):
+        assert sample.turn_advantages == pytest.approx([expected[row, turn] for turn in range(len(sample.turns))])
     for row in rows_of(result):
         assert float(row["conversation/turns"]) > 1
         assert float(row["optimizer/grad_norm"]) > 0

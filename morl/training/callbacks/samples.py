@@ -15,6 +15,8 @@ from morl.artifacts.files import write_text
 from morl.artifacts.folder import RunFolder
 from morl.interrupts import deferred
 from morl.runtime.samples import bounded, rollout_rows
+from morl.training.collect import Experience
+from morl.training.fates import counted as counted_fates
 from morl.training.fates import fates, pieces
 from morl.training.module import RLModule
 from morl.training.trackers import MLflowTracker, WandbTracker
@@ -83,16 +85,7 @@ def sample_rows(module: RLModule, most: int | None = None) -> Iterator[dict[str,
     experience = module.experience
     assert experience is not None
     rollouts, rows = experience.rollouts, experience.local_rows
-    names = experience.rewards.names
-    rewards = experience.rewards.values_BK[rows].tolist()
-    contributions = experience.advantages.contributions_BK[rows].tolist()
-    advantages = experience.advantages.values_B[rows].tolist()
-    failed = experience.scores.failed_BK[rows].tolist()
-    conditioned = experience.conditioned
-    seen = _by_name(names, conditioned.values_BK.masked_fill(~conditioned.valid_BK, math.nan)[rows].tolist())
-    # Dropped by a failure, or truncated under `mask_truncated: statistics`: scored, and yet not seen by the estimator.
-    left_out = (~experience.rewards.valid_BK & ~experience.rewards.values_BK.isnan()).any(1)[rows].tolist()
-    prompts = rollouts.group_ids_B.tolist()
+    prompts, earned = rollouts.group_ids_B.tolist(), list(_earned(experience))
     # Of the whole step, whichever rank sampled them.
     groups = torch.unique(experience.scores.positions_B, return_inverse=True)[1][rows].tolist()
     kept = _whole_groups(groups, most)
@@ -101,20 +94,50 @@ def sample_rows(module: RLModule, most: int | None = None) -> Iterator[dict[str,
     for b, row in enumerate(rollout_rows(rollouts)):
         if groups[b] not in kept:
             continue
-        scores = _by_name(names, [rewards[b]])[0]
         yield {
             **row,
             "group": groups[b],
             "columns": {name: bounded(value) for name, value in rollouts.prompts[prompts[b]].prompt.columns.items()},
             "weights_version": int(rollouts.weights_versions_B[b]),
-            "rewards": scores,
-            "failed": [name for name, has in zip(names, failed[b], strict=True) if has],
-            "conditioned": {name: value for name, value in seen[b].items() if value != scores[name]},
-            **({"left_out": True} if left_out[b] else {}),
-            "contributions": dict(zip(names, contributions[b], strict=True)),
-            "advantage": advantages[b],
+            **earned[b],
+            "fates": counted_fates(fates_BT[b]),
             **_pieces(pieces(ids_BT[b], fates_BT[b], module.tokenizer.decode)),
         }
+
+
+def _earned(experience: Experience) -> Iterator[dict[str, Any]]:
+    """From the scores of each of this rank's completions to its advantage: all that the estimator was told and said."""
+    rewards, conditioned, rows = experience.rewards, experience.conditioned, experience.local_rows
+    names = rewards.names
+    scores = _by_name(names, rewards.values_BK[rows].tolist())
+    seen = _by_name(names, conditioned.values_BK.masked_fill(~conditioned.valid_BK, math.nan)[rows].tolist())
+    # Dropped by a failure, or truncated under `mask_truncated: statistics`: scored, and yet not seen by the estimator.
+    left_out_B = (~rewards.valid_BK & ~rewards.values_BK.isnan()).any(1)[rows].tolist()
+    failed_BK = experience.scores.failed_BK[rows].tolist()
+    weights_BK = experience.weights_BK[rows].tolist()
+    contributions_BK = experience.advantages.contributions_BK[rows].tolist()
+    advantages_B = experience.advantages.values_B[rows].tolist()
+    bounds = {"bounds": {name: [*pair] for name, pair in rewards.bounds.items()}} if rewards.bounds else {}
+    for b, row in enumerate(rows.tolist()):
+        yield {
+            "rewards": scores[b],
+            "failed": [name for name, has in zip(names, failed_BK[b], strict=True) if has],
+            "conditioned": {name: value for name, value in seen[b].items() if value != scores[b][name]},
+            **({"left_out": True} if left_out_B[b] else {}),
+            **bounds,
+            "weights": dict(zip(names, weights_BK[b], strict=True)),
+            "contributions": dict(zip(names, contributions_BK[b], strict=True)),
+            "advantage": advantages_B[b],
+            **_of_turns(experience, row),
+        }
+
+
+def _of_turns(experience: Experience, row: int) -> dict[str, list[float]]:
+    """The advantage of every turn, the mean over its tokens, where the estimator tells tokens apart."""
+    values_BT, spans = experience.advantages.values_BT, experience.rewards.spans
+    if values_BT is None or spans is None:
+        return {}
+    return {"turn_advantages": [float(values_BT[row, start:end].mean()) for start, end in spans[row]]}
 
 
 def _pieces(found: list[list[str]]) -> dict[str, Any]:
