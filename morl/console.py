@@ -44,6 +44,11 @@ def call(command: Command, arguments: Sequence[str]) -> int:
         text = "\n".join([str(error), *getattr(error, "__notes__", ())])
         _complain("error:", f" {text}")
         return 2
+    except OSError as error:
+        if traceback or error.filename is None:
+            raise
+        _complain("error:", f" {error.filename}: {error.strerror} ({type(error).__name__}; --traceback shows where)")
+        return 2
     except KeyboardInterrupt:
         _complain("interrupted")
         return 130

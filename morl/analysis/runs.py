@@ -14,6 +14,7 @@ import numpy.typing as npt
 import yaml
 from attrs import field, frozen
 
+from morl.artifacts.evaluations import read_evaluations
 from morl.artifacts.folder import RunFolder
 from morl.artifacts.history import Change, read_history
 from morl.artifacts.metrics import REWARD_MEAN
@@ -158,14 +159,11 @@ def _evaluations(path: Path) -> tuple[dict[str, Curve], dict[str, dict[int, str]
         return {}, {}
     scored: dict[str, dict[int, str]] = defaultdict(dict)
     points: dict[str, dict[int, float]] = defaultdict(dict)
-    try:
-        for entry in json.loads(path.read_text(encoding="utf-8")):
-            for name, value in entry["metrics"].items():
-                points[name][int(entry["step"])] = math.nan if value is None else float(value)
-            for name, fingerprint in entry.get("scored", {}).items():
-                scored[name][int(entry["step"])] = str(fingerprint)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{path} is not a list of steps and metrics: {error!r}") from error
+    for row in read_evaluations(path):
+        for name, value in row["metrics"].items():
+            points[name][row["step"]] = math.nan if value is None else float(value)
+        for name, fingerprint in row["scored"].items():
+            scored[name][row["step"]] = fingerprint
     return {name: Curve.of(column) for name, column in points.items()}, scored
 
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import re
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from morl.artifacts.evaluations import read_evaluations
 from morl.artifacts.files import write_text
 from morl.artifacts.folder import RunFolder
 from morl.artifacts.table import read_rows
+from morl.errors import DataError
 
 CARD = "README.md"
 _HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w.-]+")
@@ -77,17 +80,19 @@ def _training(config: Mapping[str, Any], run: RunFolder, step: int) -> Iterator[
         shown = {key: row[key] for row in rows[-1:] for key in ("loss", "policy/entropy", "completions/length_mean")}
         if shown:
             yield f"- last step: {', '.join(f'{name} {value:.4g}' for name, value in shown.items())}"
-    if run.environment.is_file():
-        versions = _versions(json.loads(run.environment.read_text(encoding="utf-8")))
-        if versions:
-            yield f"- made with {versions}"
+    if run.environment.is_file() and (versions := _versions(run.environment)):
+        yield f"- made with {versions}"
 
 
 def _evaluations(run: RunFolder, step: int) -> tuple[Any, Any]:
     """The first and the last evaluation up to a step, as its number and its means; Nones where there are not two."""
     if not run.evaluation.is_file():
         return None, None
-    rows = {row["step"]: row["metrics"] for row in json.loads(run.evaluation.read_text(encoding="utf-8"))}
+    try:
+        rows = {row["step"]: row["metrics"] for row in read_evaluations(run.evaluation)}
+    except DataError as error:
+        warnings.warn(f"{error}; the model card is written without held-out figures", stacklevel=2)
+        return None, None
     steps = sorted(number for number in rows if number <= step)
     return ((steps[0], rows[steps[0]]), (steps[-1], rows[steps[-1]])) if len(steps) > 1 else (None, None)
 
@@ -97,8 +102,13 @@ def _options(section: Mapping[str, Any]) -> str:
     return f" with {', '.join(f'{key} {value}' for key, value in shown.items())}" if shown else ""
 
 
-def _versions(environment: Mapping[str, Any]) -> str:
-    libraries = {**(environment.get("plugins") or {}), **(environment.get("libraries") or {})}
+def _versions(path: Path) -> str:
+    try:
+        environment = json.loads(path.read_text(encoding="utf-8"))
+        libraries = {**(environment.get("plugins") or {}), **(environment.get("libraries") or {})}
+    except (AttributeError, TypeError, ValueError) as error:
+        warnings.warn(f"{path} cannot be read ({error}); the model card is written without versions", stacklevel=2)
+        return ""
     wanted = ("morl-llm", "torch", "transformers")
     return ", ".join(f"{name} {libraries[name]}" for name in wanted if name in libraries)
 

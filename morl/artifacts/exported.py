@@ -20,11 +20,13 @@ class Exported:
         step: finished steps of its run.
         best: of the model kept as the best, the reward that says so.
         mean: held-out mean of that reward.
+        checkpoint: of a model that was made from one, the checksum of the checkpoint.
     """
 
     step: int
     best: str | None = None
     mean: float | None = None
+    checkpoint: str | None = None
 
     def is_below(self, mean: float) -> bool:
         """Whether a model with this mean is better; the earlier of two equal ones is kept."""

@@ -82,6 +82,12 @@ def write_checksum(path: Path, content: Path) -> None:
     write_text(checksum_of(path), f"{_digest(content)}  {path.name}\n")
 
 
+def noted_checksum(path: Path) -> str | None:
+    """What the file with the checksum of `path` says; None where there is none."""
+    noted = checksum_of(path)
+    return noted.read_text(encoding="utf-8", errors="replace").partition(" ")[0] if noted.is_file() else None
+
+
 def fault_of(path: Path) -> str | None:
     """What is wrong with a file or folder that has a checksum; None if nothing is.
 
@@ -90,8 +96,7 @@ def fault_of(path: Path) -> str | None:
     noted = checksum_of(path)
     if path.is_file() and not path.stat().st_size:
         return "is empty"
-    if noted.is_file():
-        expected = noted.read_text(encoding="utf-8", errors="replace").partition(" ")[0]
+    if (expected := noted_checksum(path)) is not None:
         return None if _digest(path) == expected else f"is not what was written, by its checksum in {noted.name}"
     if path.is_dir():
         return None

@@ -27,6 +27,7 @@ from morl.artifacts.files import draft_of
 from morl.errors import ConfigError
 
 _CHECKPOINT = re.compile(r"step-\d{6,}\.ckpt")
+_NUMBERED = re.compile(r"(?:step|evaluation)-(\d{6,})")
 
 
 @frozen
@@ -134,7 +135,8 @@ class RunFolder:
     def strangers(self) -> list[str]:
         """Names in the folder that no run writes; what a killed process was writing counts as the run's."""
         known = {name for entry in self.entries for name in (entry.name, draft_of(entry).name)}
-        known |= {self.lock.name, self.page.name, self.nonfinite.name, damaged(self.evaluation).name}
+        known |= {entry.name for entry in (self.lock, self.page, self.nonfinite)}
+        known |= {damaged(entry).name for entry in (self.evaluation, self.history)}
         return sorted(entry.name for entry in self.path.iterdir() if entry.name not in known)
 
     def all_checkpoints(self) -> list[Path]:
@@ -145,6 +147,14 @@ class RunFolder:
     def stray_checkpoints(self) -> list[str]:
         """Names among the checkpoints that look like one of the run's, and are none."""
         return sorted(p.name for p in self.checkpoints.glob("*.ckpt") if not _CHECKPOINT.fullmatch(p.name))
+
+    def later_samples(self, step: int) -> list[Path]:
+        """Samples of steps after `step`."""
+        return _later(self.samples, step)
+
+    def later_exports(self, step: int) -> list[Path]:
+        """Exports of steps after `step`."""
+        return _later(self.exports, step)
 
     def latest_checkpoint(self) -> Path:
         """The newest complete checkpoint, by its name.
@@ -163,6 +173,11 @@ class RunFolder:
     def complete_checkpoints(self) -> list[Path]:
         """Those that are not known to be half-written, the oldest first."""
         return [path for path in self.all_checkpoints() if _is_complete(path)]
+
+
+def _later(folder: Path, step: int) -> list[Path]:
+    found = {path: _NUMBERED.match(path.name) for path in sorted(folder.glob("*"))}
+    return [path for path, number in found.items() if number is not None and int(number[1]) > step]
 
 
 def steps_in(checkpoint: Path | None) -> int:

@@ -11,6 +11,7 @@ import yaml
 from attrs import asdict, field, frozen
 
 from morl.artifacts.files import write_text
+from morl.errors import DataError
 from morl.texts import texts_in
 
 WHOLE_BYTES = 1 << 28
@@ -33,10 +34,31 @@ class Change:
 
 
 def read_history(path: Path) -> list[Change]:
-    """The entries in their order; none where there is no file."""
+    """The entries in their order; none where there is no file.
+
+    Raises:
+        DataError: it cannot be read, or holds something else.
+    """
     if not path.is_file():
         return []
-    return [Change(**entry) for entry in yaml.safe_load(path.read_text(encoding="utf-8")) or ()]
+    try:
+        entries = yaml.safe_load(path.read_text(encoding="utf-8")) or ()
+        return [_change(entry) for entry in entries]
+    except (TypeError, ValueError, yaml.YAMLError) as error:
+        problem = str(error).splitlines()[0]
+        raise DataError(f"{path} is not a list of changes by step: {problem}") from error
+
+
+def _change(entry: Any) -> Change:
+    if not isinstance(entry, Mapping):
+        raise ValueError(f"expected a mapping; got {entry!r:.60}")
+    change = Change(**entry)
+    for mapping in (change.changed, change.files):
+        if not isinstance(mapping, Mapping):
+            raise ValueError(f"expected mappings of what changed and of files; got {mapping!r:.60}")
+    if not isinstance(change.step, int):
+        raise ValueError(f"expected a whole number as the step; got {change.step!r:.60}")
+    return change
 
 
 def write_history(path: Path, entries: list[Change]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from morl.artifacts.exported import read_note
 from morl.artifacts.folder import RunFolder, steps_in
 from morl.errors import DataError, suggest
-from morl.export.run import export_run
+from morl.export.run import export_run, find_checkpoint, is_export_of
 from morl.policy.folder import check_model
 
 
@@ -31,9 +31,9 @@ def find_model(name: str) -> str:
         return name
     run = RunFolder(path)
     if run.config.is_file() and not (path / "config.json").exists():
-        newest = newest_export(run)
+        newest = newest_checkpoint(run)
         if newest is not None:
-            return str(newest)
+            return str(run.export(steps_in(newest)))
         path = run.model
         if not path.is_dir():
             raise DataError(f"the run in {name} has no model and no checkpoint yet; resume it: morl resume {name}")
@@ -41,8 +41,8 @@ def find_model(name: str) -> str:
     return str(path)
 
 
-def newest_export(run: RunFolder) -> Path | None:
-    """Where the newest checkpoint of a run is exported to; None where it has none, or its final model is newer."""
+def newest_checkpoint(run: RunFolder) -> Path | None:
+    """The newest sound checkpoint of a run; None where it has none, or its final model is newer."""
     checkpoints = run.complete_checkpoints()
     if not checkpoints:
         return None
@@ -50,7 +50,7 @@ def newest_export(run: RunFolder) -> Path | None:
         note = read_note(run.model)
         if note is None or note.step >= steps_in(checkpoints[-1]):
             return None
-    return run.export(steps_in(checkpoints[-1]))
+    return find_checkpoint(run, None)
 
 
 def ready_model(name: str) -> str:
@@ -59,14 +59,15 @@ def ready_model(name: str) -> str:
     The first of several processes does that; the others wait for it.
     """
     run = RunFolder(Path(name).expanduser())
-    target = newest_export(run) if run.config.is_file() and not (run.path / "config.json").exists() else None
-    if target is None:
+    newest = newest_checkpoint(run) if run.config.is_file() and not (run.path / "config.json").exists() else None
+    if newest is None:
         return find_model(name)
     from morl.runtime.exchange import is_first_rank  # PyTorch, which errors need not wait for
 
+    target = run.export(steps_in(newest))
     if is_first_rank():
-        return str(export_run(run.path))
-    while not target.is_dir():
+        return str(export_run(run.path, step=steps_in(newest)))
+    while not is_export_of(target, newest):
         time.sleep(0.5)
     return str(target)
 

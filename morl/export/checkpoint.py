@@ -19,7 +19,7 @@ from morl.policy.load import load_model
 from morl.policy.model import PolicyModel
 from morl.policy.options import PLAIN, Loading
 from morl.training.checkpoint_content import put_back_frozen
-from morl.training.checkpoint_files import CLASSES, CheckpointFiles
+from morl.training.checkpoint_files import CLASSES, CheckpointFiles, fault_inside
 
 
 def load_checkpoint_policy(
@@ -42,7 +42,7 @@ def load_checkpoint_policy(
         DataError: it is damaged, or `base` cannot be loaded.
         ConfigError: `base` is another model.
     """
-    if (fault := fault_of(checkpoint)) is not None:
+    if (fault := fault_of(checkpoint) or fault_inside(checkpoint)) is not None:
         raise DataError(f"{checkpoint} {fault}; export another step")
     model = load_model(base, dtype=dtype, loading=loading)
     policy = PolicyModel(model if lora is None else with_adapters(model, lora), packed=False)

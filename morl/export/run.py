@@ -9,7 +9,7 @@ from typing import Any
 
 from morl.artifacts.card import write_card
 from morl.artifacts.exported import Exported, read_note, write_note
-from morl.artifacts.files import fault_of, write_folder
+from morl.artifacts.files import fault_of, noted_checksum, write_folder
 from morl.artifacts.folder import RunFolder, steps_in
 from morl.config import merge, parse, read_yaml
 from morl.config.schema import Config
@@ -52,11 +52,12 @@ def export_run(
     target = Path(output) if output is not None else folder.export(step)
     if output is None and adapter:
         target = target.with_name(f"{target.name}-adapter")
-    if output is None and read_note(target) == Exported(step):
+    if output is None and is_export_of(target, checkpoint):
         return target  # nothing but the checkpoint decides what it holds
     if adapter and config.policy.lora is None:
         raise ConfigError(f"--adapter: the run in {run} trains all weights and has no adapter; leave it out")
-    if target.is_file() or (target.is_dir() and any(target.iterdir())):
+    former = output is None and read_note(target) is not None  # of a checkpoint that the run has written anew
+    if target.is_file() or (target.is_dir() and any(target.iterdir()) and not former):
         raise ConfigError(f"--output: {target} exists already; choose a new folder")
 
     from morl.export.write import load_run_policy, save  # PyTorch and transformers, which errors need not wait for
@@ -66,10 +67,16 @@ def export_run(
     def write(draft: Path) -> None:
         save(policy, tokenizer, draft, adapter=adapter)
         write_card(draft, folder, step)
-        write_note(draft, Exported(step))
+        write_note(draft, Exported(step, checkpoint=noted_checksum(checkpoint)))
 
     write_folder(target, write)
     return target
+
+
+def is_export_of(model: Path, checkpoint: Path) -> bool:
+    """Whether a folder holds the policy of a checkpoint, by its note; what the run itself wrote names no checkpoint."""
+    note = read_note(model)
+    return note in [Exported(steps_in(checkpoint), checkpoint=known) for known in (None, noted_checksum(checkpoint))]
 
 
 def policy_config(folder: RunFolder, overrides: Iterable[str], plugins: Iterable[object]) -> tuple[Config, Registry]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 import shutil
 import warnings
 from collections.abc import Callable
@@ -12,9 +13,12 @@ from typing import Any
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 from torch import Tensor
+from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.filesystem import FileSystemReader
+from torch.distributed.checkpoint.state_dict_loader import load
 
 from morl.artifacts.files import checksum_of, draft_of, fault_of, move_into_place, remove, write_checksum
-from morl.artifacts.folder import RunFolder, damaged
+from morl.artifacts.folder import RunFolder, damaged, steps_in
 from morl.errors import ConfigError, DataError, TrainingError
 from morl.runtime.exchange import is_first_rank
 from morl.training.probe import Difference
@@ -66,10 +70,12 @@ class CheckpointFiles(TorchCheckpointIO):
         try:
             return super().load_checkpoint(path, *arguments, **options)
         except pickle.UnpicklingError as error:
+            # torch's own words begin with the advice to read it without this protection.
+            named = re.search(r"GLOBAL (\S+)", str(error))
             raise DataError(
                 f"{path} holds an object of a class that reading a checkpoint may not run:"
-                f" {str(error).splitlines()[0]}; if a callback of your own put it there, call"
-                " torch.serialization.add_safe_globals in its module"
+                f" {named[1] if named else error}; if a callback of your own put it there, call"
+                " torch.serialization.add_safe_globals in its module, otherwise do not trust the file"
             ) from error
 
 
@@ -147,7 +153,7 @@ def usable_checkpoint(folder: RunFolder) -> Path | None:
     found = folder.complete_checkpoints()
     for checkpoint in reversed(found):
         try:
-            fault = fault_of(checkpoint)
+            fault = fault_of(checkpoint) or fault_inside(checkpoint)
         except FileNotFoundError:  # the first rank has moved it meanwhile
             continue
         if fault is None:
@@ -167,6 +173,37 @@ def usable_checkpoint(folder: RunFolder) -> Path | None:
             f" morl train {folder.config} --output=FOLDER"
         )
     return None
+
+
+def fault_inside(checkpoint: Path) -> str | None:
+    """What is wrong with a checkpoint that is whole: it is that of another step than its name says, or of no run."""
+    if checkpoint.is_dir():
+        return None if _finished_steps_of_shards(checkpoint) == steps_in(checkpoint) else _MISNAMED
+    try:
+        with torch.serialization.safe_globals([*CLASSES]):
+            # Mapped, so that no more of it is read than is looked at.
+            content = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
+    except pickle.UnpicklingError:  # which says what to do when it is loaded
+        return None
+    state = content.get("state_dict") if isinstance(content, dict) and "pytorch-lightning_version" in content else None
+    finished = state.get("finished_steps") if isinstance(state, dict) else None
+    return None if finished is not None and int(finished) == steps_in(checkpoint) else _MISNAMED
+
+
+_MISNAMED = "is not the state of a run after as many steps as its name says"
+
+
+def _finished_steps_of_shards(checkpoint: Path) -> int:
+    finished = torch.tensor(-1)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*torch.distributed is disabled.*")  # which is what is asked for
+        try:
+            load(
+                {"state_dict": {"finished_steps": finished}}, storage_reader=FileSystemReader(checkpoint), no_dist=True
+            )
+        except (CheckpointException, RuntimeError, KeyError, OSError):
+            return -1
+    return int(finished)
 
 
 def _megabytes(count: int) -> str:

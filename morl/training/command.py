@@ -78,8 +78,7 @@ def _run(tree: dict[str, Any], *, resume: bool) -> int:
             console.print(f"stopped; {_how_to_resume(config.output) or 'no step was finished'}", soft_wrap=True)
         return 143 if terminated else 130
     except MorlError as error:
-        advice = _how_to_resume(config.output)
-        if advice and not isinstance(error, ConfigError):
+        if not isinstance(error, ConfigError) and (advice := _how_to_resume(config.output)):
             error.add_note(advice)
         raise
     if result.is_first_rank:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from morl.artifacts.evaluations import read_evaluations
 from morl.artifacts.folder import RunFolder
 from morl.config.load import read_yaml
 from morl.config.record import is_description
@@ -56,17 +56,12 @@ def initial_evaluation(path: str, resolved: Mapping[str, Any]) -> dict[str, Any]
             f"{more}; set it to true"
         )
     try:
-        rows = json.loads(folder.evaluation.read_text(encoding="utf-8"))
-        (row,) = (row for row in rows if row["step"] == 0)
-        return {"metrics": dict(row["metrics"]), "scored": dict(row["scored"]), **_intervals(row)}
-    except (ValueError, KeyError, TypeError) as error:
+        (row,) = (row for row in read_evaluations(folder.evaluation) if row["step"] == 0)
+        return {key: value for key, value in row.items() if key != "step"}
+    except ValueError as error:
         raise ConfigError(
             f"{_KEY}: {folder.evaluation} has no evaluation of the initial policy; set it to true"
         ) from error
-
-
-def _intervals(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: row[key] for key in ("prompts", "intervals") if key in row}
 
 
 def _relevant(tree: Mapping[str, Any]) -> dict[str, Any]:

@@ -173,7 +173,9 @@ def _fit(
         if resume:
             run_folder.check_steps_left(folder, done, module.config.training.length)
         digests = {name: digest_of(rows) for name, rows in data.items()} if is_first_rank() else {}
-        run_folder.record_changes(folder, resolved, done, differ, digests)
+        altered = run_folder.record_changes(folder, resolved, done, differ, digests)
+        if resume:
+            run_folder.forget_later(folder, done, altered=altered)
         run_folder.create(folder, resolved, lambda: {**surroundings(), "data": digests})
         for logger in trainer.loggers:
             if isinstance(logger, (WandbTracker, MLflowTracker)):

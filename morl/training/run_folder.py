@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import shutil
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,12 +15,13 @@ from typing import IO, Any
 import yaml
 from lightning.pytorch.loggers import Logger
 
+from morl.artifacts.exported import read_note
 from morl.artifacts.files import CHECKSUM, draft_of, remove, sweep_drafts, write_text
-from morl.artifacts.folder import RunFolder, steps_in
+from morl.artifacts.folder import RunFolder, damaged, steps_in
 from morl.artifacts.history import Change, known_files, named_files, read_history, write_history
 from morl.artifacts.table import MetricsFile, Row, read_rows
 from morl.config import yaml12
-from morl.errors import ConfigError, MorlError, TrainingError, refusal_of
+from morl.errors import ConfigError, DataError, MorlError, TrainingError, refusal_of
 from morl.runtime.exchange import is_first_rank
 from morl.training.callbacks.metrics_rows import MetricsTable
 from morl.training.checkpoint_files import usable_checkpoint
@@ -39,12 +41,12 @@ def held(folder: RunFolder) -> Iterator[None]:
     if not is_first_rank():
         yield
         return
-    if folder.path.is_file():
-        raise ConfigError(f"output: {folder.path} is a file; name a folder")
     try:
         folder.path.mkdir(parents=True, exist_ok=True)
         lock = folder.lock.open("a")
-    except OSError as error:
+    except FileExistsError as error:
+        raise ConfigError(f"output: {folder.path} is a file; name a folder") from error
+    except (OSError, ValueError) as error:  # which a null byte is
         raise ConfigError(f"output: {folder.path} cannot be written to: {error}; choose another --output") from error
     with lock:
         if not _lock(lock):
@@ -72,7 +74,11 @@ def refusals_explained(folder: RunFolder) -> Iterator[None]:
     except Exception as error:
         refusal = refusal_of(error)
         if refusal is None:
-            raise
+            if (stranger := _unusable(error, folder)) is None:
+                raise
+            raise TrainingError(
+                f"the run folder cannot be used as it is: {stranger}; put right what stands there, or take it away"
+            ) from error
         try:
             left = f"{shutil.disk_usage(folder.path).free / 1e6:,.1f} MB are left there"
         except OSError as unreadable:
@@ -81,6 +87,15 @@ def refusals_explained(folder: RunFolder) -> Iterator[None]:
             f"a file could not be written: {refusal}; the run is in {folder.path}, {left}; make room, and begin again"
             " from the last checkpoint"
         ) from error
+
+
+def _unusable(error: Exception, folder: RunFolder) -> str | None:
+    """What the system says of a path in the run folder, such as a folder where a file should be; None of others."""
+    if not isinstance(error, OSError):
+        return None
+    paths = [Path(os.fsdecode(name)) for name in (error.filename, error.filename2) if isinstance(name, (str, bytes))]
+    inside = any(path.absolute().is_relative_to(folder.path.absolute()) for path in paths)
+    return f"{error.strerror}: {paths[-1]}" if inside else None
 
 
 def check_new(folder: RunFolder, config: Mapping[str, Any]) -> None:
@@ -176,11 +191,15 @@ def check_steps_left(folder: RunFolder, done: int, steps: int) -> None:
 
 def record_changes(
     folder: RunFolder, config: Mapping[str, Any], step: int, differ: Changes, data: Mapping[str, str]
-) -> None:
-    """Notes from which step on what is different, the content of files that the config names and of `data` included."""
+) -> bool:
+    """Notes from which step on what is different, the content of files that the config names and of `data` included.
+
+    Returns:
+        whether something is that decides what the steps to come are; on the first rank.
+    """
     if not is_first_rank():
-        return
-    entries = read_history(folder.history)
+        return False
+    entries = _history(folder)
     before, files = known_files(entries), {**named_files(config), **data}
     changed_files = {name: digest for name, digest in files.items() if before.get(name) != digest}
     altered = [name for name in changed_files if name in before]
@@ -195,6 +214,44 @@ def record_changes(
     entry = Change(step, {key: list(values) for key, values in differ.items()}, changed_files)
     if (differ or changed_files or not entries) and entry not in entries[-1:]:
         write_history(folder.history, [*entries, entry])
+    return bool(telling or altered)
+
+
+def forget_later(folder: RunFolder, done: int, *, altered: bool) -> None:
+    """Takes away what a resumed run has written for steps that it has yet to do, as their rows of metrics are.
+
+    What it will write again bit for bit may stay until then; after a change it belongs to no run.
+
+    Args:
+        folder: of the run.
+        done: finished steps.
+        altered: whether settings or files are others than before.
+    """
+    if not is_first_rank():
+        return
+    for path in folder.later_samples(done):
+        remove(path)
+    if not altered:
+        return
+    note = read_note(folder.best)
+    later = [*folder.later_exports(done), *([folder.best] if note is not None and note.step > done else ())]
+    for path in later:
+        remove(path)
+    if later:
+        names = ", ".join(str(path.relative_to(folder.path)) for path in later)
+        warnings.warn(f"{names}: of later steps under the former settings, and so taken away", stacklevel=2)
+
+
+def _history(folder: RunFolder) -> list[Change]:
+    """What was changed before; a file that cannot be read is named and set aside, and the record begins anew."""
+    try:
+        return read_history(folder.history)
+    except DataError as error:
+        aside = damaged(folder.history)
+        remove(aside)
+        folder.history.replace(aside)
+        warnings.warn(f"{error}; it is set aside as {aside.name}, and the record of changes begins anew", stacklevel=2)
+        return []
 
 
 def kept_rows(folder: RunFolder, done: int) -> list[Row]:

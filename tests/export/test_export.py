@@ -17,6 +17,7 @@ from morl import ConfigError, DataError, train
 from morl.artifacts.folder import RunFolder
 from morl.cli import main
 from morl.export import export_run
+from morl.training.checkpoint_files import write_whole
 
 LOGITS = 1e-4
 """Of logits of a few units; merging adapters adds in another order: 1e-6 is seen."""
@@ -122,6 +123,14 @@ def test_the_command_says_what_it_wrote(full, copied, tmp_path, capsys):
     assert "--adapter" in capsys.readouterr().out
 
 
+def test_a_place_that_cannot_be_written_to_is_one_line(full, copied, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert main(["export", str(copied(full).path), "--output", str(tmp_path / "file" / "model")]) == 2
+    said = capsys.readouterr().err
+    assert f"error: {tmp_path / 'file'}: File exists (FileExistsError; --traceback shows where)" in said
+    assert "Traceback" not in said
+
+
 def test_a_card_says_what_the_model_was_trained_on(full, copied):
     text = (export_run(copied(full).path) / "README.md").read_text()
     head = yaml.safe_load(text.split("---")[1])
@@ -205,6 +214,40 @@ def test_a_resumed_run_keeps_a_better_model_of_its_past(config, tmp_path):
         warnings.simplefilter("ignore")
         train(tree, resume=True)
     assert json.loads((folder.best / "morl.json").read_text()) == note
+
+
+def test_the_best_is_that_of_the_reward_that_is_asked_for_now(config, tmp_path):
+    """A mean of another reward says nothing, and neither may a worse model pass for the best."""
+    tree = config(tmp_path / "run")
+    folder = RunFolder(train(tree).folder)
+    row = json.loads(folder.evaluation.read_text())[-1]
+    folder.evaluation.write_text(json.dumps([{**row, "step": 0, "metrics": {"short": 1e9}}, row]))
+    folder.best.mkdir()
+    (folder.best / "morl.json").write_text(json.dumps({"step": 1, "best": "other", "mean": -1.0}))
+    tree["training"] |= {"keep_best": "short", "steps": 3}
+    with pytest.warns(UserWarning, match="keep_best=short: the highest mean until now is 1e[+]09, after step 0"):
+        train(tree, resume=True)
+    assert json.loads((folder.best / "morl.json").read_text())["best"] == "other", "nothing was better"
+
+
+def test_an_export_of_a_checkpoint_that_was_written_anew_is_made_anew(full, copied):
+    folder = copied(full)
+    made = export_run(folder.path)
+    before = (made / "morl.json").read_text()
+    assert export_run(folder.path) == made
+    assert (made / "morl.json").read_text() == before
+    content = torch.load(folder.checkpoint(2), weights_only=True)
+    name = next(name for name in content["state_dict"] if name.startswith("policy."))
+    content["state_dict"][name] += 1.0
+    write_whole(folder.checkpoint(2), lambda draft: torch.save(content, draft))
+    stale = logits(made)
+    assert export_run(folder.path) == made
+    assert not torch.equal(logits(made), stale)
+    shutil.rmtree(made)
+    made.mkdir()
+    (made / "mine.txt").write_text("not morl's")
+    with pytest.raises(ConfigError, match="exists already"):
+        export_run(folder.path)
 
 
 @pytest.mark.parametrize(

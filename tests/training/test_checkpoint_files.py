@@ -17,10 +17,10 @@ import pytest
 import torch
 
 from morl import ConfigError, DataError, train
-from morl.artifacts.files import checksum_of, draft_of, fault_of
+from morl.artifacts.files import checksum_of, draft_of, fault_of, remove
 from morl.artifacts.folder import RunFolder
 from morl.errors import TrainingError
-from morl.training.checkpoint_files import bytes_of, check_room, seal, write_whole
+from morl.training.checkpoint_files import bytes_of, check_room, seal, usable_checkpoint, write_whole
 
 
 @pytest.fixture(scope="module")
@@ -112,17 +112,55 @@ def test_strange_files_are_named_and_the_run_goes_on(whole, stopped, weights_of,
     shutil.copy(folder.checkpoint(1), folder.checkpoints / "step-final.ckpt")
     folder.evaluation.write_text('[{"step": 0, "metr')
     folder.metrics.write_text(folder.metrics.read_text() + "rubbish,,1\n")
+    folder.history.write_text("- hello\n")
     draft_of(folder.checkpoint(2)).write_bytes(b"half")
     with warnings.catch_warnings(record=True) as warned:
         result = train(config, resume=True)
     said = "\n".join(str(warning.message) for warning in warned)
-    for name in ("step-final.ckpt is not a checkpoint", "evaluation.json cannot be read", "metrics.csv: lines"):
+    for name in (
+        *("step-final.ckpt is not a checkpoint", "evaluation.json is not JSON", "metrics.csv: lines"),
+        "config.history is not a list of changes by step",
+    ):
         assert name in said
     assert [row["step"] for row in rows_of(result)] == ["1", "2", "3"]
     assert sorted(result.evaluations) == [1, 2, 3]
     assert (folder.path / "evaluation.json.damaged").read_text() == '[{"step": 0, "metr'
+    assert (folder.path / "config.history.damaged").read_text() == "- hello\n"
     assert not draft_of(folder.checkpoint(2)).exists()
     assert same_bits(weights_of(result.model), weights_of(whole[0].model))
+
+
+def renamed(folder):
+    """With its checksum, so that the file itself is what was written."""
+    folder.checkpoint(1).replace(folder.checkpoint(9))
+    checksum_of(folder.checkpoint(1)).replace(checksum_of(folder.checkpoint(9)))
+
+
+def of_no_run(folder):
+    torch.save({"weights": torch.ones(3)}, folder.checkpoint(9))
+
+
+@pytest.mark.parametrize("place", [renamed, of_no_run])
+def test_a_sound_file_of_another_state_is_set_aside(stopped, place):
+    folder, _ = stopped
+    place(folder)
+    with pytest.warns(UserWarning, match=r"step-000009.ckpt is not the state of a run after as many steps"):
+        assert usable_checkpoint(folder) == folder.checkpoint(3)
+
+
+@pytest.mark.parametrize("name", ["config.history", "evaluation.json", "logs/metrics.csv", "samples", "tensorboard"])
+def test_a_path_of_the_folder_that_cannot_be_used_is_named(stopped, name):
+    folder, config = stopped
+    path = folder.path / name
+    if path.is_dir() or not path.exists():
+        remove(path)
+        path.write_text("")
+    else:
+        path.unlink()
+        path.mkdir()
+    changes = {"steps": 4, "samples_every": 1}
+    with pytest.raises(TrainingError, match=rf"the run folder cannot be used as it is: .*{name}; put right"):
+        train({**config, "training": {**config["training"], **changes}}, resume=True)
 
 
 class Runs:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import warnings
 
 import pytest
@@ -122,6 +123,24 @@ def test_a_change_is_recorded_with_its_step_and_a_refused_one_leaves_everything(
     assert second.changed["training.steps"] == [2, 3]
     assert [*second.files] == [str(data), "prompts"]
     assert yaml.safe_load(folder.config.read_text())["estimator"]["name"] == "grpo"
+
+
+def test_what_was_written_for_steps_to_come_goes_where_they_will_be_others(settings):
+    changes = {"training.steps": 2, "training.samples_every": 1, "training.export_every": 1}
+    folder = RunFolder(train(settings(changes)).folder)
+    for later in (folder.sample_file(7), folder.evaluation_sample_file(7)):
+        later.write_text("of a step that is done no more\n")
+    kept = folder.export(1)
+    shutil.copytree(kept, folder.export(7))
+    shutil.copytree(kept, folder.best)
+    (folder.best / "morl.json").write_text('{"step": 7, "best": "short", "mean": 1.0}')
+    train(settings({**changes, "training.steps": 3}), resume=True)
+    assert [path.name for path in sorted(folder.samples.iterdir())] == [f"step-00000{n}.jsonl" for n in (1, 2, 3)]
+    assert folder.export(7).is_dir(), "it would be written again as it is"
+    with pytest.warns(UserWarning, match=r"exports/step-000007, best: of later steps under the former settings"):
+        train(settings({**changes, "training.steps": 4, "estimator": {"name": "grpo"}}), resume=True)
+    assert not folder.best.exists()
+    assert [path.name for path in sorted(folder.exports.iterdir())] == [f"step-00000{n}" for n in (1, 2, 3, 4)]
 
 
 def test_another_estimator_brings_its_own_options(settings, capsys):

@@ -14,9 +14,11 @@ from attrs import define, field
 from lightning_utilities.core.rank_zero import rank_zero_only
 
 from morl import progress
+from morl.artifacts.evaluations import read_evaluations
 from morl.artifacts.files import write_text
 from morl.artifacts.folder import RunFolder, damaged
 from morl.artifacts.metrics import HELD_OUT, Metrics
+from morl.errors import DataError
 from morl.runtime.exchange import is_first_rank
 from morl.runtime.held_out import HeldOut
 from morl.training.callbacks.display import LiveDisplay
@@ -130,18 +132,13 @@ class Evaluations(L.Callback):
 def _recorded(folder: RunFolder) -> list[dict[str, Any]]:
     """What was evaluated before; a file that cannot be read is named and set aside, and its evaluations are lost."""
     try:
-        rows = json.loads(folder.evaluation.read_text(encoding="utf-8"))
-        return [
-            {**row, "step": int(row["step"]), "metrics": dict(row["metrics"]), "scored": dict(row.get("scored", {}))}
-            for row in rows
-        ]
-    except (ValueError, KeyError, TypeError) as error:
+        return read_evaluations(folder.evaluation)
+    except DataError as error:
         aside = damaged(folder.evaluation)
         if is_first_rank():
             folder.evaluation.replace(aside)
             warnings.warn(
-                f"{folder.evaluation} cannot be read ({error!r}); it is set aside as {aside.name}, and evaluations"
-                " before this step are missing from the run",
+                f"{error}; it is set aside as {aside.name}, and evaluations before this step are missing from the run",
                 stacklevel=2,
             )
         return []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from morl.artifacts.exported import Exported, read_note, write_note
 from morl.artifacts.files import write_folder
 from morl.artifacts.folder import RunFolder
 from morl.policy.load import save_policy
+from morl.runtime.exchange import is_first_rank
 from morl.runtime.hub import upload
 from morl.training.callbacks.evaluation import Evaluations
 from morl.training.module import RLModule
@@ -41,7 +43,8 @@ class ExportModel(L.Callback):
     _best: Exported | None = field(default=None, init=False)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._best = read_note(self.folder.best)
+        assert isinstance(pl_module, RLModule)
+        self._best = self._best_until(int(pl_module.finished_steps))
         trainer.strategy.barrier()  # every rank has read it before the first replaces it
         self._keep_best(trainer, pl_module)
 
@@ -61,6 +64,24 @@ class ExportModel(L.Callback):
         if self.hub is not None and trainer.is_global_zero:
             write_card(self.folder.model, self.folder, int(pl_module.finished_steps))
             upload(self.folder.model, self.hub, self.folder.path)
+
+    def _best_until(self, done: int) -> Exported | None:
+        """The best model of the run so far: the one that is kept, or one that was not, which is named."""
+        kept = read_note(self.folder.best)
+        if self.best is None or self.evaluations is None or (kept is not None and kept.best == self.best):
+            return kept
+        means = {step: metrics.get(self.best) for step, metrics in self.evaluations.results.items() if step < done}
+        known = {step: mean for step, mean in means.items() if mean is not None and mean == mean}
+        if not known:
+            return None
+        step = max(known, key=lambda number: (known[number], -number))
+        if is_first_rank():
+            warnings.warn(
+                f"training.keep_best={self.best}: the highest mean until now is {known[step]:.4g}, after step {step},"
+                " whose model was not kept; one is kept when it is exceeded",
+                stacklevel=2,
+            )
+        return Exported(step, self.best, known[step])
 
     def _keep_best(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         """Keeps the present policy if its evaluation is better than that of the one which is kept."""
