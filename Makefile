@@ -46,7 +46,8 @@ demo-real: setup .venv/smollm
 test: lint .venv/names
 	$(BIN)/python -m pytest $(PARALLEL)
 
-# The base distribution alone, beside a transformers that the trainer's pins exclude, as other trainers have it.
+# The base distribution with what reads runs and the kits for authors, beside a transformers that the trainer's pins
+# exclude, as other trainers have it.
 test-light: .venv-light/installed
 	.venv-light/bin/python .ci/light.py
 
@@ -149,7 +150,7 @@ setup: .venv/installed
 .venv-verifiers/installed: pyproject.toml plugins/morl-verifiers/pyproject.toml
 	$(call environment,.venv-verifiers)
 	$(call say,installing morl and verifiers)
-	@.venv-verifiers/bin/python -m pip install --quiet $(PIP_FLAGS) -e ".[testing]" "pytest-timeout>=2.3" \
+	@.venv-verifiers/bin/python -m pip install --quiet $(PIP_FLAGS) -e ".[testing,train]" "pytest-timeout>=2.3" \
 		-e "plugins/morl-verifiers[verifiers]"
 	@touch $@
 	$(call say,.venv-verifiers is ready)
@@ -176,8 +177,8 @@ setup: .venv/installed
 
 .venv-light/installed: pyproject.toml
 	$(call environment,.venv-light)
-	$(call say,installing the base of morl and transformers 4.57)
-	@.venv-light/bin/python -m pip install --quiet $(PIP_FLAGS) -e . "torch==2.13.*" "transformers>=4.57,<5"
+	$(call say,installing the base of morl, its extras report and testing, and transformers 4.57)
+	@.venv-light/bin/python -m pip install --quiet $(PIP_FLAGS) -e ".[report,testing]" "torch==2.13.*" "transformers>=4.57,<5"
 	@touch $@
 	$(call say,.venv-light is ready)
 

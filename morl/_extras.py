@@ -1,42 +1,62 @@
-"""What the base distribution leaves out: the trainer's needs are the extra `train`.
+"""What the base distribution leaves out, by extra: `pyproject.toml` says the versions, and a test compares the two.
 
 The base is for other trainers, whose pins exclude some of these; see `docs/how-to/estimators-elsewhere.md`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from morl._version import DISTRIBUTION
 
-TRAINER = frozenset(
-    {
-        "datasets",
-        "docstring_parser",
-        "filelock",
-        "jsonargparse",
-        "lightning",
-        "lightning_utilities",
-        "numpy",
-        "regex",
-        "rich",
-        "scipy",
-        "tensorboard",
-        "transformers",
-        "yaml",
-    }
-)
-"""Modules that the extra brings."""
+EXTRAS: Mapping[str, frozenset[str]] = {
+    "report": frozenset({"jinja2", "markupsafe", "matplotlib", "numpy", "scipy", "yaml"}),
+    "testing": frozenset({"hypothesis", "jinja2", "numpy", "pytest"}),
+    "template": frozenset({"copier"}),
+    "evaluate": frozenset(
+        {
+            "datasets",
+            "docstring_parser",
+            "filelock",
+            "huggingface_hub",
+            "jinja2",
+            "jsonargparse",
+            "lightning",
+            "lightning_utilities",
+            "numpy",
+            "packaging",
+            "regex",
+            "rich",
+            "scipy",
+            "tokenizers",
+            "transformers",
+            "yaml",
+        }
+    ),
+    "train": frozenset({"tensorboard"}),
+    "lora": frozenset({"peft"}),
+    "structured": frozenset({"llguidance"}),
+    "wandb": frozenset({"wandb"}),
+    "mlflow": frozenset({"mlflow", "pandas"}),
+    "trl": frozenset({"trl"}),
+}
+"""Extra -> the modules that it brings and morl imports; what an extra includes of another stands with the other."""
 
 
-def what_to_install(error: ModuleNotFoundError, what: str) -> str | None:
-    """One line for the user, where the module that was not found is one of the trainer's.
+def what_to_install(error: ModuleNotFoundError, what: str, extra: str = "train") -> str | None:
+    """One line for the user, where the module that was not found is one that an extra brings.
 
     Args:
         error: as Python raised it.
         what: needs the module, as the line calls it.
+        extra: that `what` needs as a whole.  Another one is named where it alone brings the module.
     """
     module = (error.name or "").partition(".")[0]
-    if module not in TRAINER:
+    bringing = [name for name, modules in EXTRAS.items() if module in modules]
+    if not bringing:
         return None
-    return (
-        f"{what} needs the trainer, and {module} is not installed; install it with: pip install '{DISTRIBUTION}[train]'"
-    )
+    if extra not in bringing and (extra != "train" or "evaluate" not in bringing):
+        extra = bringing[0]
+    needed = "the trainer" if extra == "train" else f"the extra `{extra}`"
+    install = f"pip install '{DISTRIBUTION}[{extra}]'"
+    return f"{what} needs {needed}, and {module} is not installed; install it with: {install}"

@@ -35,6 +35,12 @@ COMMANDS = {
     "audit": "morl.report.command:audit",
 }
 """Name -> the function behind it, as plugins name theirs."""
+_EXTRA = dict.fromkeys(("report", "explain", "replay", "analyze", "audit", "estimators"), "report") | {
+    "diagnose": "evaluate",
+    "evaluate": "evaluate",
+    "new-plugin": "template",
+}
+"""What a command needs of the extras, where it is not the trainer."""
 _QUICK = frozenset({"plugins", "new-plugin"})
 """Commands that answer at once; `morl plugins doctor` does not."""
 
@@ -91,7 +97,7 @@ def _dispatch(arguments: list[str]) -> int:
     try:
         return _find(name)(rest)
     except ModuleNotFoundError as error:
-        if (needed := _extras.what_to_install(error, f"`morl {name}`")) is not None:
+        if (needed := _extras.what_to_install(error, f"`morl {name}`", _EXTRA.get(name, "train"))) is not None:
             raise ConfigError(needed) from error
         raise
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from morl.authoring.doctor import examine
-from morl.authoring.trials import find_plugin
 from morl.console import Parser, wants_help
 from morl.errors import ConfigError
 from morl.plugins import Registry
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 HELP = """\
 usage: morl plugins [--plugins.disable=NAME[,NAME ..]]
@@ -39,11 +39,32 @@ def plugins(arguments: list[str]) -> int:
         if not argument.startswith(_OPTION):
             raise ConfigError(f"morl plugins takes `doctor`, or {_OPTION}NAME[,NAME ..]; got {argument}")
     names = [name.strip() for argument in arguments for name in argument.removeprefix(_OPTION).strip("[]").split(",")]
-    Console().print(_table(Registry(disable=[name for name in names if name])))
+    registry = Registry(disable=[name for name in names if name])
+    try:
+        from rich.console import Console
+    except ModuleNotFoundError:  # the base distribution does without it
+        print("\n".join(_lines(registry)))
+    else:
+        Console().print(_table(registry))
     return 0
 
 
+def _lines(registry: Registry) -> Iterator[str]:
+    for plugin in registry.plugins:
+        yield f"{plugin.name} ({plugin.label})"
+        yield from (f"  {kind}: {', '.join(names)}" for kind, names in plugin.offers.items())
+        if plugin.observes:
+            yield f"  observes: {', '.join(plugin.observes)}"
+        if plugin.error is not None:
+            yield f"  failed to load: {plugin.error}"
+        if plugin.disabled:
+            yield "  switched off by plugins.disable"
+
+
 def _table(registry: Registry) -> Table:
+    from rich.markup import escape
+    from rich.table import Table
+
     table = Table("plugin", "distribution", "offers", title="Plugins", show_lines=True)
     for plugin in registry.plugins:
         offers = [f"[bold]{kind}[/]: {', '.join(names)}" for kind, names in plugin.offers.items()]
@@ -62,6 +83,12 @@ def _counted(number: int, noun: str) -> str:
 
 
 def _doctor(arguments: list[str]) -> int:
+    from rich.console import Console
+    from rich.markup import escape
+
+    from morl.authoring.doctor import examine
+    from morl.authoring.trials import find_plugin
+
     parser = Parser("plugins doctor")
     parser.add_argument("names", nargs="*")
     parser.add_argument("--seconds", type=float, default=2.0)

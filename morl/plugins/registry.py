@@ -16,7 +16,7 @@ from typing import Any
 import pluggy
 from attrs import define, field, frozen
 
-from morl import hookspecs
+from morl import _extras, hookspecs
 from morl._version import DISTRIBUTION, __version__
 from morl.errors import ConfigError, PluginError, suggest
 from morl.hookspecs import EXAMPLES_HOOK, PROJECT, REGISTERING_HOOKS, Factory
@@ -82,9 +82,11 @@ class Registered:
             for part in attribute.split("."):
                 factory = getattr(factory, part)
         except (ImportError, AttributeError) as error:
-            raise PluginError(
-                f"{self.kind} {self.name!r} of {self.plugin.label} cannot be imported from {self.factory!r}: {error}"
-            ) from error
+            what = f"{self.kind} {self.name!r} of {self.plugin.label}"
+            needed = None
+            if isinstance(error, ModuleNotFoundError) and self.plugin.distribution == DISTRIBUTION:
+                needed = _extras.what_to_install(error, what)
+            raise PluginError(needed or f"{what} cannot be imported from {self.factory!r}: {error}") from error
         if not callable(factory):
             raise PluginError(f"{self.kind} {self.name!r} of {self.plugin.label}: {self.factory!r} is not callable")
         return factory

@@ -130,6 +130,10 @@ TRACKERS: Mapping[str, Callable[[RunFolder, int], Logger] | None] = {
 """By short name; `csv` is `logs/metrics.csv`, which is always written."""
 
 
+_EXTRA = {"tensorboard": "train", "wandb": "wandb", "mlflow": "mlflow"}
+"""By short name, which is that of the package."""
+
+
 def check_trackers(names: str | Sequence[str]) -> list[str]:
     """The names as a list.
 
@@ -146,8 +150,8 @@ def check_trackers(names: str | Sequence[str]) -> list[str]:
             )
         if found.count(name) > 1:
             raise ConfigError(f"trainer.logger: {name} is given twice")
-        if name in ("wandb", "mlflow"):
-            _require(name, name)
+        if name in _EXTRA:
+            _require(name, _EXTRA[name])
     return found
 
 
@@ -172,5 +176,5 @@ def _known(note: Path, new: Callable[[], str]) -> str:
 def _require(package: str, extra: str) -> None:
     if find_spec(package) is None:
         raise ConfigError(
-            f"trainer.logger={extra} needs the package {package}; install it with: pip install 'morl-llm[{extra}]'"
+            f"trainer.logger={package} needs the package {package}; install it with: pip install 'morl-llm[{extra}]'"
         )
