@@ -16,6 +16,8 @@ DEMO_RUN  ?= runs/demo-$(shell date +%Y%m%d-%H%M%S)
 # The demo's and the tests' models are tiny: more threads only wait for each other.
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
+# Images of containers often switch bytecode off; each of the many processes of the tests would compile the package anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 say = @echo "== $(1)"
 
