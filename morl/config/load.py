@@ -14,7 +14,7 @@ from jsonargparse import Namespace
 
 from morl.config import foreign, schema, yaml12
 from morl.config.inherit import inherit_form
-from morl.config.parser import as_written, build_parser, hints, refuse_unknown
+from morl.config.parser import as_written, hints, refuse_unknown, shared_parser
 from morl.config.renamed import present_name, with_present_names
 from morl.config.secrets import check_secrets, refuse_references
 from morl.config.sections import NESTED, Tree, node_at, not_own, part_of, sections, spelt_out, with_tools
@@ -147,7 +147,7 @@ def parse(tree: Tree, registry: Registry, given: frozenset[str] = frozenset()) -
     registry.disable(off)
     refuse_typos(tree, registry, given)
     tree = spelt_out(_inherited(tree, registry, given), registry, given)
-    parser = build_parser(tree, registry, given)
+    parser = shared_parser(tree, registry, given)
     refuse_unknown(tree, parser)
     refuse_values(tree, hints(parser))
     try:

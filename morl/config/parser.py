@@ -10,12 +10,15 @@ from __future__ import annotations
 import inspect
 import re
 from argparse import ArgumentError
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
+from functools import lru_cache
+from operator import is_
 from types import UnionType
 from typing import Any, Union, get_args, get_origin
 
-from attrs import fields_dict, has, resolve_types
+from attrs import cmp_using, field, fields_dict, frozen, has, resolve_types
 from jsonargparse import ArgumentParser
 from jsonargparse.typing import NonNegativeInt
 
@@ -50,6 +53,63 @@ def build_parser(tree: Tree, registry: Registry, given: frozenset[str] = frozens
     Raises:
         ConfigError, PluginError: a part that does not exist, a reward without a name, options that clash with morl's.
     """
+    return _parser(tuple(_groups(tree, registry, given)))
+
+
+def shared_parser(tree: Tree, registry: Registry, given: frozenset[str] = frozenset()) -> ArgumentParser:
+    """As `build_parser`, but the parser is one that was built before for sections with the very same parts.
+
+    To parse with, and not to change: building one takes longer than parsing does, and the runs of a comparison, or the
+    command that checks a config and then reads it, have the same parts.
+    """
+    return _kept(tuple(_groups(tree, registry, given)))
+
+
+@frozen
+class _Group:
+    """What a section adds to the parser: its own fields but for `skip`, and the options of its part."""
+
+    path: str
+    own: type
+    skip: frozenset[str]
+    what: str = ""
+    # Another factory of the same name is another part, and may be equal or have no hash.
+    factory: Callable[..., Any] | None = field(default=None, eq=cmp_using(eq=is_), hash=False)
+    without: frozenset[str] = frozenset()
+    """Options of the factory that have a section of their own."""
+
+
+def _groups(tree: Tree, registry: Registry, given: frozenset[str]) -> Iterator[_Group]:
+    for section in sections(tree):
+        if not isinstance(node_at(tree, section.path), Mapping):
+            what = "a `name` and its options" if section.kind else "its settings"
+            raise ConfigError(f"{section.path} must be a mapping with {what}; got {node_at(tree, section.path)!r}")
+        skip = frozenset(not_own(section, tree, registry, given))
+        if section.kind is None or section.path in given:
+            yield _Group(section.path, section.own, skip)
+            continue
+        part = part_of(section, tree, registry)
+        inner = nested_section(section, part.load())
+        yield _group(section, part, skip, frozenset() if inner is None else {inner.path.rpartition(".")[2]})
+        if inner is not None:
+            yield _group(inner, part_of(inner, tree, registry), {"options"})
+
+
+def _group(
+    section: Section, part: Registered, skip: AbstractSet[str], without: AbstractSet[str] = frozenset()
+) -> _Group:
+    factory = part.load()
+    taken = frozenset(set(fields_dict(section.own)) - {*section.yields})
+    if clash := taken & set(inspect.signature(factory).parameters):
+        raise ConfigError(
+            f"{section.kind} {part.name!r} of {part.plugin.label} has options that morl itself uses in"
+            f" {section.path}: {', '.join(sorted(clash))}; its author has to rename them"
+        )
+    what = f"{section.kind} {part.name} ({part.plugin.label})"
+    return _Group(section.path, section.own, frozenset(skip), what, factory, frozenset(without))
+
+
+def _parser(groups: tuple[_Group, ...]) -> ArgumentParser:
     # Defaults are filled in from the schema, never from files or the environment of the machine.
     parser = ArgumentParser(
         prog="morl train",
@@ -60,36 +120,17 @@ def build_parser(tree: Tree, registry: Registry, given: frozenset[str] = frozens
     )
     parser.add_argument("--seed", type=NonNegativeInt, default=0, help="random seed; same seed, same run")
     parser.add_argument("--output", type=str, default=_OUTPUT, help="run folder; must be new or empty")
-    for section in sections(tree):
-        if not isinstance(node_at(tree, section.path), Mapping):
-            what = "a `name` and its options" if section.kind else "its settings"
-            raise ConfigError(f"{section.path} must be a mapping with {what}; got {node_at(tree, section.path)!r}")
-        parser.add_class_arguments(section.own, section.path, skip=not_own(section, tree, registry, given))
-        if section.kind is not None and section.path not in given:
-            part = part_of(section, tree, registry)
-            inner = nested_section(section, part.load())
-            _add_options(parser, section, part, inner)
-            if inner is not None:
-                parser.add_class_arguments(inner.own, inner.path, skip={"options"})
-                _add_options(parser, inner, part_of(inner, tree, registry))
+    for group in groups:
+        parser.add_class_arguments(group.own, group.path, skip={*group.skip})
+        if group.factory is not None:
+            _resolve_types(group.factory)
+            options = parser.add_argument_group(f"Options of {group.what}")
+            add = options.add_class_arguments if inspect.isclass(group.factory) else options.add_function_arguments
+            add(group.factory, group.path, as_group=False, skip={*group.without})
     return parser
 
 
-def _add_options(parser: ArgumentParser, section: Section, part: Registered, inner: Section | None = None) -> None:
-    factory = part.load()
-    _resolve_types(factory)
-    clash = (set(fields_dict(section.own)) - {*section.yields}) & set(inspect.signature(factory).parameters)
-    if clash:
-        raise ConfigError(
-            f"{section.kind} {part.name!r} of {part.plugin.label} has options that morl itself uses in"
-            f" {section.path}: {', '.join(sorted(clash))}; its author has to rename them"
-        )
-    group = parser.add_argument_group(f"Options of {section.kind} {part.name} ({part.plugin.label})")
-    skip: set[str | int] = set() if inner is None else {inner.path.rpartition(".")[2]}
-    if inspect.isclass(factory):
-        group.add_class_arguments(factory, section.path, as_group=False, skip=skip)
-    else:
-        group.add_function_arguments(factory, section.path, as_group=False, skip=skip)
+_kept = lru_cache(maxsize=8)(_parser)
 
 
 def _resolve_types(factory: Callable[..., Any]) -> None:
