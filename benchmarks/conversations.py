@@ -1,6 +1,7 @@
-"""What a conversation costs beside a single turn: the same tokens sampled, the same tokens read.
+"""What a conversation costs beside a single turn: the same tokens sampled, the same tokens read; and beside TRL's.
 
     OMP_NUM_THREADS=1 python benchmarks/conversations.py [--sizes 1M 10M] [--backends transformers vllm] [--rounds 5]
+    OMP_NUM_THREADS=1 python benchmarks/conversations.py --trl [--sizes 1M 10M] [--rounds 5]
 
 Four turns of 32 tokens, with 64 tokens of an environment between two of them, against one turn of 128 tokens after a
 prompt that is longer by these 3 x 64.  128 completions, float32, one thread; the two take turns on the same prompts,
@@ -28,8 +29,9 @@ from string import ascii_letters
 from typing import Any
 
 import torch
+import trl_conversations
 from attrs import define, evolve
-from trl_cases import SIZES, Case, save_model
+from trl_cases import Case, save_model
 
 from morl.config.schema import EnvironmentConfig
 from morl.errors import MorlError
@@ -158,13 +160,17 @@ def check(batch: RolloutBatch, kind: str) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """All sizes and backends that were asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sizes", nargs="*", default=["1M", "10M"], choices=[size for size in SIZES if size != "0.5B"])
+    parser.add_argument("--sizes", nargs="*", default=["1M", "10M"], choices=["1M", "10M"])
     parser.add_argument("--backends", nargs="*", default=["transformers"], choices=["transformers", "vllm"])
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--trl", action="store_true", help="whole steps against TRL, in place of turns against one")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     for size in options.sizes:
         print(f"{size}, {COMPLETIONS} completions", flush=True)
+        if options.trl:
+            print(f"  {trl_conversations.compared(size, options.rounds)}", flush=True)
+            continue
         for name in options.backends:
             measure(size, name, options.rounds)
 

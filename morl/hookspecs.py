@@ -203,6 +203,9 @@ class RolloutBackend(Protocol):
     call begin with prompts and completions of calls before it, as the turns of a conversation do, and it may keep their
     keys and values, until the weights change.
 
+    One that takes further contexts while it samples has a method `stream: () -> RolloutStream`.  A conversation whose
+    environment was slow then goes on at once, whatever others are doing; without it, it waits for a call to end.
+
     Every backend knows `temperature`, `top_p`, `top_k`, `max_tokens` and `stop` of the sampling settings.  One that
     also knows others of `stop_token_ids`, `min_p`, `repetition_penalty`, `regex`, `json_schema` and `grammar` names
     these in an attribute `sampling_options`; a run that sets one which the backend does not name is refused.
@@ -236,6 +239,34 @@ class RolloutBackend(Protocol):
 
     def close(self) -> None:
         """Release engines, processes and memory."""
+        ...
+
+
+@runtime_checkable
+class RolloutStream(Protocol):
+    """Contexts that are sampled side by side, which others may join; between two `sync_weights`, and by one thread.
+
+    What is drawn for a context is what `RolloutBackend.generate` draws for it, up to rounding.
+    """
+
+    def add(self, number: int, prompt: EncodedPrompt, n: int, sampling: Sampling, seed: int) -> None:
+        """Samples `n` completions of one more context, which differs in nothing but `max_tokens` from those before.
+
+        Args:
+            number: comes back with the completions.
+        """
+        ...
+
+    def take(self, stop: Callable[[], bool]) -> Sequence[tuple[int, int, RolloutBatch]]:
+        """Completions that have ended since the last call: number of the context, member, and a batch of this one.
+
+        Comes back with at least one, or when `stop()`, which is asked every now and then, is true, or when there is
+        nothing to sample.
+        """
+        ...
+
+    def close(self) -> None:
+        """Drops what has not ended."""
         ...
 
 

@@ -83,6 +83,12 @@ class Asking:
         running = (question for question, _ in self._running.values())
         return any(question.awaited for question in (*running, *(question for _, question in self._waiting)))
 
+    @property
+    def answered(self) -> bool:
+        """Whether `take` has something to give."""
+        self._settle()
+        return bool(self._answered)
+
     def submit(self, question: Question) -> None:
         """Asks, as soon as fewer than `concurrency` questions run."""
         self._number += 1

@@ -4,30 +4,34 @@
 
 The first turn of all completions of a prompt is sampled together, later turns one completion for each context.  A
 context is all tokens so far; none is decoded and encoded again.  What is sampled together is what can go on at the
-time: every conversation, or, where the environment is slow with some, the others.
+time: every conversation, or, where the environment is slow with some, the others.  In a stream of the rollout backend
+an environment is asked as soon as a reply is there; and once it has been slow, each conversation goes on by itself.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
 from functools import partial
 from typing import Any, Protocol, TypeAlias
 
 from attrs import define, evolve, field
 
+from morl import interrupts
 from morl.conversation.answers import AnswerError, check_answer, check_rewards, makeable, with_problems
 from morl.conversation.asking import Answered, Asking, Question
 from morl.conversation.assemble import assembled
 from morl.conversation.episodes import opened
 from morl.conversation.errors import TemplateFailed
+from morl.conversation.flow import Flow
 from morl.conversation.opening import Opening, same_opening
 from morl.conversation.reply_format import ReplyFormat
-from morl.conversation.talk import Limits, Stage, Talk
+from morl.conversation.talk import Drawn, Limits, Stage, Talk
 from morl.conversation.waves import Request, drawn_rows, ready_rows, requests
 from morl.copies import copied
 from morl.errors import MorlError, told
-from morl.hookspecs import Environment, Episode
+from morl.hookspecs import Environment, Episode, RolloutStream
 from morl.types import CompletionStatus, EncodedPrompt, EnvironmentAnswer, Message, RolloutBatch, Sampling
 
 _log = logging.getLogger(__name__)
@@ -86,6 +90,7 @@ class Driver:
         patience: seconds that conversations which can go on wait for the others; None waits for all.
         asking: runs the questions.
         draw: samples.
+        stream: opens one of the rollout backend; None where it has none.
         language: see there.
         seeds: see there.
         version: of the weights, for conversations without a turn.
@@ -102,6 +107,7 @@ class Driver:
     draw: Draw
     language: Language
     seeds: Seeds
+    stream: Callable[[], RolloutStream] | None = None
     version: int = 0
     zero_at_limits: bool = False
     _noted: set[tuple[str, type[BaseException]]] = field(init=False, factory=set)
@@ -121,7 +127,11 @@ class Driver:
             for talk in talks:
                 open_one = partial(self.environment.open, copied(talk.prompt.prompt), self.seeds.episode(talk.seed))
                 self._ask(talk, partial(opened, talk, open_one), self._opened)
-            self._converse(groups, sampling)
+            if self.stream is None or any(prompt.sampling is not None for prompt in prompts):
+                self._converse(groups, sampling)
+            else:
+                with closing(self.stream()) as stream:
+                    self._converse_by(Flow(stream, self.limits, sampling), groups)
             while answered := self.asking.drain():
                 self._hear(answered)
         except BaseException:
@@ -145,6 +155,42 @@ class Driver:
             if not ready and not self.asking.awaiting:
                 return
 
+    def _converse_by(self, flow: Flow, groups: Sequence[Sequence[Talk]]) -> None:
+        """Until nothing is left to be sampled, in a stream.
+
+        What is sampled together does not depend on the clock as long as everything is answered within `patience`: the
+        next turns then begin when the last one has ended.  From the first answer that is late on, nobody waits.
+        """
+        ready, each_alone = False, self.patience == 0
+        while True:
+            patience = 0.0 if flow.busy or each_alone else self.patience
+            self._hear(self.asking.take(patience, ready=ready or flow.busy))
+            each_alone = each_alone or (self.asking.awaiting and not flow.busy)
+            for group in groups:
+                self._begin(group)
+            for row in ready_rows(groups, self.seeds.turn):
+                flow.add(row)
+            self._listen(flow, until_answered=each_alone)
+            ready = any(talk.stage is Stage.READY for group in groups for talk in group)
+            if not (ready or flow.busy or self.asking.awaiting or self.asking.answered):
+                return
+
+    def _listen(self, flow: Flow, *, until_answered: bool) -> None:
+        """Takes what is sampled until all of it has been, or until the environment has answered somebody."""
+        while flow.busy:
+            interrupts.check()
+            went_on = False
+            for talk, drawn in flow.take(lambda: until_answered and self.asking.answered):
+                self._take_turn(talk, drawn, flow.sampling)
+                went_on = went_on or talk.stage is Stage.READY
+            if until_answered and (went_on or self.asking.answered):
+                return
+
+    def _take_turn(self, talk: Talk, drawn: Drawn, sampling: Sampling) -> None:
+        """Reads a turn that was sampled."""
+        talk.say(drawn, self.limits, sampling.max_tokens, self.language.decode)
+        self._said(talk)
+
     def _sample(self, request: Request, sampling: Sampling) -> None:
         """One call of the rollout backend, and what the environment is asked about what was said."""
         contexts, seeds = [row.context for row in request.rows], [row.seed for row in request.rows]
@@ -152,8 +198,7 @@ class Driver:
         batch = self.draw(contexts, request.n, limited, seeds)
         for talk, drawn in zip(request.talks, drawn_rows(batch), strict=True):
             if talk.stage is Stage.READY:  # others of the prompt could not be opened
-                talk.say(drawn, self.limits, sampling.max_tokens, self.language.decode)
-                self._said(talk)
+                self._take_turn(talk, drawn, sampling)
 
     def _ask(self, talk: Talk, function: Callable[[], Any], then: Then, *, awaited: bool = True) -> None:
         self.asking.submit(Question((talk, then), function, self.timeout, awaited=awaited))

@@ -28,6 +28,7 @@ class Stage(Enum):
         OPENING: its episode is being opened.
         OPENED: it waits for the other episodes of its prompt.
         READY: it can be sampled.
+        SAMPLING: a stream of the rollout backend has its context.
         ASKING: the environment has been given the last reply.
         OVER: nothing more is sampled.
     """
@@ -35,6 +36,7 @@ class Stage(Enum):
     OPENING = auto()
     OPENED = auto()
     READY = auto()
+    SAMPLING = auto()
     ASKING = auto()
     OVER = auto()
 

@@ -17,14 +17,14 @@ from morl.conversation.opening import Opening
 from morl.conversation.reply_format import ReplyFormat
 from morl.conversation.talk import Limits
 from morl.errors import ConfigError
-from morl.hookspecs import Environment, RolloutBackend
+from morl.hookspecs import Environment, RolloutBackend, RolloutStream
 from morl.prompts import ChatTemplate
 from morl.prompts.encode import encode_chat
 from morl.prompts.special_tokens import SpecialTokens
 from morl.rollout.context import context_limit
 from morl.rollout.ends import end_ids
 from morl.runtime import seeds
-from morl.runtime.sampling import sample
+from morl.runtime.sampling import Stream, sample
 from morl.texts import texts_in
 from morl.types import EncodedPrompt, Prompt, RolloutBatch, Sampling
 
@@ -117,6 +117,7 @@ class Conversations:
             patience=options.patience,
             asking=Asking(options.concurrency),
             draw=self._draw,
+            stream=self._stream if hasattr(self.backend, "stream") else None,
             language=self._language,
             seeds=Seeds(),
             zero_at_limits=options.on_limit == "zero",
@@ -148,11 +149,18 @@ class Conversations:
             if close is not None:
                 close()
 
+    def _stream(self) -> RolloutStream:
+        stream = getattr(self.backend, "stream")()  # noqa: B009 - not every backend has one
+        return Stream(stream, type(self.backend).__name__, self._with_ends)
+
+    def _with_ends(self, sampling: Sampling) -> Sampling:
+        assert self._language is not None
+        return self._language.with_ends(sampling, self.sampling_options)
+
     def _draw(
         self, contexts: Sequence[EncodedPrompt], n: int, sampling: Sampling, draws: Sequence[int]
     ) -> RolloutBatch:
-        assert self._language is not None
-        return sample(self.backend, contexts, n, self._language.with_ends(sampling, self.sampling_options), draws)
+        return sample(self.backend, contexts, n, self._with_ends(sampling), draws)
 
 
 @frozen

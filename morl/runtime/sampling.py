@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
-from attrs import evolve
+from attrs import evolve, frozen
 
 from morl.copies import copied
 from morl.errors import PluginError
-from morl.hookspecs import RolloutBackend
+from morl.hookspecs import RolloutBackend, RolloutStream
 from morl.types import EncodedPrompt, RolloutBatch, Sampling
 
 
@@ -69,3 +69,42 @@ def _alike(
         opened = zip(batch.prompts, prompts, strict=True)
         return evolve(batch, prompts=tuple(evolve(each, sampling=asked.sampling) for each, asked in opened))
     return evolve(copied(batch), prompts=tuple(prompts))
+
+
+@frozen(eq=False)
+class Stream:
+    """What is asked of anybody's `RolloutStream`.
+
+    Args:
+        stream: of the backend.
+        name: of the backend.
+        settings: makes the sampling settings those that the backend is to be given.
+    """
+
+    stream: RolloutStream
+    name: str
+    settings: Callable[[Sampling], Sampling]
+
+    def add(self, number: int, prompt: EncodedPrompt, n: int, sampling: Sampling, seed: int) -> None:
+        """As there; the backend sees a copy of the prompt."""
+        self.stream.add(number, copied(prompt), n, self.settings(sampling), seed)
+
+    def take(self, stop: Callable[[], bool]) -> list[tuple[int, int, RolloutBatch]]:
+        """As there.
+
+        Raises:
+            PluginError: something else than batches of one completion.
+        """
+        taken = [*self.stream.take(stop)]
+        for _, _, batch in taken:
+            if not isinstance(batch, RolloutBatch) or len(batch) != 1:
+                what = f"a batch of {len(batch)}" if isinstance(batch, RolloutBatch) else type(batch).__name__
+                raise PluginError(
+                    f"the stream of the rollout backend {self.name} gave {what}; expected a morl.types.RolloutBatch of"
+                    " one completion"
+                )
+        return taken
+
+    def close(self) -> None:
+        """As there."""
+        self.stream.close()
