@@ -5,10 +5,16 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from numbers import Real
 from typing import Any
 
 from morl.conversation.calls import CallStatus, ToolCall
+from morl.texts import texts_in
 from morl.types import EnvironmentAnswer, Message
+
+FIGURES = "conversation"
+"""Key of `RolloutBatch.infos` under which the driver says what it counted."""
 
 
 class AnswerError(ValueError):
@@ -38,6 +44,7 @@ def check_answer(answer: object, calls: int, rewards: Sequence[str]) -> None:
         raise AnswerError(
             f"a reply with {calls} calls of tools got {results} messages of the role tool; expected {calls} or none"
         )
+    check_info(answer.info)
     check_rewards(answer.rewards, rewards)
 
 
@@ -54,23 +61,64 @@ def check_messages(messages: object, roles: Sequence[str]) -> None:
             raise AnswerError(f"a message must be a mapping whose role is {' or '.join(roles)}; got {message!r:.200}")
         if not isinstance(message.get("content"), str):
             raise AnswerError(f"the content of a message must be text; got {message!r:.200}")
+        check_text(message)
     check_json("messages", [dict(message) for message in messages])
 
 
-def check_rewards(rewards: object, names: Sequence[str]) -> None:
-    """Refuses rewards that are not declared, or no numbers.
+def check_text(value: object) -> None:
+    """Refuses text that holds half a character, which no tokenizer takes.
+
+    Raises:
+        AnswerError: says what it is.
+    """
+    for text in texts_in(value, keys=True):
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise AnswerError(f"a text that is no valid Unicode: {error}; got {text!r:.200}") from error
+
+
+def check_rewards(rewards: object, names: Sequence[str]) -> dict[str, float | None]:
+    """The rewards as numbers.
+
+    Args:
+        rewards: by name; numbers of Python, numpy and torch, or None.
+        names: that the environment declares.
+
+    Raises:
+        AnswerError: rewards that are not declared, or no numbers.
+    """
+    if not isinstance(rewards, Mapping):
+        raise AnswerError(f"rewards must be a mapping from their names to numbers; got {rewards!r:.200}")
+    for name in rewards:
+        if name not in names:
+            raise AnswerError(f"gives the reward {name!r}, which reward_names {list(names)} does not declare")
+    return {name: _number(name, value) for name, value in rewards.items()}
+
+
+def _number(name: str, value: Any) -> float | None:
+    if value is None:
+        return None
+    plain = value.item() if getattr(value, "shape", None) in ((), (1,)) else value  # of numpy or torch
+    try:
+        number = float(plain) if isinstance(plain, Real | Decimal) else math.nan
+    except (OverflowError, ValueError):  # that no float holds
+        number = math.nan
+    if not math.isfinite(number):
+        raise AnswerError(f"reward {name!r} must be a finite number or None; got {value!r:.80}")
+    return number
+
+
+def check_info(info: object) -> None:
+    """Refuses what is no mapping by text, or takes the place of what morl counts.
 
     Raises:
         AnswerError: says what is expected.
     """
-    if not isinstance(rewards, Mapping):
-        raise AnswerError(f"rewards must be a mapping from their names to numbers; got {rewards!r:.200}")
-    for name, value in rewards.items():
-        if name not in names:
-            raise AnswerError(f"gives the reward {name!r}, which reward_names {list(names)} does not declare")
-        number = isinstance(value, int | float) and math.isfinite(value)
-        if not (value is None or number):
-            raise AnswerError(f"reward {name!r} must be a finite number or None; got {value!r}")
+    if not isinstance(info, Mapping) or not all(isinstance(key, str) for key in info):
+        raise AnswerError(f"`info` must be a mapping whose keys are text; got {info!r:.200}")
+    if FIGURES in info:
+        raise AnswerError(f"info[{FIGURES!r}] is what morl counts; give yours another name")
 
 
 def check_json(what: str, value: object) -> None:

@@ -136,8 +136,12 @@ class Asking:
             self._note_stuck(call)
         self._answered.clear()
 
-    def hurry(self, functions: Sequence[Callable[[], Any]], seconds: float) -> None:
-        """Calls these side by side, and waits no longer than `seconds` for all of them; what they raise is ignored."""
+    def hurry(self, functions: Sequence[Callable[[], Any]], seconds: float) -> list[BaseException]:
+        """Calls these side by side, and waits no longer than `seconds` for all of them.
+
+        Returns:
+            What they raised, and a `TimeoutError` for each that is left behind.
+        """
         ended: SimpleQueue[Call] = SimpleQueue()
         calls = [Call(each, seconds, self._loops.submit, ended.put, "morl-environment") for each in functions]
         until, left = time.perf_counter() + seconds, len(calls)
@@ -145,9 +149,14 @@ class Asking:
             with suppress(Empty):
                 ended.get(timeout=remaining)
                 left -= 1
+        errors: list[BaseException] = []
         for call in calls:
             if call.outcome is None:
                 call.cancel()
+                errors.append(TimeoutError(f"not done within {seconds:g} s"))
+            elif call.outcome.error is not None:
+                errors.append(call.outcome.error)
+        return errors
 
     def close(self) -> None:
         """Ends the event loop."""

@@ -266,7 +266,7 @@ class Driver:
     def _stepped(self, talk: Talk, answer: EnvironmentAnswer) -> None:
         check_answer(answer, len(makeable(talk.calls)), self.reward_names)
         answer = copied(answer)
-        talk.reward(answer.rewards)
+        talk.reward(check_rewards(answer.rewards, self.reward_names))
         talk.info |= answer.info
         self._answered(talk, answer.messages, done=answer.done)
 
@@ -308,8 +308,7 @@ class Driver:
             self._ask(talk, partial(finish, status), self._finished, awaited=False)
 
     def _finished(self, talk: Talk, rewards: Any) -> None:
-        check_rewards(rewards, self.reward_names)
-        talk.reward(rewards)
+        talk.reward(check_rewards(rewards, self.reward_names))
         self._close(talk)
 
     def _fail(self, talk: Talk, error: BaseException) -> None:

@@ -54,9 +54,7 @@ class Flow:
         """
         taken = self.stream.take(stop)
         if not taken and self.busy and not stop():
-            raise PluginError(
-                f"the stream of the rollout backend gave none of the {self._left} completions it has"
-            )
+            raise PluginError(f"the stream of the rollout backend gave none of the {self._left} completions it has")
         for number, member, batch in taken:
             self._left -= 1
             talk = self._rows[number].talks[member]

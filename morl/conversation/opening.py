@@ -8,7 +8,7 @@ from typing import Any
 
 from attrs import frozen
 
-from morl.conversation.answers import AnswerError, check_json, check_messages
+from morl.conversation.answers import AnswerError, check_json, check_messages, check_text
 from morl.errors import PluginError
 from morl.hookspecs import Episode
 from morl.types import Message
@@ -46,6 +46,7 @@ class Opening:
         if not isinstance(tools, Sequence) or not all(isinstance(tool, Mapping) for tool in tools):
             raise AnswerError(f"`tools` must be a list of JSON schemas; got {tools!r:.200}")
         check_json("tools", [dict(tool) for tool in tools])
+        check_text(tools)
         return cls(None if prompt is None else tuple(prompt), tuple(messages), tuple(tools))
 
     @property

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import define, evolve, field, frozen
 
+from morl.conversation.answers import FIGURES as FIGURES
 from morl.conversation.calls import ToolCall
 from morl.conversation.opening import Opening
 from morl.hookspecs import Episode
@@ -16,9 +17,6 @@ from morl.types import CompletionStatus, EncodedPrompt, Message, Turn
 
 if TYPE_CHECKING:
     from morl.conversation.reply_format import ReplyFormat
-
-FIGURES = "conversation"
-"""Key of `RolloutBatch.infos` under which the driver says what it counted."""
 
 
 class Stage(Enum):
@@ -212,6 +210,6 @@ class Talk:
     def whole_info(self) -> dict[str, Any]:
         """What the environment had to say, and what was counted."""
         reported = self.info.get("failed_calls", 0)
-        failed = self.failed_calls + (reported if isinstance(reported, int) else 0)
+        failed = self.failed_calls + (max(reported, 0) if isinstance(reported, int) else 0)
         figures = {"tool_calls": self.tool_calls, "failed_calls": failed, "seconds": self.seconds}
-        return {**self.info, FIGURES: {**self.info.get(FIGURES, {}), **figures}}
+        return {**self.info, FIGURES: figures}

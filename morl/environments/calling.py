@@ -18,22 +18,29 @@ CLOSING = 10.0
 async def called(function: Callable[..., Any], **arguments: Any) -> Any:
     """What a function returns, `async` or not; one that is not is called in a thread."""
     if inspect.iscoroutinefunction(function):
-        return await _contained(function(**arguments))
+        return await _by_itself(function(**arguments))
     result = await in_thread(partial(function, **arguments))
-    return await _contained(result) if inspect.isawaitable(result) else result
+    return await _by_itself(result) if inspect.isawaitable(result) else result
+
+
+async def _by_itself(awaitable: Awaitable[Any]) -> Any:
+    """What it gives, in a task of its own: it may cancel itself, and nobody else."""
+    try:
+        return await asyncio.ensure_future(_contained(awaitable))
+    except asyncio.CancelledError as raised:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        raise RuntimeError(told(raised)) from raised
 
 
 async def _contained(awaitable: Awaitable[Any]) -> Any:
-    """What it gives; what a function of the user's raises that would end the event loop, or pass for the loop's own
-    cancelling, is an error like others."""
+    """What it gives; what a function of the user's raises that would end the event loop is an error like others."""
     try:
         return await awaitable
-    except (Exception, GeneratorExit):
+    except (Exception, GeneratorExit, asyncio.CancelledError):
         raise
     except BaseException as raised:
-        task = asyncio.current_task()
-        if isinstance(raised, asyncio.CancelledError) and (task is None or task.cancelling()):
-            raise
         raise RuntimeError(told(raised)) from raised
 
 

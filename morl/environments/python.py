@@ -12,7 +12,7 @@ from attrs import define, field, frozen
 from morl.environments.calling import called, close_now, closed
 from morl.environments.results import check_limit, error_text, result_text
 from morl.environments.schemas import tool_schema
-from morl.errors import ConfigError, PluginError, suggest
+from morl.errors import ConfigError, PluginError, suggest, told
 from morl.isolation.importing import import_function
 from morl.types import CompletionStatus, EnvironmentAnswer, Message, Prompt
 
@@ -109,11 +109,21 @@ class PythonEnvironment:
         return PythonEpisode(self, instance, with_text(prompt.messages, said) if said else None, self.tools)
 
     def close(self) -> None:
-        """Closes the instances."""
+        """Closes the instances.
+
+        Raises:
+            RuntimeError: what the first raised that failed to close.
+        """
         with self._lock:
             instances, self._idle[:] = [*self._idle], []
+        errors: list[Exception] = []
         for instance in instances:
-            close_now(instance)
+            try:
+                close_now(instance)
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - the others are to be closed all the same
+                errors.append(RuntimeError(told(error)))
+        if errors:
+            raise errors[0]
 
     def give_back(self, instance: Any) -> None:
         """An instance that can be reset."""

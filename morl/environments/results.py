@@ -27,7 +27,9 @@ def check_limit(max_result: int | None) -> None:
 
 
 def result_text(value: Any, limit: int | None) -> str:
-    """A result as text: text and bytes as they are, anything else as JSON, what JSON does not know by `str`.
+    """A result as text: text and bytes as they are, anything else as JSON.
+
+    Sets are sorted lists there, and what else JSON does not know is what `str` makes of it.
 
     Raises:
         NoTextError: something without a text of its own, such as a generator: Python would write where it lies in
@@ -40,7 +42,7 @@ def result_text(value: Any, limit: int | None) -> str:
         text = _plain(value)
     else:
         try:
-            text = json.dumps(value, ensure_ascii=False, default=_plain)
+            text = json.dumps(value, ensure_ascii=False, default=_known)
         except NoTextError:
             raise
         except (TypeError, ValueError):  # keys that are no texts, a structure that holds itself
@@ -59,6 +61,13 @@ def error_text(error: BaseException, limit: int | None) -> str:
     'Error: ValueError: no such city'
     """
     return result_text(f"Error: {told(error)}", limit)
+
+
+def _known(value: Any) -> Any:
+    """What JSON knows in the place of something that it does not."""
+    if isinstance(value, set | frozenset):  # whose order is another one in every process
+        return sorted(value, key=lambda item: result_text(item, None))
+    return _plain(value)
 
 
 def _plain(value: Any) -> str:

@@ -101,8 +101,15 @@ class ToolsEpisode:
         inspect.signature(function).bind(**arguments)  # its TypeError names the argument, and not the function
         try:
             async with asyncio.timeout(self.call_timeout) as limit:
-                return await called(function, **arguments)
+                result = await called(function, **arguments)
         except TimeoutError:
             if limit.expired():
-                raise TimeoutError(f"no answer within {self.call_timeout:g} s") from None
+                raise self._late() from None
             raise
+        until = limit.when()
+        if until is not None and asyncio.get_running_loop().time() >= until:  # it took no notice of being cancelled
+            raise self._late()
+        return result
+
+    def _late(self) -> TimeoutError:
+        return TimeoutError(f"no answer within {self.call_timeout:g} s")

@@ -12,11 +12,11 @@ from attrs import define, evolve, field, frozen
 
 from morl.config.schema import EnvironmentConfig
 from morl.conversation.asking import Asking
-from morl.conversation.driver import Driver
+from morl.conversation.driver import CLOSING, Driver
 from morl.conversation.opening import Opening
 from morl.conversation.reply_format import ReplyFormat
 from morl.conversation.talk import Limits
-from morl.errors import ConfigError
+from morl.errors import ConfigError, told
 from morl.hookspecs import Environment, RolloutBackend, RolloutStream
 from morl.prompts import ChatTemplate
 from morl.prompts.encode import encode_chat
@@ -139,15 +139,16 @@ class Conversations:
         self.backend.sync_weights(version)
 
     def close(self) -> None:
-        """Ends the backend and the environment."""
+        """Ends the backend and the environment, which is left behind where it takes too long, or fails."""
         try:
             self.backend.close()
         finally:
-            if self._driver is not None:
-                self._driver.asking.close()
+            asking = Asking(1) if self._driver is None else self._driver.asking
+            asking.abandon()
             close = getattr(self.environment, "close", None)
-            if close is not None:
-                close()
+            for error in asking.hurry([] if close is None else [close], CLOSING):
+                _log.warning("the environment could not be closed: %s", told(error), exc_info=error)
+            asking.close()
 
     def _stream(self) -> RolloutStream:
         stream = getattr(self.backend, "stream")()  # noqa: B009 - not every backend has one

@@ -102,7 +102,8 @@ class _Conversation:
         require(given == reply, "step() changed the reply that it was given")
         _check(check_answer, answer, len(reply.get("tool_calls") or ()), self.case.rewards)
         self.messages += [reply, *answer.messages]
-        self.transcript.append((copy.deepcopy(list(answer.messages)), answer.done, dict(answer.rewards)))
+        earned = check_rewards(answer.rewards, self.case.rewards)
+        self.transcript.append((copy.deepcopy(list(answer.messages)), answer.done, earned))
         self.done = answer.done
         if self.done:
             await self.finish()
@@ -118,7 +119,7 @@ class _Conversation:
             rewards = await _awaited(finish(CompletionStatus.COMPLETED))
             _check(check_rewards, rewards, self.case.rewards)
             messages, done, given = self.transcript[-1]
-            self.transcript[-1] = (messages, done, {**given, **rewards})
+            self.transcript[-1] = (messages, done, {**given, **check_rewards(rewards, self.case.rewards)})
 
     async def close(self) -> None:
         await _closed(self.episode, "close() of an episode")

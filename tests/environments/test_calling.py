@@ -32,8 +32,8 @@ def tool(body: str, asynchronous: bool = False) -> Any:
     return names["f"]
 
 
-def told(function: Any) -> str:
-    episode = Tools([function], call_timeout=30).open(Prompt("x"), 0)
+def told(function: Any, call_timeout: float = 30) -> str:
+    episode = Tools([function], call_timeout=call_timeout).open(Prompt("x"), 0)
     call = {"type": "function", "id": "1", "function": {"name": "f", "arguments": {"n": 3}}}
     reply: Message = {"role": "assistant", "content": "", "tool_calls": [call]}
     content: str = asyncio.run(episode.step(reply)).messages[0]["content"]
@@ -56,6 +56,7 @@ def told(function: Any) -> str:
         ("return {'x': [Blank()]}", "Error: NoTextError: the tool returned a Blank, which has no text"),
         ("return b'caf\\xc3\\xa9' + b'\\xff'", "café\ufffd"),
         ("return {'b': b'x'}", '{"b": "x"}'),
+        ("return {'b': {str(i) for i in range(4)}}", '{"b": ["0", "1", "2", "3"]}'),
         ("return '\\ud800'", "?"),
         ("x = {}; x['x'] = x; return x", "{'x': {...}}"),
         ("return 10**6000", "Error: ValueError: Exceeds the limit"),
@@ -64,6 +65,28 @@ def told(function: Any) -> str:
 )
 def test_whatever_a_tool_does_the_policy_is_told(body: str, said: str, asynchronous: bool) -> None:
     assert told(tool(body, asynchronous)).startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("asyncio.current_task().cancel(); await asyncio.sleep(60)", "Error: RuntimeError: CancelledError: "),
+        ("asyncio.current_task().cancel(); return 'done'", "Error: RuntimeError: CancelledError: "),
+    ],
+)
+def test_a_tool_may_cancel_itself_and_nobody_else(body: str, said: str) -> None:
+    assert told(tool(body, asynchronous=True)) == said
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "try: await asyncio.sleep(60)\n    except asyncio.CancelledError: return 'no notice'",
+        "import time; time.sleep(0.1); return 'the loop was blocked'",
+    ],
+)
+def test_an_answer_after_the_limit_is_none(body: str) -> None:
+    assert told(tool(body, asynchronous=True), call_timeout=0.05) == "Error: TimeoutError: no answer within 0.05 s"
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])

@@ -5,8 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+from decimal import Decimal
+from fractions import Fraction
 
+import numpy as np
 import pytest
+import torch
 from attrs import define, field
 from recorder import Recorder
 
@@ -63,6 +67,14 @@ class FaultyEpisode:
                     return EnvironmentAnswer()
                 case "error":
                     raise RewardError("wrong input")
+                case "info":
+                    return EnvironmentAnswer(done=True, info="solved")
+                case "figures":
+                    return EnvironmentAnswer(done=True, info={"conversation": {"tool_calls": 3}})
+                case "half a character":
+                    return EnvironmentAnswer([{"role": "user", "content": "a\ud800"}])
+                case "no float":
+                    return EnvironmentAnswer(done=True, rewards={"score": 10**400})
                 case "interrupt":
                     raise KeyboardInterrupt
         return EnvironmentAnswer(done=True, rewards={"score": 1.0})
@@ -82,6 +94,10 @@ class FaultyEpisode:
         ("silent", "environment_failed", "no message"),
         ("hangs", "environment_timeout", "no answer within 0.3 s"),
         ("open", "environment_failed", "no room"),
+        ("info", "environment_failed", "`info` must be a mapping"),
+        ("figures", "environment_failed", "what morl counts"),
+        ("half a character", "environment_failed", "no valid Unicode"),
+        ("no float", "environment_failed", "must be a finite number or None"),
     ],
 )
 @pytest.mark.parametrize("on_failure", ["abstain", "zero", "drop"])
@@ -171,6 +187,42 @@ def run_faulty(settings, tmp_path, environment, script=None, changes=None, **opt
     plugin = Plugin()
     script = script or (lambda text, member, turn: "bad" if member == 0 and "how many" in text else "good")
     return train(config, plugins=[plugin], rollout=ScriptedReplies(script)), plugin
+
+
+class Unclosable:
+    """A class of the user's; its reward is one of another library, and closing it fails."""
+
+    reward: object = 0.5
+
+    def reset(self, **row): ...
+
+    def get_reward(self):
+        return type(self).reward
+
+    def close(self):
+        raise SystemExit(3)
+
+
+@pytest.mark.parametrize(
+    "reward", [np.float32(0.5), np.array([0.5]), torch.tensor(0.5, requires_grad=True), Decimal("0.5"), Fraction(1, 2)]
+)
+def test_rewards_are_numbers_of_any_kind_and_a_run_ends_well_that_cannot_close(
+    settings, tmp_path, rows_of, caplog, reward
+):
+    Unclosable.reward = reward
+    (tmp_path / "template.jinja").write_text(CHAT_TEMPLATE)
+    (tmp_path / "prompts.jsonl").write_text('{"prompt": "how many?"}\n')
+    prompts = {"path": str(tmp_path / "prompts.jsonl"), "chat": True, "chat_template": str(tmp_path / "template.jinja")}
+    config = settings(
+        {
+            "prompts": prompts,
+            "environment": {"name": "python", "factory": Unclosable},
+            "training": {"steps": 1, "prompts_per_step": 1, "group_size": 2},
+        }
+    )
+    result = train(config, rollout=ScriptedReplies(lambda text, member, turn: "a" * (member + 1)))
+    assert float(rows_of(result)[0]["reward/Unclosable/mean"]) == 0.5
+    assert "the environment could not be closed: RuntimeError: SystemExit: 3" in caplog.text
 
 
 @define(eq=False)

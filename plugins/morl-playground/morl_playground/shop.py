@@ -27,7 +27,7 @@ from morl.types import Message, Prompt
 from morl_playground.tasks import Split
 
 ITEMS = ("pears", "plums", "figs", "eggs", "nuts", "buns", "leeks", "limes", "kale", "corn")
-PRICES = range(1, 10)
+PRICES = range(1, 6)
 TEST_SIZE = 64
 TRAIN_COPIES = 8
 """How often each pair of items is asked for, with other prices each time."""
@@ -94,9 +94,9 @@ class Shop:
     """
 
     slips: float = field(default=0.25, validator=_probability)
-    repeats: float = field(default=0.3, validator=_probability)
+    repeats: float = field(default=0.5, validator=_probability)
     adds: float = field(default=0.5, validator=_probability)
-    guesses: float = field(default=0.7, validator=_probability)
+    guesses: float = field(default=0.3, validator=_probability)
 
     tools: ClassVar[Sequence[Mapping[str, Any]]] = TOOLS
 
