@@ -7,6 +7,9 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from subprocess import TimeoutExpired
 
 import lightning.pytorch as L
@@ -21,30 +24,44 @@ GRACE_SECONDS = 20
 _BROKEN = ("gloo", "nccl", "connection closed", "connection reset", "broken pipe", "process group")
 
 
-def watch(trainer: L.Trainer, ending: threading.Event) -> None:
+@contextmanager
+def watched(trainer: L.Trainer, answering: threading.Event, ending: threading.Event) -> Iterator[None]:
     """Lets the first rank finish what it can when another is lost, where Lightning kills it without a word.
 
-    Lightning looks after its processes every few seconds; only what it does then is replaced.
+    Lightning looks after its processes every few seconds, from the moment that it has started them; only what it does
+    then is replaced.
 
     Args:
         trainer: of the run.
+        answering: set as soon as the run answers signals.
         ending: set where the run is ending already, and nobody answers signals any more.
     """
-    for thread in threading.enumerate():
-        if isinstance(thread, _ChildProcessObserver):
-            thread._terminate_all = lambda: _end(trainer, ending)  # type: ignore[method-assign]
+
+    def end(_: _ChildProcessObserver) -> None:
+        _end(trainer, answering, ending)
+
+    former = _ChildProcessObserver._terminate_all
+    _ChildProcessObserver._terminate_all = end  # type: ignore[method-assign, assignment]
+    try:
+        yield
+    finally:
+        _ChildProcessObserver._terminate_all = former  # type: ignore[method-assign]
+        for thread in threading.enumerate():  # which is there as long as the process
+            if isinstance(thread, _ChildProcessObserver):
+                thread._terminate_all = partial(end, thread)  # type: ignore[method-assign]
 
 
-def _end(trainer: L.Trainer, ending: threading.Event) -> None:
+def _end(trainer: L.Trainer, answering: threading.Event, ending: threading.Event) -> None:
     """In the observing thread."""
-    if not ending.is_set():
-        os.kill(os.getpid(), signal.SIGTERM)
-    time.sleep(GRACE_SECONDS)
-    # The process is still here: it hangs in an exchange, where no signal reaches Python.
+    if answering.is_set():
+        if not ending.is_set():
+            os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(GRACE_SECONDS)
+    # The process is still here: it hangs in an exchange, where no signal reaches Python, or has done nothing yet.
     print(f"error: {lost_rank(trainer, wait=0)}", file=sys.stderr, flush=True)
     for process in processes(trainer):
         process.kill()
-    os.kill(os.getpid(), signal.SIGKILL)
+    os._exit(2)
 
 
 def lost_rank(trainer: L.Trainer, wait: float) -> str | None:

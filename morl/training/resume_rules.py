@@ -28,15 +28,24 @@ def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> Changes:
     """Keys of two resolved configs that differ, `output` apart; what an older version of morl did not know is left."""
     old, new = _flat(before), _flat(after)
     own = {key.split(".")[0] for key in old}
+    # Parts that are others than before, whose options are not those of the former ones.
+    exchanged = {key.removesuffix("name") for key in new if key.endswith(".name") and old.get(key) != new[key]}
     differ = {}
     for key in dict.fromkeys((*old, *new)):
         section = key.split(".")[0]
         # A section that is not there is one that an older version did not know, but for that which may be missing.
-        optional = section in ("environment", "evaluation")
-        unknown = key not in old and section != "rewards" and (section in own or not optional)
-        if key != "output" and not unknown and old.get(key) != new.get(key):
+        optional = section in ("environment", "evaluation", "rewards")
+        known = _is_in(key, old) or section == "rewards" or (section not in own and optional)
+        known = known or any(key.startswith(part) for part in exchanged)
+        if key != "output" and known and old.get(key) != new.get(key):
             differ[key] = (old.get(key), new.get(key))
     return differ
+
+
+def _is_in(key: str, flat: Mapping[str, Any]) -> bool:
+    """Whether a key, or a mapping around it that was null, is there."""
+    parts = key.split(".")
+    return any(".".join(parts[:count]) in flat for count in range(len(parts), 0, -1))
 
 
 def check_changes(differ: Changes, before: Mapping[str, Any], after: Mapping[str, Any], folder: RunFolder) -> None:
@@ -74,11 +83,11 @@ def _way_out(folder: RunFolder) -> str:
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Dotted names of all values that are no mappings, or empty ones."""
+    """Dotted names of all values that are no mappings, or empty ones; null is a value, unlike a key that is missing."""
     flat: dict[str, Any] = {}
     for key, value in tree.items():
         if isinstance(value, Mapping) and value:
             flat |= _flat(value, f"{prefix}{key}.")
-        elif value is not None:
+        else:
             flat[f"{prefix}{key}"] = value
     return flat

@@ -46,7 +46,7 @@ from morl.runtime.overrides import check_overrides
 from morl.runtime.parts import Given, Parts, PassedPrompts, PassedRewards, build_parts
 from morl.runtime.process import run_settings
 from morl.training import ranks, run_folder
-from morl.training.callbacks import Evaluations
+from morl.training.callbacks import Evaluations, Stopping
 from morl.training.checkpoint_files import CLASSES
 from morl.training.environment import environment
 from morl.training.given import prepare
@@ -181,7 +181,9 @@ def _fit(
             if isinstance(logger, (WandbTracker, MLflowTracker)):
                 logger.log_hyperparams(dict(resolved))
         try:
-            with torch.serialization.safe_globals([*CLASSES]):
+            (stopping,) = (callback for callback in trainer.callbacks if isinstance(callback, Stopping))  # type: ignore[attr-defined]
+            watched = ranks.watched(trainer, stopping.answering, stopping.ending)
+            with watched, torch.serialization.safe_globals([*CLASSES]):
                 trainer.fit(module, ckpt_path=checkpoint, weights_only=True)
         except BaseException as error:
             if not resume and not int(module.finished_steps):

@@ -37,6 +37,29 @@ def test_changes_are_named_by_their_dotted_keys():
     }, "a key that the older morl did not know had its default"
 
 
+def test_what_was_null_changes_when_it_is_set():
+    before = flat(policy__lora=None, training__samples_limit=None, evaluation=None, prompts__limit=3)
+    after = flat(policy__lora__rank=2, training__samples_limit=5, evaluation__every=2, prompts__limit=None)
+    assert changes(before, after) == {
+        "policy.lora.rank": (None, 2),
+        "training.samples_limit": (None, 5),
+        "evaluation.every": (None, 2),
+        "prompts.limit": (3, None),
+    }
+    assert changes(before, before) == {}
+
+
+def test_options_of_another_part_are_changes_too():
+    before = flat(estimator__name="gdpo", estimator__batch_norm=True, loss__name="clipped")
+    after = flat(estimator__name="conditioned-gdpo", estimator__conditions__brief__on="good", loss__name="clipped")
+    after["loss"]["delta"] = 0.5
+    assert changes(before, after) == {
+        "estimator.name": ("gdpo", "conditioned-gdpo"),
+        "estimator.batch_norm": (True, None),
+        "estimator.conditions.brief.on": (None, "good"),
+    }, "an option of the same part that the older morl did not know is none"
+
+
 def test_an_environment_that_comes_or_goes_is_a_change():
     without, with_one = flat(seed=1, environment=None), flat(seed=1, environment__name="tools")
     assert changes(without, with_one) == {"environment.name": (None, "tools")}
@@ -149,6 +172,17 @@ def test_another_estimator_brings_its_own_options(settings, capsys):
     code = main(["resume", str(folder), "--estimator.name=grpo", "--training.steps=2"])
     assert code == 0, capsys.readouterr().err
     assert "batch_norm" not in (folder / "config.yaml").read_text()
+
+
+def test_a_reward_may_come_when_a_run_is_resumed(settings, prompt_file, capsys):
+    held_out = {"evaluation": {"prompts": {"path": str(prompt_file), "limit": 2}}}
+    folder = train(settings({"training.steps": 1, "optimizer.warmup_steps": 0, **held_out})).folder
+    with pytest.warns(UserWarning, match=r"changes rewards.new.name from None to 'length'"):
+        code = main(["resume", str(folder), "--training.steps=2", "--rewards.new={name: length, limit: 4}"])
+    said = capsys.readouterr().err
+    assert code == 0, said
+    (row,) = (line for line in said.splitlines() if line.startswith("│ new"))
+    assert [cell.strip() for cell in row.strip("│").split("│")][1] == "-", "it was not evaluated before"
 
 
 def test_a_run_that_was_stopped_is_not_told_that_it_has_finished(settings):

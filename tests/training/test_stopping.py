@@ -25,6 +25,8 @@ REWARDS = """
 import os, pathlib, signal, time
 
 calls = 0
+if os.environ.get("AT") == os.environ.get("LOCAL_RANK", "0") + ":import":
+    os.kill(os.getpid(), signal.SIGKILL)
 
 def judge(completions, **columns):
     global calls
@@ -205,6 +207,16 @@ def test_a_lost_rank_is_named_and_the_finished_steps_kept(started, tmp_path, wha
         assert re.search(r"rank 1 ended: reward 'judge' failed on .*the judge is gone", said), said
     assert f"morl resume {folder.path}" in said
     assert steps_of(folder) == (["step-000002.ckpt"], [1, 2])
+
+
+@pytest.mark.slow
+def test_a_rank_that_is_lost_before_the_first_step_is_named(started):
+    """Killed for want of memory while it loads the model, say, and the first waits for it in native code."""
+    process, folder, _ = started(TWO, at="1:import")
+    said = process.communicate(timeout=WAIT)[0]
+    assert process.returncode == 2, said
+    assert re.search(r"error: rank 1 \(process \d+\) was killed by SIGKILL, and the run ends with it", said), said
+    assert not folder.all_checkpoints()
 
 
 @pytest.mark.slow

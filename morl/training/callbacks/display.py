@@ -130,12 +130,15 @@ def results_table(
     for title, name in rows.items():
         # Without a score for each, the two may be means over different completions.
         shares = [evaluations[step].get(names.SCORED.of(name), 1.0) for step in steps]
+        # A reward that came when the run was resumed was not evaluated before.
+        known = [evaluations[step].get(name) for step in steps]
         cells = [
-            _with_interval(evaluations[step][name], found.get(step), name, share)
-            for step, share in zip(steps, shares, strict=True)
+            "-" if mean is None else _with_interval(mean, found.get(step), name, share)
+            for step, mean, share in zip(steps, known, shares, strict=True)
         ]
         if len(steps) > 1:
-            cells.append(_change(evaluations, steps, found, name) if min(shares) == 1 else "-")
+            comparable = None not in known and min(shares) == 1
+            cells.append(_change(evaluations, steps, found, name) if comparable else "-")
         table.add_row(title, *map(escape, cells))
     return table
 

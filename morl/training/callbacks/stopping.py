@@ -24,21 +24,26 @@ class Stopping(L.Callback):
     Not for a sharded policy: the checkpoint of its last step needs every rank, so all of them finish their step first.
     Lightning's own answer, a broadcast from within the handler of the signal, waits for ever where schedulers send the
     signal to every rank and meet them at different exchanges.
+
+    Attributes:
+        answering: set when the run answers signals.
+        ending: set when it is about to end, and does no longer.
     """
 
     _noted: threading.Event = field(factory=threading.Event, init=False)
     _sharded: bool = field(default=False, init=False)
-    _ending: threading.Event = field(factory=threading.Event, init=False)
+    ending: threading.Event = field(factory=threading.Event, init=False)
+    answering: threading.Event = field(factory=threading.Event, init=False)
     _asked: threading.Event = field(factory=threading.Event, init=False)
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        self._ending.set()
+        self.ending.set()
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        ranks.watch(trainer, self._ending)
         self._sharded = isinstance(trainer.strategy, ModelParallelStrategy) and trainer.world_size > 1
         if self._sharded:
             interrupts.note_sigterm(self._noted.set)
+            self.answering.set()
             return
 
         def reason(number: int) -> BaseException:
@@ -54,6 +59,7 @@ class Stopping(L.Callback):
                 hand_on(trainer)
 
         interrupts.listen(reason, at_once)
+        self.answering.set()
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
