@@ -99,6 +99,7 @@ _NAMED = {
     "NoneType": "null",
     "Condition": "condition",
     "LoRA": "mapping, see below",
+    "Quantisation": "mapping, see below",
 }
 
 
@@ -140,7 +141,8 @@ def config_sections() -> Iterator[str]:
         if name == "environment":
             yield from ("`tools: [..]` is short for `environment: {name: tools, functions: [..]}`.", "")
         if name == "policy":
-            yield from _table("`policy.lora`", schema.LoRA)
+            for key, options in schema.MAPPINGS.items():
+                yield from _table(f"`policy.{key}`", options)
 
 
 def part_options() -> Iterator[str]:

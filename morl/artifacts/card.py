@@ -74,7 +74,9 @@ def _training(config: Mapping[str, Any], run: RunFolder, step: int) -> Iterator[
     training = config.get("training") or {}
     yield f"- each step: {', '.join(f'{key} {training[key]}' for key in _LOOP if key in training)}"
     if lora := (config.get("policy") or {}).get("lora"):
-        yield f"- LoRA of rank {lora.get('rank')}, merged into the weights"
+        under = config["policy"].get("quantisation")
+        base = f" over weights in {under.get('type')}" if under else ""
+        yield f"- LoRA of rank {lora.get('rank')}{base}, merged into the weights"
     if run.metrics.is_file():
         rows = [row for row in read_rows(run.metrics)[0] if row["step"] == step]
         shown = {key: row[key] for row in rows[-1:] for key in ("loss", "policy/entropy", "completions/length_mean")}

@@ -243,8 +243,8 @@ def _config(
 
 
 def _rebuild(value: Any, key: str) -> Any:
-    if key == "lora" and isinstance(value, Namespace):
-        return schema.LoRA(**vars(value))
+    if key in schema.MAPPINGS and isinstance(value, Namespace):
+        return schema.MAPPINGS[key](**vars(value))
     if key in ("schedule", "weighting") and isinstance(value, Namespace):
         part = _plain(value)
         return part["name"] if {*part} == {"name"} else part  # as briefly as a user would write it

@@ -65,7 +65,11 @@ from morl.config.schema_run import (
     TrainingConfig as TrainingConfig,
 )
 from morl.policy.options import LoRA as LoRA
+from morl.policy.options import Quantisation as Quantisation
 from morl.sampling import Sampling as Sampling
+
+MAPPINGS = {"lora": LoRA, "quantisation": Quantisation}
+"""Keys of the section `policy` that are mappings with keys of their own, and what reads them."""
 
 
 @frozen

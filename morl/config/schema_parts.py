@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeAlias
 from attrs import field, frozen
 from jsonargparse.typing import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
-from morl.policy.options import Loading, LoRA
+from morl.policy.options import Loading, LoRA, Quantisation
 
 Options: TypeAlias = Mapping[str, Any]
 
@@ -81,6 +81,7 @@ class PolicyConfig:
             takes `packed` where it agrees with `padded`.
         gradient_checkpointing: recompute activations in the backward pass to save memory.
         lora: train low-rank adapters only; null trains all weights.
+        quantisation: weights of four bits under the adapters (QLoRA); null leaves them as they are.
         router_loss_coef: of a mixture of experts, coefficient of the model's own loss that balances its routers, over
             all tokens of a pass; needs `packed` attention.  0 leaves it out.
         model_args: further arguments of transformers' `from_pretrained`, such as `revision`, `cache_dir`, or for
@@ -94,6 +95,7 @@ class PolicyConfig:
     attention: Literal["auto", "packed", "padded"] = "auto"
     gradient_checkpointing: bool = False
     lora: LoRA | None = None
+    quantisation: Quantisation | None = None
     router_loss_coef: NonNegativeFloat = 0.0
     model_args: dict[str, Any] = field(factory=dict)
     trust_remote_code: bool = False

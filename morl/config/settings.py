@@ -127,11 +127,12 @@ def _section(section: Section, tree: Tree, registry: Registry, written: Tree) ->
         if name not in skip and (name == "schedule" or name not in section.nested)
     ]
     if section.path == "policy":
-        meanings = _meanings_of(schema.LoRA)
-        own += [
-            _own(f"policy.lora.{name}", field, meanings.get(name, ""), written)
-            for name, field in fields_dict(schema.LoRA).items()
-        ]
+        for key, options in schema.MAPPINGS.items():
+            meanings = _meanings_of(options)
+            own += [
+                _own(f"policy.{key}.{name}", field, meanings.get(name, ""), written)
+                for name, field in fields_dict(options).items()
+            ]
     title = (inspect.getdoc(section.own) or "").partition("\n")[0].rstrip(".")
     return SectionSettings(section.path, title, tuple(own), tuple(parts))
 

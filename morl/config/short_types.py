@@ -22,6 +22,7 @@ _SHORT = {
     "Mapping": "mapping",
     "Options": "mapping",
     "LoRA": "mapping",
+    "Quantisation": "mapping",
     "Weights": "name",
     "Callable": "function",
     "Any": "any",

@@ -156,15 +156,23 @@ def _module(config: Config, parts: Parts, count: int) -> EvaluationModule:
         check_columns(rows, parts.scorer.required_columns, parts.scorer.applies)
     path = parts.policy.resolve()
     check_model(path)
-    tokenizer, hf_config = load_description(path)
-    generation_config = load_generation_config(path, hf_config)
+    tokenizer, hf_config = load_description(path, config.policy.loading)
+    generation_config = load_generation_config(path, hf_config, config.policy.loading)
     shown = sampling_tokenizer(config, tokenizer, hf_config, generation_config, [rows])
     check_overrides({"prompts": rows}, config, parts.backend, shown, hf_config, generation_config)
     encoded = encode_section(rows, tokenizer, config.prompts, "prompts", prompt_limit(hf_config, config.sampling))
     drawn = random.Random(seeds.derive(config.seed, seeds.EVALUATION, 0)).sample(range(len(encoded)), len(encoded))
     chosen = [encoded[row] for row in sorted(drawn[:count])]
     progress.say(f"loading the model {path}", wanted=config.trainer.progress)
-    policy = load_policy(path, dtype=config.policy.dtype, attention=config.policy.attention)
+    own = config.policy
+    policy = load_policy(
+        path,
+        dtype=own.dtype,
+        attention=own.attention,
+        lora=own.lora,
+        quantisation=own.quantisation,
+        loading=own.loading,
+    )
     # Sampled like held-out prompts, which takes a section of them; with the settings of training.
     section = EvaluationConfig(
         prompts=HeldOutPromptsConfig(config.prompts.name, config.prompts.options), samples=config.training.group_size

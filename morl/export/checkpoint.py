@@ -17,7 +17,8 @@ from morl.errors import ConfigError, DataError
 from morl.policy.adapters import with_adapters
 from morl.policy.load import load_model
 from morl.policy.model import PolicyModel
-from morl.policy.options import PLAIN, Loading
+from morl.policy.options import PLAIN, Loading, Quantisation
+from morl.policy.quantised import quantise
 from morl.training.checkpoint_content import put_back_frozen
 from morl.training.checkpoint_files import CLASSES, CheckpointFiles, fault_inside
 
@@ -28,6 +29,7 @@ def load_checkpoint_policy(
     dtype: str,
     lora: LoRA | None,
     loading: Loading = PLAIN,
+    quantisation: Quantisation | None = None,
 ) -> PolicyModel:
     """The policy of a checkpoint, on the CPU.
 
@@ -37,6 +39,7 @@ def load_checkpoint_policy(
         dtype: of the weights in training.
         lora: the adapters of the run.
         loading: how `base` is loaded.
+        quantisation: of the weights under the adapters.
 
     Raises:
         DataError: it is damaged, or `base` cannot be loaded.
@@ -45,6 +48,8 @@ def load_checkpoint_policy(
     if (fault := fault_of(checkpoint) or fault_inside(checkpoint)) is not None:
         raise DataError(f"{checkpoint} {fault}; export another step")
     model = load_model(base, dtype=dtype, loading=loading)
+    if lora is not None and quantisation is not None:
+        quantise(model, quantisation, lora)
     policy = PolicyModel(model if lora is None else with_adapters(model, lora), packed=False)
     whole = nn.ModuleDict({"policy": policy})  # as the weights are named in a checkpoint
     weights = whole.state_dict()

@@ -26,7 +26,9 @@ def load_run_policy(
         base = source.resolve()
         tokenizer = exported_tokenizer(load_tokenizer(base, config.policy.loading), config.prompts)
         section = config.policy
-        policy = load_checkpoint_policy(checkpoint, base, section.dtype, section.lora, section.loading)
+        policy = load_checkpoint_policy(
+            checkpoint, base, section.dtype, section.lora, section.loading, section.quantisation
+        )
         return policy, tokenizer
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib.util import find_spec
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from attrs import field, frozen
@@ -73,18 +73,20 @@ class Adafactor:
 
 @frozen
 class QuantisedAdamW:
-    """AdamW with moments of 8 bits, or paged out to the host's memory (bitsandbytes, arXiv 2110.02861); needs a GPU.
+    """AdamW with moments of 8 bits, or paged out to the host's memory (bitsandbytes, arXiv 2110.02861).
+
+    Weights of fewer than 4096 elements keep moments of 32 bits.
 
     Args:
         bits: of the moments, 8 or 32.
-        paged: keep the moments where the host can take them when the GPU is full.
+        paged: keep the moments where the host can take them when the GPU is full; needs a GPU.
         betas: decay of the two moments.
         eps: added to the denominator.
         weight_decay: decoupled weight decay.
         decay: what the weight decay applies to: `all` weights, or `matrices`, all but norms and biases.
 
     Raises:
-        ConfigError: bitsandbytes is not installed or has no GPU; options out of range or without effect.
+        ConfigError: bitsandbytes is not installed; pages without a GPU; options out of range or without effect.
     """
 
     sharded: ClassVar[bool] = False
@@ -101,15 +103,31 @@ class QuantisedAdamW:
         if self.bits == 32 and not self.paged:
             raise ConfigError("bits: 32 without paged: true is plain AdamW; use the optimizer adamw")
         if find_spec("bitsandbytes") is None:
-            raise ConfigError("adamw-8bit needs bitsandbytes; install it with: pip install bitsandbytes")
-        if not torch.cuda.is_available():
-            raise ConfigError("adamw-8bit needs a GPU, and there is none; use adamw or adafactor")
+            raise ConfigError("adamw-8bit needs bitsandbytes; install it with: pip install 'morl-llm[quantised]'")
+        if self.paged and not torch.cuda.is_available():
+            raise ConfigError("paged: true needs a GPU, and there is none; leave it out, for 8 bits need none")
 
     def __call__(self, parameters: Sequence[tuple[str, nn.Parameter]], lr: float) -> Optimizer:
         import bitsandbytes
 
         name = f"{'Paged' if self.paged else ''}AdamW{'8bit' if self.bits == 8 else '32bit'}"
-        made: Optimizer = getattr(bitsandbytes.optim, name)(
+        made: Optimizer = _with_hooks(getattr(bitsandbytes.optim, name))(
             decay_groups(parameters, self.decay), lr=lr, betas=self.betas, eps=self.eps, weight_decay=self.weight_decay
         )
         return made
+
+
+def _with_hooks(kind: Any) -> Any:
+    """The class with the hooks of torch around loading a state, which bitsandbytes' own loading leaves out.
+
+    `StochasticRounding` widens weights of bfloat16 in them, to whose dtype the moments would be rounded.
+    """
+
+    def load_state_dict(self: Any, state_dict: Any, **options: Any) -> None:
+        for hook in self._optimizer_load_state_dict_pre_hooks.values():
+            hook(self, state_dict)
+        kind.load_state_dict(self, state_dict, **options)
+        for hook in self._optimizer_load_state_dict_post_hooks.values():
+            hook(self)
+
+    return type(kind.__name__, (kind,), {"load_state_dict": load_state_dict})

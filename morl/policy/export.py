@@ -10,7 +10,8 @@ from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokeni
 from morl.errors import ConfigError, refusal_of
 from morl.policy.adapters import with_adapters
 from morl.policy.model import PolicyModel
-from morl.policy.options import LoRA
+from morl.policy.options import LoRA, Quantisation
+from morl.policy.quantised import quantise
 from morl.policy.save import save_policy
 from morl.policy.small import short_copy
 
@@ -24,13 +25,19 @@ LOGITS = 1e-4
 """Relative to the largest logit; merging adapters adds in another order."""
 
 
-def check_export(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, lora: LoRA | None) -> None:
+def check_export(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    lora: LoRA | None,
+    quantisation: Quantisation | None = None,
+) -> None:
     """Saves a copy of the model, short if it is a large one, with adapters that change something, and loads it again.
 
     Args:
         model: as loaded.
         tokenizer: its tokenizer.
         lora: the adapters that it will get.
+        quantisation: of the weights under them.
 
     Raises:
         ConfigError: it cannot be written in a form that computes the same.
@@ -40,6 +47,8 @@ def check_export(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, lor
         return
     ids = torch.arange(1, 9, device=small.device)[None] % model.config.get_text_config().vocab_size
     with torch.random.fork_rng(devices=[]), torch.no_grad():  # the global random state is not ours to advance
+        if lora is not None and quantisation is not None:
+            quantise(small, quantisation, lora)
         policy = PolicyModel(small if lora is None else with_adapters(small, lora), packed=False)
         for parameter in policy.parameters():
             if lora is not None and parameter.requires_grad:

@@ -12,8 +12,9 @@ from morl.errors import ConfigError, DataError
 from morl.policy.adapters import with_adapters
 from morl.policy.folder import check_model
 from morl.policy.model import PolicyModel
-from morl.policy.options import PLAIN, Loading, LoRA
+from morl.policy.options import PLAIN, Loading, LoRA, Quantisation
 from morl.policy.probe import check_noise, default_attention_fault, packing_fault
+from morl.policy.quantised import quantise
 from morl.policy.save import save_policy
 from morl.policy.small import float32_copy
 
@@ -70,6 +71,7 @@ def load_policy(
     dtype: str = "float32",
     attention: Attention = "auto",
     lora: LoRA | None = None,
+    quantisation: Quantisation | None = None,
     gradient_checkpointing: bool = False,
     loading: Loading = PLAIN,
 ) -> PolicyModel:
@@ -81,6 +83,7 @@ def load_policy(
         attention: `packed` computes each prompt once and no padding, `padded` uses the model's own attention; `auto`
             packs where a trial at load shows that both agree, else warns and pads.
         lora: train low-rank adapters only.
+        quantisation: of the weights under the adapters.
         gradient_checkpointing: recompute each layer in backward instead of keeping its activations.
         loading: further arguments of `from_pretrained`.
 
@@ -90,7 +93,13 @@ def load_policy(
             with target modules that do not exist.
     """
     model = load_model(path, dtype=dtype, loading=loading)
-    return wrap_policy(model, attention=attention, lora=lora, gradient_checkpointing=gradient_checkpointing)
+    return wrap_policy(
+        model,
+        attention=attention,
+        lora=lora,
+        quantisation=quantisation,
+        gradient_checkpointing=gradient_checkpointing,
+    )
 
 
 def load_model(
@@ -124,6 +133,7 @@ def wrap_policy(
     *,
     attention: Attention = "auto",
     lora: LoRA | None = None,
+    quantisation: Quantisation | None = None,
     gradient_checkpointing: bool = False,
 ) -> PolicyModel:
     """A trainable policy around a causal LM that is loaded already, and is changed in place; see `load_policy`.
@@ -146,19 +156,21 @@ def wrap_policy(
     check_noise(policy)
     if lora is None:
         return policy
+    if quantisation is not None:  # after the trials, which compare dense copies
+        quantise(model, quantisation, lora)
     model.set_attn_implementation(policy.own_attention)
     return PolicyModel(with_adapters(model, lora), packed)
 
 
 def _check_dense(model: PreTrainedModel) -> None:
-    """Refuses quantised weights: what is merged and exported would be another network than the one that was trained."""
+    """Refuses a model that comes quantised: its trials, and the export, need dense weights to begin with."""
     for name, weight in model.named_parameters():
         if not weight.is_floating_point() or weight.element_size() < 2 or type(weight.data) is not torch.Tensor:
             kind = type(weight.data).__name__ if type(weight.data) is not torch.Tensor else str(weight.dtype)
             raise ConfigError(
-                f"the weights of the policy are quantised ({name}: {kind}), which morl cannot train on: adapters are"
-                " merged into weights for the export, and these would not be those that they were trained on; give the"
-                " model in float32 or bfloat16 (policy.dtype)"
+                f"the weights of the policy are quantised ({name}: {kind}), which morl cannot train on as they"
+                " come; give the model in float32 or bfloat16, and for 4-bit weights under adapters set"
+                " policy.quantisation"
             )
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from attrs import field, fields, frozen, validators
 
@@ -59,6 +60,28 @@ class LoRA:
             raise ConfigError(f"policy.lora.adapter: {self.adapter!r} is an adapter of the kind {kind}; expected LORA")
 
 
+@frozen
+class Quantisation:
+    """Weights of four bits under adapters (QLoRA, arXiv 2305.14314; bitsandbytes, also on a CPU).
+
+    Args:
+        type: `nf4`, whose values are spread like a normal distribution, or `fp4`, floating point numbers.
+        double: quantise the scales of the blocks of 64 weights as well, which saves 0.4 bits per weight.
+
+    Raises:
+        ConfigError: bitsandbytes is not installed.
+    """
+
+    type: Literal["nf4", "fp4"] = "nf4"
+    double: bool = False
+
+    def __attrs_post_init__(self) -> None:
+        if find_spec("bitsandbytes") is None:
+            raise ConfigError(
+                "policy.quantisation needs bitsandbytes; install it with: pip install 'morl-llm[quantised]'"
+            )
+
+
 _HUB = ("revision", "cache_dir", "local_files_only", "subfolder")
 """Arguments that say which files are read, of the tokenizer and the configs, too."""
 
@@ -69,7 +92,7 @@ _ELSEWHERE = {
     "token": "set the environment variable HF_TOKEN",
     "device_map": "trainer.accelerator and trainer.devices say where the policy is",
     "tp_plan": "morl has data parallelism and FSDP2: trainer.strategy",
-    "quantization_config": "a quantised base is not offered, see docs/how-to/lora.md",
+    "quantization_config": "set policy.quantisation, beside policy.lora",
 }
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from morl.policy.model import PolicyModel, class_of
+from morl.policy.quantised import dense_weights
 
 
 def save_policy(
@@ -36,7 +37,7 @@ def save_policy(
         _save_model(base, Path(folder), weights)
     else:
         policy.model.save_pretrained(Path(folder) / "adapter", state_dict=weights)  # type: ignore[operator]
-        _save_model(_merged(policy, weights), Path(folder), None)
+        _save_model(_merged(policy, dense_weights(policy.model, weights)), Path(folder), None)
     tokenizer.save_pretrained(folder)
 
 

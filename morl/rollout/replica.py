@@ -16,6 +16,7 @@ from torch.distributed.tensor import DTensor
 from morl.errors import RolloutError
 from morl.policy.attention import ATTENTION
 from morl.policy.model import class_of
+from morl.policy.quantised import dense_weight, is_quantised
 
 
 def is_sharded(model: nn.Module) -> bool:
@@ -52,7 +53,16 @@ def whole_weights(source: nn.Module) -> dict[str, Tensor]:
     Every rank of a sharded model has to call it.
     """
     tensors = [*source.named_parameters(), *source.named_buffers()]
-    return {name: tensor.full_tensor() if isinstance(tensor, DTensor) else tensor.clone() for name, tensor in tensors}
+    return {name: _whole(tensor) if _apart(tensor) else tensor.clone() for name, tensor in tensors}
+
+
+def _apart(tensor: Tensor) -> bool:
+    """Whether what a replica holds is another tensor: of shards the whole, of codes the matrix that they stand for."""
+    return isinstance(tensor, DTensor) or is_quantised(tensor)
+
+
+def _whole(tensor: Tensor) -> Tensor:
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else dense_weight(tensor)
 
 
 @torch.no_grad()
@@ -69,8 +79,8 @@ def copy_weights(source: nn.Module | Mapping[str, Tensor], target: nn.Module) ->
         if name not in of_source:
             raise RolloutError(f"the policy has no tensor {name!r}, which its copy for rollouts has")
         whole = of_source[name]
-        if isinstance(whole, DTensor):
-            whole = whole.full_tensor()
+        if _apart(whole):
+            whole = _whole(whole)
         if whole.shape != tensor.shape:
             raise RolloutError(
                 f"tensor {name!r} has shape {tuple(whole.shape)} in the policy and {tuple(tensor.shape)} in its copy"

@@ -100,6 +100,7 @@ def check_settings(config: Config, parts: Parts) -> None:
             "policy.dtype=bfloat16 under trainer.strategy=fsdp2 rounds nearly all updates of the weights away; set"
             " trainer.precision=bf16-mixed and policy.dtype=float32, or train adapters (policy.lora)"
         )
+    _check_quantisation(config)
     check_bfloat16(config)
     batch_norm = getattr(parts.estimator, "batch_norm", False)
     if batch_norm and training.prompts_per_step == 1 and training.group_size == 2:
@@ -107,6 +108,21 @@ def check_settings(config: Config, parts: Parts) -> None:
             "a batch of one prompt with two completions: the batch normalisation of gdpo rescales its only group, which"
             " gives the advantages of grpo; take more prompts per step",
             stacklevel=2,
+        )
+
+
+def _check_quantisation(config: Config) -> None:
+    if config.policy.quantisation is None:
+        return
+    if config.policy.lora is None:
+        raise ConfigError(
+            "policy.quantisation without policy.lora would leave nothing to train: weights of four bits have no"
+            " gradient; set policy.lora, or leave the quantisation out"
+        )
+    if config.trainer.strategy == "fsdp2":
+        raise ConfigError(
+            "policy.quantisation under trainer.strategy=fsdp2 is not offered: shards of a weight would be cut from"
+            " their scales; choose trainer.strategy=ddp, for each rank keeps a quarter of half precision's memory"
         )
 
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from morl.errors import ConfigError
+from morl.policy.quantised import scales_of
 
 _FROZEN = "morl_frozen_weights"
 
@@ -72,5 +73,6 @@ def _frozen(module: nn.Module) -> dict[str, Tensor]:
 def _fingerprint(weights: Iterable[Tensor]) -> str:
     digest = hashlib.sha256()
     for weight in weights:
-        digest.update(weight.detach().cpu().reshape(-1).view(torch.uint8).numpy().data)
+        for part in (weight, *scales_of(weight)):
+            digest.update(part.detach().cpu().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()

@@ -259,11 +259,12 @@ def _module(config: Config, parts: Parts) -> tuple[RLModule, dict[str, Sequence[
         if model is None
         else copy.deepcopy(model)
     )
-    check_export(model, exported, config.policy.lora)
+    check_export(model, exported, config.policy.lora, config.policy.quantisation)
     policy = wrap_policy(
         model,
         attention=config.policy.attention,
         lora=config.policy.lora,
+        quantisation=config.policy.quantisation,
         gradient_checkpointing=config.policy.gradient_checkpointing,
     )
     if config.policy.router_loss_coef and not policy.has_router_loss:

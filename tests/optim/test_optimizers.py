@@ -173,17 +173,37 @@ def test_options_out_of_range_or_without_effect_are_refused(make, message):
 
 def test_8_bit_adamw_says_what_it_lacks(monkeypatch):
     monkeypatch.setitem(sys.modules, "bitsandbytes", None)
-    with pytest.raises(ConfigError, match="needs bitsandbytes; install it with: pip install bitsandbytes"):
+    with pytest.raises(ConfigError, match=r"needs bitsandbytes; install it with: pip install 'morl-llm\[quantised\]'"):
         QuantisedAdamW()
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_8_bit_adamw_needs_a_gpu(monkeypatch):
+def test_paged_moments_need_a_gpu(monkeypatch):
     module = types.ModuleType("bitsandbytes")
     module.__spec__ = types.SimpleNamespace()  # type: ignore[assignment]
     monkeypatch.setitem(sys.modules, "bitsandbytes", module)
-    with pytest.raises(ConfigError, match="needs a GPU, and there is none; use adamw or adafactor"):
-        QuantisedAdamW()
+    with pytest.raises(ConfigError, match="paged: true needs a GPU, and there is none; leave it out"):
+        QuantisedAdamW(paged=True)
+
+
+def test_8_bit_adamw_is_torchs_but_for_the_rounding_of_moments():
+    """Exactly of weights that are too small for 8 bits, closely of large ones."""
+    pytest.importorskip("bitsandbytes", reason="bitsandbytes is not installed: pip install 'morl-llm[quantised]'")
+    generator = torch.Generator().manual_seed(0)
+    begun = {"small": torch.randn(20, 20, generator=generator), "large": torch.randn(100, 100, generator=generator)}
+    moved = []
+    for make in (QuantisedAdamW(weight_decay=0.1), AdamW(weight_decay=0.1)):
+        weights = [(name, torch.nn.Parameter(weight.clone())) for name, weight in begun.items()]
+        optimizer = make(weights, 0.01)
+        draws = torch.Generator().manual_seed(1)
+        for _ in range(5):
+            for _, weight in weights:
+                weight.grad = torch.randn(weight.shape, generator=draws)
+            optimizer.step()
+        moved.append({name: weight.detach() - begun[name] for name, weight in weights})
+    torch.testing.assert_close(moved[0]["small"], moved[1]["small"], atol=1e-6, rtol=1e-4)
+    apart = (moved[0]["large"] - moved[1]["large"]).norm() / moved[1]["large"].norm()
+    assert 1e-4 < apart < 0.1, "0.02 is seen"
 
 
 # Sharded -------------------------------------------------------------------------------------------------------------

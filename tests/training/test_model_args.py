@@ -96,7 +96,7 @@ def test_attention_of_the_padded_path_is_as_asked(tiny_model):
     [
         ({"model_args": {"dtype": "bfloat16"}}, "policy.model_args.dtype: set policy.dtype"),
         ({"model_args": {"trust_remote_code": True}}, "set policy.trust_remote_code"),
-        ({"model_args": {"quantization_config": {}}}, "a quantised base is not offered"),
+        ({"model_args": {"quantization_config": {}}}, "set policy.quantisation, beside policy.lora"),
         ({"model_args": {"revision": "main"}}, "policy.model_args.revision has no effect: .* is a folder"),
         ({"model_args": {"attn_implementation": "eager"}}, "set policy.attention=padded"),
     ],

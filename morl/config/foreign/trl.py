@@ -210,7 +210,10 @@ INHERITED: Mapping[str, Row] = {
 _DATA = "the name of a source, and its options"
 _REWARD = "one entry of `rewards` for each: `rewards.NAME.name: python` with `function`, or a plugin's name"
 _JUDGE = "a model is a reward: `rewards.NAME.name: reward-model` (plugin morl-judge)"
-_QUANTISED = "quantised bases are not trained"
+_EIGHT_BITS = (
+    "`LLM.int8()` rounds activations, so that passes of other shapes give other probabilities; four bits:"
+    " `policy.quantisation`"
+)
 
 SCRIPT: Mapping[str, Row] = {
     "model": same("policy.path"),
@@ -228,8 +231,10 @@ SCRIPT: Mapping[str, Row] = {
     "lora_modules_to_save": same("policy.lora.modules_to_save"),
     "use_rslora": same("policy.lora.rslora"),
     "use_dora": same("policy.lora.dora"),
-    "load_in_8bit": absent(_QUANTISED),
-    "load_in_4bit": absent(_QUANTISED),
+    "load_in_8bit": absent(_EIGHT_BITS),
+    "load_in_4bit": differs("on where it is a mapping, beside adapters", "policy.quantisation"),
+    "use_bnb_nested_quant": same("policy.quantisation.double"),
+    "bnb_4bit_quant_type": same("policy.quantisation.type"),
     "dataset_name": differs(f"{_DATA}: `prompts.name: datasets`", "prompts.path"),
     "dataset_config": differs("of the source `datasets`", "prompts.subset"),
     "dataset_train_split": differs("of the source `datasets`", "prompts.split"),

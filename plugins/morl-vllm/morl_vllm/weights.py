@@ -18,6 +18,7 @@ from torch.distributed.tensor import DTensor
 from transformers import AutoModelForCausalLM
 
 from morl.errors import RolloutError
+from morl.policy.quantised import dense_weight, is_quantised
 
 
 @frozen(eq=False)
@@ -50,19 +51,21 @@ def policy_weights(policy: Any) -> list[Weight]:
     """
     base = policy.base_model
     adapters = {} if policy.model is base else _adapters(base)
+    codes = {name: weight for name, weight in base.named_parameters() if is_quantised(weight)}
     weights = []
     # Not named_parameters(), which leaves out the second name of a tied tensor.
-    for stored, tensor in base.state_dict().items():
+    for stored, kept in base.state_dict().items():
+        tensor = codes.get(stored, kept)  # a state dict has lost what the codes stand for
         name = _TRAINED_WHOLE.sub(".", stored)
         if _FROZEN_TWIN.search(stored):
             continue
         owner, _, last = name.rpartition(".base_layer.")
         if owner in adapters and last == "weight":
-            weights.append(Weight(f"{owner}.weight", tuple(tensor.shape), _merged(adapters[owner], tensor)))
+            weights.append(Weight(f"{owner}.weight", _shape(tensor), _merged(adapters[owner], tensor)))
         elif owner in adapters:
-            weights.append(Weight(f"{owner}.{last}", tuple(tensor.shape), _whole(tensor)))
+            weights.append(Weight(f"{owner}.{last}", _shape(tensor), _whole(tensor)))
         elif not any(name.startswith(f"{adapter}.") for adapter in adapters):
-            weights.append(Weight(name, tuple(tensor.shape), _whole(tensor)))
+            weights.append(Weight(name, _shape(tensor), _whole(tensor)))
     return weights
 
 
@@ -122,8 +125,14 @@ def _adapters(base: nn.Module) -> dict[str, Any]:
     return adapters
 
 
+def _shape(tensor: Any) -> tuple[int, ...]:
+    return tuple(tensor.quant_state.shape if is_quantised(tensor) else tensor.shape)
+
+
 @torch.no_grad()
 def _gathered(tensor: Tensor) -> Tensor:
+    if is_quantised(tensor):
+        return dense_weight(tensor)
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor.detach()
 
 
