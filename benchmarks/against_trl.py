@@ -135,17 +135,18 @@ def check_all(cases: Sequence[str], options: Sequence[str], console: Console) ->
 
 def _distances(cases: Sequence[str], options: Sequence[str], console: Console) -> Iterator[tuple[str, float]]:
     """Each as soon as it is known, for all of them take minutes."""
-    for number in range(0, len(cases) + len(options), 1):
-        name = [*cases, *options][number]
+    chunks = [[case] for case in cases] + [list(options[first : first + 6]) for first in range(0, len(options), 6)]
+    for number, names in enumerate(chunks):
         with tempfile.TemporaryDirectory() as scratch:
             folder = Path(scratch) / "model"
             if number < len(cases):
-                spawn("model", name, folder)
-                advantages, gradient = spawn("check", name, folder)
+                spawn("model", names[0], folder)
+                found = {names[0]: spawn("check", names[0], folder)}
             else:
-                advantages, gradient = spawn("options", BY_DEFAULT[0], folder, options=[name])[name]
-        console.print(f"{name}: advantages within {advantages:.1e}, gradients within {gradient:.1e} of TRL's")
-        yield name, max(advantages, gradient)
+                found = spawn("options", BY_DEFAULT[0], folder, options=names)
+        for name, (advantages, gradient) in found.items():
+            console.print(f"{name}: advantages within {advantages:.1e}, gradients within {gradient:.1e} of TRL's")
+            yield name, max(advantages, gradient)
 
 
 def main() -> None:

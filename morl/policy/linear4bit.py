@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from morl.policy.codes import dense_weight
 from morl.policy.options import Quantisation
-from morl.policy.quantised import dense_weight
 
 _layers: Any = import_module("bitsandbytes.nn")  # partly typed, and not everywhere
 

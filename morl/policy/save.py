@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from morl.policy.codes import dense_weights
 from morl.policy.model import PolicyModel, class_of
-from morl.policy.quantised import dense_weights
 
 
 def save_policy(

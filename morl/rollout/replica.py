@@ -15,8 +15,8 @@ from torch.distributed.tensor import DTensor
 
 from morl.errors import RolloutError
 from morl.policy.attention import ATTENTION
+from morl.policy.codes import dense_weight, is_quantised
 from morl.policy.model import class_of
-from morl.policy.quantised import dense_weight, is_quantised
 
 
 def is_sharded(model: nn.Module) -> bool:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from morl.errors import ConfigError
-from morl.policy.quantised import scales_of
+from morl.policy.codes import scales_of
 
 _FROZEN = "morl_frozen_weights"
 

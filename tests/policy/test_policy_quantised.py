@@ -12,10 +12,11 @@ from torch import nn
 from transformers import AutoModelForCausalLM
 
 from morl.errors import ConfigError
+from morl.policy.codes import dense_weight, is_quantised
 from morl.policy.export import check_export
 from morl.policy.load import load_model, load_policy, load_tokenizer
 from morl.policy.options import LoRA, Quantisation
-from morl.policy.quantised import dense_weight, is_quantised, quantise
+from morl.policy.quantised import quantise
 from morl.policy.save import save_policy
 from morl.rollout.replica import build_replica, copy_weights, whole_weights
 from morl.rollout.transformers import TransformersBackend

@@ -11,12 +11,13 @@ from attrs import define, field
 from torch import nn
 
 from morl.errors import ConfigError, RolloutError
+from morl.rollout.constraint import Constraint
 from morl.rollout.ends import end_ids
 from morl.types import EncodedPrompt, RolloutBatch, Sampling
 from morl_vllm.engine import Engine, EngineFault
 from morl_vllm.installed import installed_engine, require_engine
 from morl_vllm.limits import check_lengths
-from morl_vllm.sampling import SAMPLING_OPTIONS, check_sampling, rollout_batch, sampling_params
+from morl_vllm.sampling import SAMPLING_OPTIONS, check_sampling, is_constrained, rollout_batch, sampling_params
 from morl_vllm.settings import IN_PROCESS, EngineOptions, refuse
 from morl_vllm.weights import policy_weights
 
@@ -50,6 +51,8 @@ class VllmBackend(EngineOptions):
     _tokenizer: Any = field(init=False, default=None)
     _engine: Engine | None = field(init=False, default=None)
     _version: int = field(init=False, default=0)
+    _constrained: bool = field(init=False, default=False)
+    _languages: dict[Sampling, Constraint] = field(init=False, factory=dict)
 
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()
@@ -57,8 +60,13 @@ class VllmBackend(EngineOptions):
         require_engine(installed_engine())
 
     def check_sampling(self, sampling: Sampling) -> None:
-        """See `morl_vllm.sampling.check_sampling`."""
+        """See `morl_vllm.sampling.check_sampling`; an engine that is started later can be held to a constraint.
+
+        Raises:
+            ConfigError: what vLLM would draw otherwise than morl says.
+        """
         check_sampling(sampling)
+        self._constrained |= is_constrained(sampling)
 
     def start(self, policy: nn.Module, tokenizer: Any, model_path: str) -> None:
         """See `morl.hookspecs.RolloutBackend`; the folder is not read: config and weights come from the policy.
@@ -110,7 +118,7 @@ class VllmBackend(EngineOptions):
         limit = self._engine.max_model_len
         check_lengths(prompts, sampling.max_tokens, base.config, limit, otherwise="raise rollout.max_model_len")
         ends = end_ids(self._tokenizer, getattr(base, "generation_config", None), sampling)
-        params = sampling_params(sampling, n, seeds, ends)
+        params = sampling_params(sampling, n, seeds, ends, self._announced(sampling, ends))
         try:
             groups = self._engine.generate([p.token_ids for p in prompts], params, sampling.temperature or 1.0)
         except EngineFault:
@@ -122,6 +130,20 @@ class VllmBackend(EngineOptions):
         """See `morl.hookspecs.RolloutBackend`."""
         self._end_engine()
         self._policy = self._tokenizer = None
+        self._languages.clear()
+
+    def _announced(self, sampling: Sampling, ends: frozenset[int]) -> dict[str, str]:
+        """What tells the engine of the constraint."""
+        if not is_constrained(sampling):
+            return {}
+        if not self._constrained:
+            raise RolloutError("the engine was started without constraints: call check_sampling() before start()")
+        from morl_vllm.constraint import announce  # needs vLLM
+
+        if sampling not in self._languages:
+            generation_config = getattr(self._policy.base_model, "generation_config", None)
+            self._languages[sampling] = Constraint(sampling, self._tokenizer, generation_config)
+        return announce(self._languages[sampling], ends)
 
     def _new_engine(self) -> Engine:
         device = next(self._policy.parameters()).device
@@ -133,6 +155,9 @@ class VllmBackend(EngineOptions):
             "distributed_executor_backend": "external_launcher",
             "enable_sleep_mode": self.sleep,
         }
+        if self._constrained:  # else not, for the engine then keeps track of every drawn token
+            given = self.engine_args.get("logits_processors") or []
+            arguments["logits_processors"] = [*given, "morl_vllm.constraint:ConstrainedTokens"]
         return Engine(base.config, self._tokenizer, arguments, device)
 
     def _end_engine(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -28,23 +28,24 @@ def spread_seed(seed: int) -> int:
     return int.from_bytes(digest, "little") >> 2  # room for as many members as anybody draws, below 2**63
 
 
-SAMPLING_OPTIONS = frozenset({"stop_token_ids", "min_p", "repetition_penalty"})
-"""Further settings of `morl.types.Sampling` that the engines know."""
+SERVER_OPTIONS = frozenset({"stop_token_ids", "min_p", "repetition_penalty"})
+"""Further settings of `morl.types.Sampling` that servers know."""
+
+SAMPLING_OPTIONS = SERVER_OPTIONS | {*CONSTRAINTS}
+"""Those that an engine in the training process knows."""
+
+
+def is_constrained(sampling: Sampling) -> bool:
+    """Whether completions have to follow a language."""
+    return any(getattr(sampling, name) is not None for name in CONSTRAINTS)
 
 
 def check_sampling(sampling: Sampling) -> None:
     """Refuses what vLLM would draw from another distribution than morl says.
 
     Raises:
-        ConfigError: top-p together with min-p, which vLLM applies in the other order; a constraint.
+        ConfigError: top-p together with min-p, which vLLM applies in the other order.
     """
-    for name in CONSTRAINTS:
-        if getattr(sampling, name) is not None:
-            raise ConfigError(
-                f"sampling.{name}: vLLM writes the constraint into the logits before it takes log-probabilities from"
-                " them, so these would be of another distribution than those of training; set"
-                " rollout.name=transformers"
-            )
     if sampling.min_p > 0.0 and sampling.top_p < 1.0:
         raise ConfigError(
             "sampling.min_p and sampling.top_p: vLLM cuts by min-p first, and then takes top-p of what is left, where"
@@ -52,10 +53,39 @@ def check_sampling(sampling: Sampling) -> None:
         )
 
 
-def sampling_params(sampling: Sampling, n: int, seeds: Sequence[int], end_ids: frozenset[int]) -> list[Any]:
+def check_server_sampling(sampling: Sampling) -> None:
+    """As `check_sampling`, of servers.
+
+    Raises:
+        ConfigError: as there; a constraint.
+    """
+    for name in CONSTRAINTS:
+        if getattr(sampling, name) is not None:
+            raise ConfigError(
+                f"sampling.{name}: servers do not take constraints: vLLM's own writes them into the logits before it"
+                " takes log-probabilities from them, so these would be of another distribution than those of training,"
+                " and morl's masks are made in the training process; set rollout.name to vllm or transformers"
+            )
+    check_sampling(sampling)
+
+
+def sampling_params(
+    sampling: Sampling,
+    n: int,
+    seeds: Sequence[int],
+    end_ids: frozenset[int],
+    extra_args: Mapping[str, str] | None = None,
+) -> list[Any]:
     """`vllm.SamplingParams`, one for each prompt.
 
     Their temperature is 1, for the engine divides the logits itself, see `PolicyWorker.morl_set_temperature`; or 0.
+
+    Args:
+        sampling: how completions are drawn.
+        n: completions of each prompt.
+        seeds: one for each.
+        end_ids: tokens that end a completion.
+        extra_args: what `morl_vllm.constraint.announce` gave.
     """
     from vllm import SamplingParams
 
@@ -78,6 +108,7 @@ def sampling_params(sampling: Sampling, n: int, seeds: Sequence[int], end_ids: f
             detokenize=bool(sampling.stop),
             logprobs=0,
             flat_logprobs=True,
+            extra_args=dict(extra_args or {}) or None,
         )
         for seed in seeds
     ]

@@ -18,7 +18,7 @@ from torch.distributed.tensor import DTensor
 from transformers import AutoModelForCausalLM
 
 from morl.errors import RolloutError
-from morl.policy.quantised import dense_weight, is_quantised
+from morl.policy.codes import dense_weight, is_quantised
 
 
 @frozen(eq=False)

@@ -18,7 +18,7 @@ from transformers import AutoModelForCausalLM
 
 from morl.errors import RolloutError
 from morl.policy.load import load_policy, load_tokenizer
-from morl.policy.options import LoRA
+from morl.policy.options import LoRA, Quantisation
 from morl.testing.rollouts import check_rollout_backend
 from morl.types import EncodedPrompt, Prompt, Sampling
 from morl_vllm import backend as backend_module
@@ -82,6 +82,14 @@ def test_conformance(make_model: Any, tmp_path: Path, family: str, config: dict[
 @pytest.mark.slow
 def test_conformance_with_adapters(tied_model: str) -> None:
     policy = load_policy(tied_model, lora=LoRA(rank=4))
+    check_rollout_backend(make_backend, policy, load_tokenizer(tied_model), tied_model, tolerance=TOLERANCE)
+
+
+@pytest.mark.slow
+def test_conformance_with_adapters_over_four_bits(tied_model: str) -> None:
+    """The engine is sent the matrices that the codes stand for; layers of 96 inputs have none."""
+    pytest.importorskip("bitsandbytes", reason="bitsandbytes is not installed: pip install 'morl-llm[quantised]'")
+    policy = load_policy(tied_model, lora=LoRA(rank=4), quantisation=Quantisation())
     check_rollout_backend(make_backend, policy, load_tokenizer(tied_model), tied_model, tolerance=TOLERANCE)
 
 

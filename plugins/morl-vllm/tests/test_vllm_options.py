@@ -20,7 +20,7 @@ from morl.types import EncodedPrompt, Prompt, Sampling
 from morl_vllm.backend import VllmBackend
 from morl_vllm.installed import DISTRIBUTIONS, TESTED, installed_engine, require_engine
 from morl_vllm.limits import check_lengths
-from morl_vllm.sampling import SAMPLING_OPTIONS, check_sampling
+from morl_vllm.sampling import SAMPLING_OPTIONS, SERVER_OPTIONS, check_sampling, check_server_sampling
 from morl_vllm.server.backend import VllmServerBackend
 from morl_vllm.server.request import GenerateRequest
 from morl_vllm.settings import CPU_HEAD_SIZES, EngineOptions
@@ -190,7 +190,8 @@ def test_sampling_that_the_engine_cuts_in_another_order_is_refused() -> None:
         check_sampling(sampling)
     with pytest.raises(ConfigError, match="vLLM cuts by min-p first"):
         check_sampling(Sampling(min_p=0.1, top_p=0.9))
-    assert VllmBackend.sampling_options == VllmServerBackend.sampling_options == SAMPLING_OPTIONS
+    assert VllmBackend.sampling_options == SAMPLING_OPTIONS
+    assert VllmServerBackend.sampling_options == SERVER_OPTIONS
 
 
 def test_a_server_is_asked_for_all_settings_of_sampling() -> None:
@@ -202,7 +203,8 @@ def test_a_server_is_asked_for_all_settings_of_sampling() -> None:
 @pytest.mark.parametrize(
     "constraint", [{"regex": "a+"}, {"json_schema": {"type": "object"}}, {"grammar": "start: /a/"}]
 )
-def test_a_constraint_is_refused_with_the_reason(constraint: dict[str, Any]) -> None:
+def test_servers_refuse_a_constraint_with_the_reason(constraint: dict[str, Any]) -> None:
     (name,) = constraint
-    with pytest.raises(ConfigError, match=rf"sampling\.{name}: vLLM writes the constraint into the logits before"):
-        check_sampling(Sampling(**constraint))
+    with pytest.raises(ConfigError, match=rf"sampling\.{name}: servers do not take constraints: vLLM's own writes"):
+        check_server_sampling(Sampling(**constraint))
+    check_sampling(Sampling(**constraint))

@@ -15,7 +15,7 @@ from morl.rollout.ends import end_ids
 from morl.runtime.exchange import Exchange
 from morl.types import EncodedPrompt, RolloutBatch, Sampling
 from morl_vllm.limits import check_lengths
-from morl_vllm.sampling import SAMPLING_OPTIONS, check_sampling, rollout_batch
+from morl_vllm.sampling import SERVER_OPTIONS, check_server_sampling, rollout_batch
 from morl_vllm.server.client import Server
 from morl_vllm.server.fleet import Fleet
 from morl_vllm.server.key import VARIABLE, rollout_key
@@ -42,7 +42,7 @@ class VllmServerBackend:
         ConfigError: no URL, one twice, or the key is not set.
     """
 
-    sampling_options: ClassVar[frozenset[str]] = SAMPLING_OPTIONS
+    sampling_options: ClassVar[frozenset[str]] = SERVER_OPTIONS
     own_numerics: ClassVar[bool] = True
 
     urls: Sequence[str]
@@ -68,8 +68,8 @@ class VllmServerBackend:
         self._servers = [Server(url, key, self.timeout) for url in urls]
 
     def check_sampling(self, sampling: Sampling) -> None:
-        """See `morl_vllm.sampling.check_sampling`."""
-        check_sampling(sampling)
+        """See `morl_vllm.sampling.check_server_sampling`."""
+        check_server_sampling(sampling)
 
     def start(self, policy: nn.Module, tokenizer: Any, model_path: str) -> None:
         """See `morl.hookspecs.RolloutBackend`.
