@@ -35,6 +35,7 @@ EXTRAS: Mapping[str, frozenset[str]] = {
     ),
     "train": frozenset({"tensorboard"}),
     "lora": frozenset({"peft"}),
+    "quantised": frozenset({"bitsandbytes"}),
     "structured": frozenset({"llguidance"}),
     "wandb": frozenset({"wandb"}),
     "mlflow": frozenset({"mlflow", "pandas"}),

@@ -52,7 +52,7 @@ OWN: Mapping[str, Row] = {
     "vllm_mode": differs("backends `vllm` (colocated) and `vllm-server`", "rollout.name"),
     "vllm_model_impl": differs(f"an argument {_VLLM}", "rollout.engine_args"),
     "vllm_enable_sleep_mode": differs(_VLLM, "rollout.sleep"),
-    "vllm_structured_outputs_regex": differs("of the backends `transformers` and `vllm`, not of servers", "sampling.regex"),
+    "vllm_structured_outputs_regex": differs("not of the backend `vllm-server`", "sampling.regex"),
     "vllm_server_base_url": differs(_SERVER, "rollout.urls"),
     "vllm_server_host": differs(f"part of the URL; {_SERVER}", "rollout.urls"),
     "vllm_server_port": differs(f"part of the URL; {_SERVER}", "rollout.urls"),
