@@ -159,6 +159,22 @@ def test_turns_are_drawn_by_the_settings_of_their_rows(conversing, rows_of, lag)
         assert float(row["conversation/turns"]) > 1
 
 
+def test_every_reply_is_held_to_the_language(conversing, rows_of, tiny_model):
+    pytest.importorskip("llguidance", reason="llguidance is not installed: pip install 'morl-llm[structured]'")
+    from transformers import AutoTokenizer
+
+    tokenizer, plugin = AutoTokenizer.from_pretrained(tiny_model), Plugin()
+    result = train(conversing({"sampling": {"max_tokens": 12, "regex": "(yes|no) [0-9]"}}), plugins=[plugin])
+    said = []
+    for rollouts in plugin.batches:
+        for ids, turns in zip(rollouts.completion_ids_BT, rollouts.turns, strict=True):
+            said += [tokenizer.decode(ids[turn.start : turn.end], skip_special_tokens=True) for turn in turns]
+    assert all(re.fullmatch("(yes|no) [0-9]", text) for text in said), said
+    assert len({*said}) > 5
+    assert all(float(row["conversation/turns"]) > 1 for row in rows_of(result))
+    assert all(float(row["rollout/logprob_difference_max"]) < ROUNDING for row in rows_of(result))
+
+
 def same_samples(one, other):
     for first, second in zip(one, other, strict=True):
         assert torch.equal(first.completion_ids_BT, second.completion_ids_BT)
