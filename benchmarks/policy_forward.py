@@ -6,16 +6,18 @@
 baseline is what RL trainers commonly do: prompts padded at the left, completions at the right, SDPA with an attention
 mask, logits of the completion columns only, `log_softmax` and `gather`.  Runs are interleaved; medians are printed.
 `--peak` runs one path once and prints the peak memory of its process (in kB, Linux only) instead.
+`--compile` adds baseline and packed passes through `torch.compile`, which needs a C++ compiler, and prints
+what the first round cost each path, compilers included.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -38,6 +40,7 @@ WORK = {  # shortest and longest prompt; completion length, or None for a heavy 
     "prompts of about 190, heavy tail": (170, 210, None),
 }
 PATHS = ("baseline", "padded", "packed")
+COMPILED = ("baseline-compiled", "packed-compiled")
 Batch = tuple[list[list[int]], Tensor, Tensor, Tensor]
 
 
@@ -85,6 +88,12 @@ def baseline(model: Qwen2ForCausalLM, batch: Batch) -> Tensor:
     return logprobs[mask]
 
 
+def compiled(model: Any) -> Any:
+    """The model, whose forward is compiled for tensors of any length."""
+    model.forward = torch.compile(model.forward, dynamic=True)
+    return model
+
+
 def steps(size: str, vocab: int) -> dict[str, Callable[[Batch], Tensor]]:
     """Log-probabilities by path name; the models share nothing, so that settings do not."""
     found: dict[str, Callable[[Batch], Tensor]] = {}
@@ -94,15 +103,26 @@ def steps(size: str, vocab: int) -> dict[str, Callable[[Batch], Tensor]]:
     found["padded"] = lambda batch: padded(padded.make_plan(*batch)).logprobs_T
     packed = PolicyModel(make_model(size, vocab), packed=True)
     found["packed"] = lambda batch: packed(packed.make_plan(*batch)).logprobs_T
+    quick = compiled(make_model(size, vocab).train())
+    found["baseline-compiled"] = lambda batch: baseline(quick, batch)
+    both = PolicyModel(make_model(size, vocab), packed=True)
+    compiled(both.model)
+    found["packed-compiled"] = lambda batch: both(both.make_plan(*batch)).logprobs_T
     return found
 
 
 def run(step: Callable[[Batch], Tensor], batches: list[Batch]) -> float:
     """CPU seconds of forward and backward over all micro-batches."""
-    start = time.process_time()
+    start = cpu_seconds()
     for batch in batches:
         torch.autograd.backward(-step(batch).sum())
-    return time.process_time() - start
+    return cpu_seconds() - start
+
+
+def cpu_seconds() -> float:
+    """Of this process and of those that it waited for, such as compilers."""
+    used = os.times()
+    return used.user + used.system + used.children_user + used.children_system
 
 
 def main() -> None:
@@ -111,9 +131,11 @@ def main() -> None:
     parser.add_argument("--work", nargs="+", default=list(WORK), choices=list(WORK))
     parser.add_argument("--vocab", type=int, default=512)
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--peak", choices=PATHS)
+    parser.add_argument("--peak", choices=(*PATHS, *COMPILED))
+    parser.add_argument("--compile", action="store_true")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    chosen = (*PATHS, *COMPILED) if arguments.compile else PATHS
     for size in arguments.sizes:
         paths = steps(size, arguments.vocab)
         for work in arguments.work:
@@ -122,22 +144,26 @@ def main() -> None:
                 run(paths[arguments.peak], batches)
                 print(re.findall(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[0])
                 continue
-            times: dict[str, list[float]] = {path: [] for path in PATHS}
+            times: dict[str, list[float]] = {path: [] for path in chosen}
+            first: dict[str, float] = {}
             for repeat in range(arguments.repeats + 1):
-                for path in PATHS:
+                for path in chosen:
                     seconds = run(paths[path], batches)
-                    if repeat:  # the first is warm-up
+                    if repeat:
                         times[path].append(seconds)
+                    else:  # warm-up
+                        first[path] = seconds
             median = {path: statistics.median(values) for path, values in times.items()}
             options = ["--sizes", size, "--work", work, "--vocab", str(arguments.vocab), "--peak"]
             peak = {
                 path: int(subprocess.check_output([sys.executable, __file__, *options, path], text=True)) // 1024
-                for path in PATHS
+                for path in chosen
             }
             print(f"{size}, {work}, vocabulary {arguments.vocab}")
-            for path in PATHS:
+            for path in chosen:
                 ratio = median["baseline"] / median[path]
-                print(f"  {path:9} {median[path]:7.3f} s  {ratio:5.2f}x  peak {peak[path]} MB", flush=True)
+                told = f"  first {first[path]:7.3f} s" if arguments.compile else ""
+                print(f"  {path:17} {median[path]:7.3f} s  {ratio:5.2f}x  peak {peak[path]} MB{told}", flush=True)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,11 +51,29 @@ class Bytes(Callback):
 """
 
 
-def measure(case: Case, folder: Path, ranks: int, strategy: str) -> dict[str, Any]:
-    """Bytes of the weights, and those that each rank holds."""
-    place = folder / f"{strategy}-{ranks}"
+def prepare(case: Case, folder: Path) -> None:
+    """What `measure` needs in its folder: a model, prompts, the callback."""
+    save_model(case, folder / "model")
+    (folder / "bytes_of_ranks.py").write_text(CALLBACK)
+    prompts = (json.dumps({"prompt": text}) + "\n" for text in make_prompts(case, 16))
+    (folder / "prompts.jsonl").write_text("".join(prompts))
+
+
+def measure(
+    folder: Path, ranks: int, strategy: str, name: str = "", changes: Mapping[str, Mapping[str, Any]] | None = None
+) -> dict[str, Any]:
+    """Bytes of the weights, and those that each rank holds.
+
+    Args:
+        folder: see `prepare`.
+        ranks: on this machine.
+        strategy: `trainer.strategy`.
+        name: of the run.
+        changes: keys of sections of the config, over those of all runs.
+    """
+    place = folder / f"{name}{strategy}-{ranks}"
     place.mkdir()
-    config = {
+    config: dict[str, Any] = {
         "output": str(place / "run"),
         "policy": {"path": str(folder / "model")},
         "prompts": {"path": str(folder / "prompts.jsonl")},
@@ -71,6 +89,8 @@ def measure(case: Case, folder: Path, ranks: int, strategy: str) -> dict[str, An
             "callbacks": [{"class_path": "bytes_of_ranks.Bytes", "init_args": {"folder": str(place)}}],
         },
     }
+    for section, keys in (changes or {}).items():
+        config[section] = {**config.get(section, {}), **keys}
     (place / "config.yaml").write_text(yaml.safe_dump(config))
     environment = {**os.environ, "PYTHONPATH": str(folder), "GLOO_SOCKET_IFNAME": "lo"}
     done = subprocess.run(
@@ -99,14 +119,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     case, rows = Case(options.size, (8, 24)), []
     with tempfile.TemporaryDirectory(prefix="morl-sharded-") as parent:
         folder = Path(parent)
-        save_model(case, folder / "model")
-        (folder / "bytes_of_ranks.py").write_text(CALLBACK)
-        prompts = (json.dumps({"prompt": text}) + "\n" for text in make_prompts(case, 16))
-        (folder / "prompts.jsonl").write_text("".join(prompts))
+        prepare(case, folder)
         print("strategy  ranks  weights MB  most of a rank MB  formula MB  ratio")
         for ranks in options.ranks:
             for strategy in ("auto",) if ranks == 1 else ("ddp", "fsdp2"):
-                row = measure(case, folder, ranks, strategy)
+                row = measure(folder, ranks, strategy)
                 rows.append(row)
                 most, formula = max(row["held"]), row["formula"]
                 print(

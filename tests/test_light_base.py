@@ -109,14 +109,14 @@ def test_what_is_imported_is_declared_by_the_base_or_by_the_extra_of_its_module(
         if "template" in place.parts:
             continue
         extras = [extra for extra, places in PLACES.items() if any(place.is_relative_to(each) for each in places)]
-        declared = BASE.union(*(required(extra) for extra in extras or ["train", "lora", "structured", "report"]))
+        declared = BASE.union(
+            *(required(extra) for extra in extras or ["train", "lora", "quantised", "structured", "report"])
+        )
         missing = imported(path) - {"attrs"} - declared - OPTIONAL.get(str(place), set())
         assert not missing, f"{place} imports {missing}; extras: {extras or 'train'}"
 
 
 OPTIONAL = {
-    # Asks for them, and says what to install.
-    "optim/low_memory.py": {"bitsandbytes"},
     # What the trainer that is running has.
     "integrations/trl.py": {"transformers", "trl"},
     "testing/models.py": {"tokenizers", "transformers"},

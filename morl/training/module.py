@@ -166,8 +166,9 @@ class RLModule(L.LightningModule):
                 self.reference.finish_step(int(self.finished_steps), self.policy)
             self.experience, self.row = experience, metrics
             self.updating = False
-        # For what reads Lightning's metrics.  The loggers get the row itself, before a checkpoint counts the step.
-        self.log_dict(metrics, batch_size=1, logger=False)
+        # For what reads Lightning's metrics; the loggers get the row itself, before a checkpoint counts the step.
+        # Not by `log_dict`, which takes milliseconds for each metric.
+        self.trainer.callback_metrics.update({name: torch.tensor(value) for name, value in metrics.items()})
         self.parts.registry.observe("morl_step_finished", step=step, metrics=metrics)
 
     def update(self, step: int, experience: Experience, finish: ExitStack) -> Metrics:
