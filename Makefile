@@ -30,7 +30,7 @@ define environment
 	@$(1)/bin/python -m pip uninstall --quiet --quiet --yes morl
 endef
 
-.PHONY: demo demo-real test test-light test-verl test-versions test-smollm test-openenv test-verifiers test-load test-endurance test-mutations test-vllm test-docs docs docs-serve docs-version quick \
+.PHONY: demo demo-real test test-light test-verl test-trackers test-versions test-smollm test-openenv test-verifiers test-load test-endurance test-mutations test-vllm test-docs docs docs-serve docs-version quick \
         lint studies studies-vllm setup clean
 
 demo: setup
@@ -56,6 +56,10 @@ test-light: .venv-light/installed
 # The seams of verl in verl itself; ray is never started.
 test-verl: .venv-verl/installed
 	PYTHONPATH=.venv-verl $(BIN)/python -W ignore -m pytest tests/integrations/test_verl_real.py
+
+# Weights & Biases and MLflow themselves, without a network.
+test-trackers: .venv-trackers/installed
+	PYTHONPATH=.venv-trackers $(BIN)/python -m pytest -rs tests/training/test_trackers.py
 
 # The quick tests on the oldest versions that pyproject.toml allows, and on the newest, which are those of .venv.
 test-versions: .venv-oldest/installed
@@ -171,6 +175,12 @@ setup: .venv/installed
 	@touch $@
 
 # A folder in front of .venv, as that of verl.
+.venv-trackers/installed: .ci/trackers.txt .venv/installed
+	$(call say,installing wandb and mlflow beside .venv)
+	@$(BIN)/python -m pip install --quiet $(PIP_FLAGS) --no-deps --upgrade --target .venv-trackers -r .ci/trackers.txt
+	@touch $@
+
+# Likewise.
 .venv-oldest/installed: .ci/oldest.txt .ci/oldest-alone.txt .venv/installed
 	$(call say,installing the oldest versions beside .venv)
 	@$(BIN)/python -m pip install --quiet $(PIP_FLAGS) --upgrade --target .venv-oldest -r .ci/oldest.txt
@@ -202,4 +212,4 @@ setup: .venv/installed
 	@touch $@
 
 clean:
-	rm -rf .venv .venv-light .venv-verl .venv-vllm .venv-oldest .venv-openenv .venv-verifiers build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-light .venv-verl .venv-vllm .venv-oldest .venv-openenv .venv-verifiers .venv-trackers build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -52,7 +52,7 @@ class Statistics:
                 there = column[~np.isnan(column)]
                 number_BK[rows, k] = len(there)
                 if len(there):
-                    mean_BK[rows, k] = math.fsum(there) / len(there)
+                    mean_BK[rows, k] = np.mean(there)
                 if len(there) > 1:
                     # Of equal scores it is exactly 0, which rounding of their mean would spoil.
                     std_BK[rows, k] = np.std(there, ddof=ddof) if there.min() < there.max() else 0.0
@@ -93,11 +93,9 @@ class Arithmetic:
         names = tuple(dict.fromkeys(name for one in samples for name in one.rewards))
         options, settings = _options(view)
         groups_B = np.unique([one.group for one in samples], return_inverse=True)[1]
-        statistics = Statistics.of(
-            _matrix([[one.seen(name) if name in one.rewards else None for name in names] for one in samples]),
-            groups_B,
-            0 if options.get("ddof") == 0 else 1,
-        )
+        seen_BK = _matrix([[one.seen(name) if name in one.rewards else None for name in names] for one in samples])
+        with np.errstate(all="ignore"):  # of scores that overflow
+            statistics = Statistics.of(seen_BK, groups_B, 0 if options.get("ddof") == 0 else 1)
         configured = {name: view.weight(name) for name in names}
         weights_BK = _matrix([[one.weights.get(name, configured[name]) for name in names] for one in samples])
         logged_BK = _matrix([[one.contributions.get(name) for name in names] for one in samples])

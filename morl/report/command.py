@@ -14,6 +14,7 @@ import yaml
 from morl.artifacts.folder import RunFolder
 from morl.console import Parser, wants_help
 from morl.errors import ConfigError, DataError
+from morl.report.text import printable
 from morl.report.view import read_view
 
 HELP = {
@@ -48,8 +49,9 @@ have the values 0 to L - 1; exactly where they fit, otherwise by random pairs of
     "audit": """\
 usage: morl audit RUN
 
-Checks each reward (scored, failing, saturated, constant, crowded out, falling), the growth of the completions, how many
-are truncated, and the log-probability difference. The exit code is 0 if no check fails, and 1 otherwise.
+Checks each reward (scored, failing, never right, saturated, constant, crowded out, falling), the growth of the
+completions, how many are truncated, and the log-probability difference. The exit code is 0 if no check fails, and 1
+otherwise.
 """,
 }
 
@@ -110,7 +112,8 @@ def explain(arguments: list[str]) -> int:
     from morl.report.explain import explained, overview
 
     view = read_view(given.run)
-    print(overview(view) if given.completion is None else explained(view, given.step, given.completion))
+    text = overview(view) if given.completion is None else explained(view, given.step, given.completion)
+    print(printable(text))
     return 0
 
 
@@ -129,7 +132,8 @@ def replay(arguments: list[str]) -> int:
     from morl.report.replay import replay as replayed
     from morl.report.replay import table
 
-    print(table(replayed(view, view.samples(given.step), given.estimator, dict(given.set)), given.rows))
+    found = replayed(view, view.samples(given.step), given.estimator, dict(given.set))
+    print(printable(table(found, given.rows)))
     return 0
 
 
@@ -202,5 +206,5 @@ def audit(arguments: list[str]) -> int:
     from morl.report.audit import report as lines
 
     checks = checked(read_view(given.run))
-    print(lines(checks))
+    print(printable(lines(checks)))
     return int(any(check.passed is False for check in checks))

@@ -118,7 +118,8 @@ def explained(view: View, step: int | None, completion: int) -> str:
 def _explanation(view: View, step: StepSamples, sample: Sample) -> Iterator[str]:
     arithmetic, group = Arithmetic.of(view, step), step.group_of(sample)
     found = parts(arithmetic, sample)
-    yield f"step {step.step}, completion {sample.number}, one of {len(group)} for its prompt; {sample.status}".strip()
+    ended = f"; {sample.status}" if sample.status else ""
+    yield f"step {step.step}, completion {sample.number}, one of {len(group)} for its prompt{ended}"
     yield f"prompt:     {one_line(sample.prompt)}"
     yield f"completion: {one_line(sample.completion)}"
     yield ""
@@ -206,7 +207,7 @@ def overview(view: View) -> str:
     said = verdicts(view)
     lines = [*view.notes, *(f"{verdict.reward}: {verdict.text}" for verdict in said)]
     if not view.sample_steps:
-        return "\n".join(lines)
+        return "\n".join(lines or ["There is nothing to explain yet."])
     step = view.samples()
     for reward in view.rewards:
         scored = [(score, one) for one in step.samples if (score := one.rewards.get(reward)) is not None]

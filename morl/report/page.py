@@ -11,56 +11,16 @@ from morl.analysis.report import require_matplotlib
 from morl.analysis.tables import Table
 from morl.artifacts.folder import RunFolder
 from morl.report.arithmetic import Arithmetic
-from morl.report.explain import Part, number, outcome, parts
+from morl.report.explain import number, outcome, parts
 from morl.report.groups import GroupCounts, count_groups
 from morl.report.samples import Sample, StepSamples, read_samples, sample_files
-from morl.report.text import MOST_CHARACTERS, visible
+from morl.report.text import visible
+from morl.report.transcripts import FATES, Transcript
 from morl.report.verdicts import verdicts
 from morl.report.view import View
 
-FATES = {
-    "up": "pushed up",
-    "down": "pushed down",
-    "clipped": "clipped or bounded by the loss",
-    "zero": "no advantage",
-    "masked": "left out of the update",
-    "read": "read, not sampled",
-}
-"""Of tokens, as `morl.training.fates` names them."""
-MOST_PIECES = 1_000
-"""Of one completion."""
 ENDS = 5
 """Completions shown from each end of an order."""
-
-
-@frozen
-class Transcript:
-    """A completion with what each reward made of it."""
-
-    sample: Sample
-    parts: list[Part]
-
-    @property
-    def shown(self) -> list[tuple[str, str]]:
-        """The pieces up to `MOST_CHARACTERS`; a fate that this version does not know is `zero`."""
-        found, room = [], MOST_CHARACTERS
-        for fate, text in self.sample.pieces[:MOST_PIECES]:
-            found.append((fate if fate in FATES else "zero", text[:room]))
-            room -= len(text)
-            if room <= 0:
-                break
-        return found
-
-    @property
-    def more(self) -> int:
-        """Characters that are not shown."""
-        return sum(len(text) for _, text in self.sample.pieces) - sum(len(text) for _, text in self.shown)
-
-    @property
-    def fates(self) -> list[str]:
-        """Those that occur, in the order of the legend."""
-        there = {fate for fate, _ in self.shown}
-        return [fate for fate in FATES if fate in there]
 
 
 @frozen
@@ -89,7 +49,7 @@ def render(view: View) -> str:
 
     with house_style():
         pictures = [picture(plot, visible) for plot in run_plots(view)]
-    step = view.samples() if view.sample_steps and _readable(view) else None
+    step = view.samples() if view.sample_steps else None
     templates = environment("morl.report")
     templates.filters |= {"visible": visible, "number": number, "outcome": outcome}
     page = templates.get_template("page.html.jinja").render(
@@ -116,16 +76,6 @@ def _held_out(view: View) -> StepSamples | None:
     last = max(files)
     found = read_samples(files[last], last)
     return found if found.samples else None
-
-
-def _readable(view: View) -> bool:
-    """Whether the last file of samples has any."""
-    from morl.errors import DataError
-
-    try:
-        return bool(view.samples().samples)
-    except DataError:
-        return False
 
 
 def selections(view: View, step: StepSamples) -> list[Selection]:

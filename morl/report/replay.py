@@ -163,7 +163,7 @@ def replay(view: View, step: StepSamples, name: str | None, settings: Mapping[st
     chosen = estimator(name or view.estimator, **options)
     rewards, own = logged(step, weights)
     rewards = evolve(rewards, bounds=_bounds(view, step, names))
-    notes = [*_partial(view, step)]
+    notes = _partial(view, step)
     if adapts := list(state_of(chosen)):
         used = _logged_weights(step, names)
         if name is None and adapts == ["weighting"] and used is not None and not reweighted:
@@ -219,11 +219,15 @@ def _partial(view: View, step: StepSamples) -> list[str]:
     training = view.config.get("training")
     section = training if isinstance(training, dict) else {}
     prompts, size = section.get("prompts_per_step"), section.get("group_size")
-    if not isinstance(prompts, int) or not isinstance(size, int) or len(step.samples) >= prompts * size:
+    full = prompts * size if isinstance(prompts, int) and isinstance(size, int) else 0
+    unread = step.left_out + step.faults
+    if not unread and len(step.samples) >= full:
         return []
+    of = f" of up to {full}" if full > len(step.samples) else ""
+    more = f", and {unread} more lines that are not read" if unread else ""
     return [
-        f"The file has {len(step.samples)} of up to {prompts * size} completions of the step; where an estimator"
-        " normalises over the batch, it is over these."
+        f"The file has {len(step.samples)}{of} completions of the step{more}; where an estimator normalises over the"
+        " batch, it is over these."
     ]
 
 

@@ -20,6 +20,11 @@ def visible(value: object) -> str:
     return f"{shown} ... [{more} characters more in the samples file]" if more > 0 else shown
 
 
+def printable(text: str) -> str:
+    """The whole of a text, with control characters spelled out: for a terminal, which they would control."""
+    return "".join(map(_spelled, text))
+
+
 def _spelled(each: str) -> str:
     if each in "\n\t" or unicodedata.category(each) not in ("Cc", "Cf", "Cs", "Zl", "Zp"):
         return each

@@ -1,4 +1,4 @@
-"""In words, what became of each reward: never scored, failing, saturated, crowded out, learning."""
+"""In words, what became of each reward: never scored, failing, never right, saturated, crowded out, learning."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from attrs import frozen
 
 from morl.analysis.runs import Curve
 from morl.artifacts import metrics as names
+from morl.artifacts.metrics import Metric
 from morl.report.view import View
 
 RECENT = 0.25
@@ -18,8 +19,14 @@ SATURATED = 0.95
 DEAD = 0.95
 CROWDED = 0.25
 """A reward whose share of the advantage is below this part of an equal share is crowded out."""
+AGAINST = -0.05
+"""Of the variance of the advantage; rewards whose contributions have a covariance below it work against each other."""
+MOSTLY = 0.5
 CLEAR = 3.0
 """Standard errors between the first and the last steps that make a change."""
+
+
+PROBLEMS = ("never scored", "failing", "never right", "saturated", "constant", "crowded out", "falling")
 
 
 @frozen
@@ -28,8 +35,8 @@ class Verdict:
 
     Attributes:
         reward: its name.
-        kind: `never scored`, `failing`, `unweighted`, `saturated`, `constant`, `crowded out`, `learning`, `falling`,
-            `no change` or `too short`.
+        kind: `never scored`, `failing`, `unweighted`, `never right`, `saturated`, `constant`, `crowded out`,
+            `learning`, `falling`, `no change` or `too short`.
         text: with the figures.
     """
 
@@ -40,7 +47,7 @@ class Verdict:
     @property
     def is_problem(self) -> bool:
         """Whether somebody should do something about it."""
-        return self.kind in ("never scored", "failing", "saturated", "constant", "crowded out", "falling")
+        return self.kind in PROBLEMS
 
 
 def recent(curve: Curve, steps: int) -> float:
@@ -66,18 +73,48 @@ def _of_reward(view: View, reward: str) -> list[tuple[str, str]]:
         return [*found, ("never scored", "never scored: no completion of any step has a score")]
     if view.weight(reward) == 0:
         found.append(("unweighted", "its weight is 0: it is logged, and nothing is learned from it"))
-    saturation = recent(view.curve(names.REWARD_SATURATION.of(reward)), steps)
-    dead = recent(view.curve(names.REWARD_DEAD_GROUPS.of(reward)), steps)
-    if saturation >= SATURATED:
-        found.append(("saturated", f"saturated: at {saturation:.0%} of its range; little is left to learn"))
-    elif dead >= DEAD:
-        found.append(("constant", f"constant: in {dead:.0%} of the groups no two completions have different scores"))
+    if still := _still(view, reward):
+        found.append(still)
     elif view.weight(reward) and (crowded := _crowded(view, reward)):
         found.append(("crowded out", crowded))
-    return [*found, _change(mean, steps)]
+    kind, text = _change(mean, steps)
+    low = recent(view.curve(names.REWARD_ALL_LOW.of(reward)), steps)
+    if kind == "no change" and not still and low >= MOSTLY:
+        text += f"; in {low:.0%} of the groups every score is the lowest, and teaches nothing"
+    return [*found, (kind, text)]
+
+
+def _still(view: View, reward: str) -> tuple[str, str] | None:
+    """The verdict on a reward that tells hardly any completions of a group apart, and on which side it is stuck."""
+
+    def share(metric: Metric) -> float:
+        return recent(view.curve(metric.of(reward)), view.steps)
+
+    saturation, high, low = share(names.REWARD_SATURATION), share(names.REWARD_ALL_HIGH), share(names.REWARD_ALL_LOW)
+    if saturation >= SATURATED:
+        return "saturated", f"saturated: at {saturation:.0%} of its range; little is left to learn"
+    if high >= SATURATED:
+        return (
+            "saturated",
+            f"saturated: in {high:.0%} of the groups every score is the highest; little is left to learn",
+        )
+    reached = view.curve(names.REWARD_REACHED.of(reward))
+    if low >= DEAD and len(reached) and not reached.values.any():
+        return "never right", (
+            f"never right: in {low:.0%} of the groups every score is the lowest, and no completion of any step had the"
+            " highest; nothing is learned before one has"
+        )
+    dead = share(names.REWARD_DEAD_GROUPS)
+    if not dead >= DEAD:
+        return None
+    text = f"constant: in {dead:.0%} of the groups no two completions have different scores"
+    if math.isfinite(low) and math.isfinite(high):
+        text += f": all lowest in {low:.0%}, all highest in {high:.0%}"
+    return "constant", text
 
 
 def _crowded(view: View, reward: str) -> str:
+    """Small beside the others, or cancelled by one that works against it."""
     shares = {name: recent(view.curve(names.REWARD_ADVANTAGE_SHARE.of(name)), view.steps) for name in view.rewards}
     known = {name: share for name, share in shares.items() if math.isfinite(share)}
     if reward not in known or len(known) < 2:
@@ -85,12 +122,22 @@ def _crowded(view: View, reward: str) -> str:
     first = max(known, key=lambda name: known[name])
     if first == reward or known[reward] >= CROWDED / len(known):
         return ""
-    text = f"crowded out by `{first}`: {known[reward]:.0%} of the advantage against {known[first]:.0%}"
-    for pair in ((reward, first), (first, reward)):
-        correlation = recent(view.curve(names.REWARD_CORRELATION.of(*pair)), view.steps)
-        if math.isfinite(correlation):
-            return f"{text}; correlation of the two {correlation:+.2f}"
-    return text
+    others = [name for name in known if name != reward]
+    against = {name: _of_pair(view, names.CONTRIBUTION_COVARIANCE, reward, name) for name in others}
+    worst = min(against, key=lambda name: against[name] if math.isfinite(against[name]) else math.inf)
+    by = worst if against[worst] <= AGAINST else first
+    text = f"crowded out by `{by}`: {known[reward]:.0%} of the advantage against {known[by]:.0%}"
+    if against[by] <= AGAINST:
+        own = known[reward] - sum(value for value in against.values() if math.isfinite(value))
+        text += f"; by itself it had {own:.0%}, and they work against each other ({against[by]:+.0%})"
+    correlation = _of_pair(view, names.REWARD_CORRELATION, reward, by)
+    return text + (f"; correlation of the two {correlation:+.2f}" if math.isfinite(correlation) else "")
+
+
+def _of_pair(view: View, metric: Metric, first: str, second: str) -> float:
+    """Recent value of a metric of two rewards, which is logged in one order; NaN where it is not."""
+    either = (recent(view.curve(metric.of(*pair)), view.steps) for pair in ((first, second), (second, first)))
+    return next((value for value in either if math.isfinite(value)), math.nan)
 
 
 def _change(mean: Curve, steps: int) -> tuple[str, str]:

@@ -84,7 +84,8 @@ class View:
         """
         if not self.sample_steps:
             raise DataError(
-                f"{self.folder} has no samples/step-*.jsonl; was it trained with training.samples_every: 0?"
+                f"{self.folder} has no samples/step-*.jsonl with completions; was it trained with"
+                " training.samples_every: 0?"
             )
         step = max(self.sample_steps) if step is None else step
         if step not in self.sample_steps:
@@ -110,17 +111,24 @@ def read_view(path: Path) -> View:
     config = _config(folder.config, notes)
     metrics = _metrics(folder.metrics, notes)
     names: list[str] = []
-    if steps:
-        last = read_samples(steps[max(steps)], max(steps))
-        names = list(last.samples[0].rewards) if last.samples else []
+    while steps:
+        newest = max(steps)
+        last = read_samples(steps[newest], newest)
         if last.faults:
-            notes.append(f"{last.faults} lines of {steps[max(steps)].name} cannot be read and are left out.")
+            notes.append(f"{last.faults} lines of {steps[newest].name} cannot be read and are left out.")
         if last.left_out:
-            notes.append(f"{steps[max(steps)].name} has more completions than are read; {last.left_out} are left out.")
+            notes.append(f"{steps[newest].name} has more completions than are read; {last.left_out} are left out.")
+        if last.samples:
+            names = list(last.samples[0].rewards)
+            break
+        notes.append(f"{steps[newest].name} holds no completions.")
+        del steps[newest]
     else:
         notes.append("There are no samples (training.samples_every: 0, or no step was finished): no transcripts.")
-    logged = [name for name in map(REWARD_MEAN.reward_in, metrics) if name is not None]
-    names += [name for name in logged if name not in names]
+    logged = {name for name in map(REWARD_MEAN.reward_in, metrics) if name is not None}
+    entries = config.get("rewards")
+    order = [name for name in (entries if isinstance(entries, dict) else {}) if name in logged]
+    names += [name for name in [*order, *sorted(logged - {*order})] if name not in names]
     if not (path / "model").is_dir():
         notes.append("There is no model/: the run has not ended, or it was stopped.")
     done = max((int(curve.steps[-1]) for curve in metrics.values() if len(curve)), default=0)

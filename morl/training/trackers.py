@@ -39,6 +39,14 @@ class WandbTracker(WandbLogger):
         columns, data = table(rows)
         self.log_table(TRANSCRIPTS, columns=columns, data=data, step=step)
 
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        """Ends the run: Lightning leaves it open, and the next one of the same process would be taken for it."""
+        super().finalize(status)
+        if self._experiment is not None:
+            self._experiment.finish(exit_code=0 if status == "success" else 1)
+            self._experiment = None
+
 
 class MLflowTracker(MLFlowLogger):
     """MLflow under the names of `docs/reference/metrics.md`, as far as it allows them: see `mlflow_names`."""

@@ -154,6 +154,21 @@ def test_samples_with_unlike_rewards_are_refused(make_folder, capsys):
     assert "do not all have the rewards" in said(capsys, "replay", str(folder), "--estimator=gdpo", code=2)
 
 
+def test_nothing_that_a_command_prints_controls_the_terminal(make_folder, capsys):
+    found, _ = logged()
+    evil = "\x1b[31mred\u202e"
+    for row in found:
+        row |= {"status": evil, "rewards": {evil: row["rewards"]["correct"]}, "contributions": {}, "completion": evil}
+    folder = str(make_folder({f"reward/{evil}/mean": [0.5]}, found, {"estimator": {"name": "gdpo"}}))
+    for command in (["explain"], ["explain", "--completion=0"], ["replay", "--rows=1"], ["audit"]):
+        text = said(capsys, command[0], folder, *command[1:])
+        assert "\\x1b[31mred" in text, command
+        assert "\x1b" not in text
+        assert "\u202e" not in text
+
+
 def test_a_file_with_no_sample_is_refused(make_folder, capsys):
     folder = make_folder(None, [{"no": "sample"}, json.loads("[1]")], CONFIG)
-    assert "holds no samples of morl" in said(capsys, "explain", str(folder), "--completion=0", code=2)
+    assert "has no samples/step-*.jsonl with completions" in said(
+        capsys, "explain", str(folder), "--completion=0", code=2
+    )

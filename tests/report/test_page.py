@@ -201,3 +201,39 @@ def read_all(samples):
     from morl.report.samples import _sample
 
     return [_sample(row, number) for number, row in enumerate(samples)]
+
+
+def test_a_conversation_shows_calls_of_tools_what_turns_earned_and_whatever_stands_in_a_turn(make_folder):
+    found = rows([{"correct": 1.0, "brief": 0.5}], 1)
+    call = {"type": "function", "function": {"name": "add", "arguments": {"a": 1, "b": "<2>"}}}
+    found[0]["turns"] = [
+        {
+            "tokens": 3,
+            "reply": {"role": "assistant", "content": "Let me see", "tool_calls": [call]},
+            "answers": [{"role": "tool", "name": "add", "content": "3"}],
+            "rewards": {"correct": 0.25},
+        },
+        {"reply": {"role": "assistant", "content": None, "tool_calls": ["odd"]}, "answers": ["plain"], "rewards": None},
+        {"reply": "no message", "answers": None},
+    ]
+    found[0]["turn_advantages"] = [0.5, -1.25]
+    text = page_of(make_folder(COLUMNS, found, CONFIG)).text
+    for said in (
+        "Turn 1: correct 0.25, advantage +0.5",
+        'Let me see\ncalls add({"a": 1, "b": "<2>"})',
+        "tool add",
+        "Turn 2: advantage -1.25",
+        "calls odd",
+        "plain",
+        "no message",
+    ):
+        assert said in text
+
+
+def test_the_newest_file_that_has_completions_is_shown(make_folder, capsys):
+    folder = make_folder(COLUMNS, rows([{"correct": 1.0, "brief": 0.5}], 1), CONFIG)
+    (folder / "samples" / "step-000009.jsonl").write_text('{"half')
+    assert "Transcripts of step 8" in (text := page_of(folder).text)
+    assert "step-000009.jsonl holds no completions." in text
+    assert main(["explain", str(folder)]) == 0
+    assert "correct, step 8:" in capsys.readouterr().out

@@ -52,6 +52,43 @@ def test_a_reward_without_its_share_of_the_advantage_is_crowded_out_by_the_one_t
     assert "crowded out" not in kinds(folder, "format")
 
 
+def test_a_reward_that_another_cancels_is_crowded_out_by_that_one(make_folder):
+    of = {"reward/correct/advantage_share": [0.02] * 12, "reward/format/advantage_share": [0.38] * 12}
+    of |= {"reward/brief/mean": FLAT, "reward/brief/advantage_share": [0.6] * 12}
+    pairs = {"correct~format": -0.28, "correct~brief": 0.0, "format~brief": 0.1}
+    of |= {f"contribution_covariance/{pair}": [value] * 12 for pair, value in pairs.items()}
+    folder = make_folder(columns(**of), None, CONFIG)
+    assert kinds(folder, "correct")["crowded out"] == (
+        "crowded out by `format`: 2% of the advantage against 38%; by itself it had 30%, and they work against each"
+        " other (-28%)"
+    )
+
+
+STUCK = {"reward/correct/dead_groups": [0.97] * 12, "reward/correct/reached": [0.0] * 12}
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "changed", "kind", "text"),
+    [
+        (0.97, 0.0, {}, "never right", "in 97% of the groups every score is the lowest"),
+        (0.97, 0.0, {"reward/correct/reached": [0.1] + [0.0] * 11}, "constant", "all lowest in 97%, all highest in 0%"),
+        (0.0, 0.97, {}, "saturated", "in 97% of the groups every score is the highest"),
+        (0.5, 0.47, {}, "constant", "all lowest in 50%, all highest in 47%"),
+    ],
+)
+def test_groups_say_on_which_side_a_reward_is_stuck(make_folder, low, high, changed, kind, text):
+    groups = {"reward/correct/groups_all_low": [low] * 12, "reward/correct/groups_all_high": [high] * 12}
+    found = kinds(make_folder(columns(**STUCK, **groups) | changed, None, CONFIG), "correct")
+    assert text in found[kind]
+    assert {"never right", "saturated", "constant"} & set(found) == {kind}
+
+
+def test_a_reward_that_does_not_change_says_where_most_groups_have_it_at_its_lowest(make_folder):
+    groups = {"reward/correct/groups_all_low": [0.7] * 12, "reward/correct/groups_all_high": [0.0] * 12}
+    found = kinds(make_folder(columns(**groups), None, CONFIG), "correct")
+    assert found["no change"].endswith("in 70% of the groups every score is the lowest, and teaches nothing")
+
+
 def test_a_reward_of_weight_0_is_not_crowded_out(make_folder):
     shares = {"reward/correct/advantage_share": [0.0] * 12, "reward/format/advantage_share": [1.0] * 12}
     found = kinds(make_folder(columns(**shares), None, {"rewards": {"correct": {"weight": 0}}}), "correct")

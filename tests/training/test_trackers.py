@@ -5,13 +5,17 @@ from __future__ import annotations
 import csv
 import json
 import math
+import os
+import subprocess
+import sys
 from importlib.util import find_spec
 
 import pytest
+import yaml
 
 from morl import train
 from morl.artifacts.folder import RunFolder
-from morl.errors import ConfigError
+from morl.errors import ConfigError, MorlError
 from morl.training.trackers import MOST_CHARACTERS, MOST_ROWS, check_trackers, mlflow_names, table
 
 needs_wandb = pytest.mark.skipif(find_spec("wandb") is None, reason="wandb is not installed (the extra wandb)")
@@ -58,7 +62,7 @@ def test_wandb_has_the_names_and_transcripts_offline(settings, monkeypatch):
     result = train(settings({**SHORT, "trainer.logger": ["wandb", "tensorboard"]}))
     import wandb
 
-    wandb.finish()
+    wandb.teardown()  # waits for its service, which writes what the run has handed over when the run is over already
     folder = RunFolder(result.folder)
     assert folder.strangers() == []
     assert folder.tensorboard.is_dir()
@@ -69,6 +73,53 @@ def test_wandb_has_the_names_and_transcripts_offline(settings, monkeypatch):
     for name in logged(folder.path)[0]:
         assert name == "step" or name.encode() in content, name
     assert sorted(path.suffixes[-1] for path in offline.rglob("transcripts*.json")) == [".json", ".json"]
+
+
+@needs_wandb
+def test_every_run_of_a_process_has_a_run_of_its_own_also_after_one_that_failed(settings, monkeypatch, tmp_path):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    (tmp_path / "reward.py").write_text("def score(prompts, completions, **columns):\n    raise KeyError('gone')\n")
+    broken = {"broken": {"name": "python", "function": f"{tmp_path / 'reward.py'}:score"}}
+    with pytest.raises(MorlError):
+        train(settings({**SHORT, "trainer.logger": "wandb", "output": str(tmp_path / "first"), "rewards": broken}))
+    import wandb
+
+    assert wandb.run is None
+    again = settings({**SHORT, "training.steps": 1, "trainer.logger": "wandb", "output": str(tmp_path / "second")})
+    folder = RunFolder(train(again).folder)
+    assert wandb.run is None
+    (offline,) = (folder.path / "wandb").glob("offline-run-*")
+    assert offline.name.endswith(folder.tracker_id("wandb").read_text().strip())
+
+
+TRAIN = """
+import sys
+from pathlib import Path
+import yaml
+from morl import train
+train(yaml.safe_load(Path(sys.argv[1]).read_text()))
+print("trained", flush=True)
+"""
+
+
+@needs_wandb
+@needs_mlflow
+def test_a_process_with_both_ends_by_itself(settings, tmp_path):
+    config = tmp_path / "config.yaml"
+    config.write_text(yaml.safe_dump(settings({**SHORT, "trainer.logger": ["wandb", "mlflow"]})))
+    command = [sys.executable, "-W", "ignore", "-c", TRAIN, str(config)]
+    # The time limit is there to end a hang.
+    ended = subprocess.run(
+        command,
+        env={**os.environ, "WANDB_MODE": "offline"},
+        capture_output=True,
+        text=True,
+        timeout=500,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert "trained" in ended.stdout
 
 
 def test_csv_alone_writes_nothing_else(settings):
