@@ -721,9 +721,24 @@ MUTATIONS = (
     ),
     Mutation(
         "advantages of tokens are thrown away",
-        "if answer.values_BT is not None:\n        raise ConfigError(",
+        "if answer.values_BT is not None and not tokens:\n        raise ConfigError(",
         "if answer.values_BT is None and False:\n        raise ConfigError(",
         (f"{TRL}::test_advantages_of_tokens_are_refused_for_their_means_alone_would_arrive",),
+    ),
+    # What a run is said to have done
+    Mutation(
+        "an arithmetic is told that the contributions do not bear out",
+        "if not np.abs(terms / divisor - logged).max() <= allowed:",
+        "if False:",
+        ("tests/report/test_arithmetic.py::test_contributions_of_another_kind_are_left_to_the_estimator",),
+    ),
+    Mutation(
+        "a weighting that adapts is replayed with the weights of its first step",
+        'options["weighting"] = LoggedWeights(used)',
+        "pass",
+        (
+            "tests/training/test_samples.py::test_the_run_s_own_estimator_replays_every_step_without_being_named[lagrangian]",
+        ),
     ),
     # Plugins of others
     Mutation(
