@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from typing import Literal, TypeAlias
+from collections.abc import Collection, Mapping
+from typing import Any, Literal, TypeAlias
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
@@ -13,7 +14,7 @@ from morl.policy.adapters import with_adapters
 from morl.policy.folder import check_model
 from morl.policy.model import PolicyModel
 from morl.policy.options import PLAIN, Loading, LoRA, Quantisation
-from morl.policy.probe import check_noise, default_attention_fault, packing_fault
+from morl.policy.probe import check_causal, check_noise, default_attention_fault, packing_fault, watched_weights
 from morl.policy.quantised import quantise
 from morl.policy.save import save_policy
 from morl.policy.small import float32_copy
@@ -111,21 +112,43 @@ def load_model(
     """The causal LM itself, as `transformers` loads it.
 
     Raises:
-        DataError: a model that cannot be loaded.
+        DataError: a model that cannot be loaded, or a checkpoint that lacks some of its weights.
         ConfigError: an unknown dtype.
     """
     if dtype not in _DTYPES:
         raise ConfigError(f"unknown dtype {dtype!r} for the policy; expected one of {', '.join(_DTYPES)}")
     check_model(path)
     try:
-        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-            path, dtype=_DTYPES[dtype], **loading.of_model(path)
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            path, dtype=_DTYPES[dtype], output_loading_info=True, **loading.of_model(path)
         )
     except Exception as error:  # damaged files make transformers and safetensors raise anything
         raise DataError(
             f"no causal language model could be loaded from {path!r}: {type(error).__name__}: {error}"
         ) from error
+    model: PreTrainedModel = loaded[0]
+    _check_weights(path, type(model).__name__, loaded[1])
     return model
+
+
+def _check_weights(path: str, kind: str, report: Mapping[str, Any]) -> None:
+    """Refuses a checkpoint that lacks weights, which transformers would draw at random; warns of those left out."""
+    if missing := report["missing_keys"]:
+        raise DataError(
+            f"the weights at {path!r} are not those of a whole {kind}: {_some(missing)} are missing and would be drawn"
+            " at random; a base model, a classifier or the checkpoint of another architecture cannot be a policy:"
+            " save the causal language model (AutoModelForCausalLM) with save_pretrained"
+        )
+    if unused := report["unexpected_keys"]:
+        _log.warning(
+            "%s does not use all weights at %r, and its export will be without them: %s", kind, path, _some(unused)
+        )
+
+
+def _some(names: Collection[str]) -> str:
+    """The first three of them, and how many there are."""
+    first = ", ".join(sorted(names)[:3])
+    return first if len(names) <= 3 else f"{first}, ... ({len(names)} in all)"
 
 
 def wrap_policy(
@@ -144,7 +167,20 @@ def wrap_policy(
     if attention not in ("auto", "packed", "padded"):
         raise ConfigError(f"unknown attention {attention!r}; expected auto, packed or padded")
     _check_dense(model)
+    with watched_weights(model):
+        policy = _tried(model, attention, gradient_checkpointing)
+    if lora is None:
+        return policy
+    if quantisation is not None:  # after the trials, which compare dense copies
+        quantise(model, quantisation, lora)
+    model.set_attn_implementation(policy.own_attention)
+    return PolicyModel(with_adapters(model, lora), policy.packed)
+
+
+def _tried(model: PreTrainedModel, attention: Attention, gradient_checkpointing: bool) -> PolicyModel:
+    """The policy without adapters, after its trials."""
     trial = float32_copy(model)
+    check_causal(trial)
     if (found := default_attention_fault(trial)) is not None:
         _log.warning("the policy computes its attention by the model's own code, which is slower: %s", found)
         for either in (model, trial):
@@ -154,12 +190,7 @@ def wrap_policy(
         model.gradient_checkpointing_enable({"use_reentrant": False})
     policy = PolicyModel(model, packed)
     check_noise(policy)
-    if lora is None:
-        return policy
-    if quantisation is not None:  # after the trials, which compare dense copies
-        quantise(model, quantisation, lora)
-    model.set_attn_implementation(policy.own_attention)
-    return PolicyModel(with_adapters(model, lora), packed)
+    return policy
 
 
 def _check_dense(model: PreTrainedModel) -> None:

@@ -1,12 +1,14 @@
 """What a model can do, asked of the model itself on a toy batch when it is loaded.
 
-Does it draw noise?  Is its default attention the one that it was written with?  Can it be computed packed?  Trials of
-numbers run in float32, on a small copy if the weights are in half precision.
+Is it causal?  Does it draw noise, or change its weights?  Is its default attention the one that it was written with?
+Can it be computed packed?  Trials of numbers run in float32, on a small copy if the weights are in half precision.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -41,6 +43,58 @@ class _Recorder(SharedPromptAttention):
         self.windows[layer] = options["sliding_window"]
         self.calls[layer] += 1
         return super().attend(layer, query, key, value, **options)
+
+
+@contextmanager
+def watched_weights(model: PreTrainedModel) -> Iterator[None]:
+    """Refuses, at its end, a model that has changed its weights while it was computed.
+
+    RWKV scales them down in its first forward pass in evaluation mode, and again when what was exported is loaded.
+
+    Raises:
+        ConfigError: it has.
+    """
+    parameters = list(model.parameters())
+    before = [parameter._version for parameter in parameters]
+    yield
+    if [parameter._version for parameter in parameters] != before:
+        raise ConfigError(
+            f"{type(model).__name__} changes its weights while it computes: what is exported would not be what was"
+            " trained; use another model"
+        )
+
+
+@torch.no_grad()
+def check_causal(model: PreTrainedModel) -> None:
+    """Refuses a float32 model whose probabilities of a token depend on what follows it, as an encoder's do.
+
+    On the tokens, or on their number alone, as in ProphetNet, which could not be padded.
+
+    Raises:
+        ConfigError: by how much.
+    """
+    begin = 12
+    vocabulary = model.config.get_text_config().vocab_size
+    ids = torch.randint(vocabulary, (2, 2 * begin), generator=torch.Generator().manual_seed(0)).to(model.device)
+    ids[1, :begin] = ids[0, :begin]
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        rows = (ids[0], ids[0], ids[1], ids[0, :begin])
+        got = [model(input_ids=row[None], use_cache=False).logits[0, :begin].float().log_softmax(-1) for row in rows]
+    except Exception:  # noqa: BLE001 - any model code may run here; later trials say what is wrong with it
+        return
+    finally:
+        for module, mode in modes:
+            module.training = mode
+    again, *others = ((got[0] - other).abs().max().item() for other in got[1:])
+    difference = max(others)
+    if difference > max(LOOSE, again):  # noise is another fault, with an error of its own
+        raise ConfigError(
+            f"{type(model).__name__} is not causal: what it says of a token changes by {difference:.1e} with the tokens"
+            " after it, or with their number; an encoder cannot be a policy, unless its config.json makes a decoder of"
+            " it (is_decoder: true)"
+        )
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""Float32 copies of a model for trials, no larger than they have to be."""
+"""Copies of a model for trials, in float32 or float64, no larger than they have to be."""
 
 from __future__ import annotations
 
@@ -21,6 +21,25 @@ def float32_copy(model: PreTrainedModel) -> PreTrainedModel:
         return model
     short = short_copy(model)
     return copy.deepcopy(model).float() if short is None else short
+
+
+def exact_copy(model: PreTrainedModel) -> PreTrainedModel | None:
+    """A float64 copy, short if the model is a large one; None if it cannot be computed so.
+
+    In it a difference that is rounding vanishes, and one between two formulas stays.
+    """
+    exact = short_copy(model)
+    if exact is None:
+        return None
+    try:
+        exact = exact.double()
+        if hasattr(exact, "set_experts_implementation"):
+            exact.set_experts_implementation("eager")  # grouped products are not made for float64
+        with torch.no_grad():
+            exact(input_ids=torch.tensor([[1, 2, 3]], device=exact.device), use_cache=False)
+    except Exception:  # noqa: BLE001 - any model code may run here
+        return None
+    return exact
 
 
 def short_copy(model: PreTrainedModel, layers: int = LAYERS) -> PreTrainedModel | None:

@@ -10,12 +10,20 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import (
+    AutoModelForCausalLM,
+    BertConfig,
+    BertLMHeadModel,
+    PreTrainedModel,
+    RwkvConfig,
+    RwkvForCausalLM,
+)
 
 from morl.errors import ConfigError, DataError
 from morl.policy.attention import ATTENTION
-from morl.policy.load import Attention, check_model, load_policy, load_tokenizer
+from morl.policy.load import Attention, check_model, load_policy, load_tokenizer, wrap_policy
 from morl.policy.options import LoRA
 from morl.policy.probe import packing_fault
 from morl.policy.source import Pretrained
@@ -98,6 +106,61 @@ def test_damaged_weights_are_data_errors(folder: Path) -> None:
     (folder / "model.safetensors").write_bytes(b"not tensors")
     with pytest.raises(DataError, match="no causal language model could be loaded from"):
         load_policy(str(folder))
+
+
+def edit_weights(folder: Path, change: Callable[[str], str | None]) -> None:
+    """Renames weights, or drops those whose name becomes None."""
+    file = folder / "model.safetensors"
+    changed = {change(name): weight for name, weight in load_file(file).items()}
+    save_file({name: weight for name, weight in changed.items() if name}, file, metadata={"format": "pt"})
+
+
+@pytest.mark.parametrize(
+    ("change", "missing"),
+    [
+        (
+            lambda name: None if "layers.1.mlp.up_proj" in name else name,
+            "model.layers.1.mlp.up_proj.weight are missing",
+        ),
+        (lambda name: name.replace("layers.1.", "layers.7."), r", \.\.\. \(\d+ in all\) are missing"),
+    ],
+)
+def test_weights_that_would_be_drawn_at_random_are_refused(
+    folder: Path, change: Callable[[str], str | None], missing: str
+) -> None:
+    edit_weights(folder, change)
+    with pytest.raises(DataError, match=rf"are not those of a whole \w+ForCausalLM: .*{missing} and would be drawn"):
+        load_policy(str(folder))
+
+
+def test_weights_that_are_left_out_are_named(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    layers = config["num_hidden_layers"]
+    fewer = {"num_hidden_layers": layers - 1, "layer_types": config["layer_types"][1:]}
+    (folder / "config.json").write_text(json.dumps(config | fewer))
+    with caplog.at_level(logging.WARNING, logger="morl.policy.load"):
+        load_policy(str(folder))
+    assert f"its export will be without them: model.layers.{layers - 1}.input_layernorm.weight, " in caplog.text
+
+
+@pytest.mark.parametrize("decoder", [False, True])
+def test_a_model_that_sees_what_follows_is_refused(decoder: bool) -> None:
+    sizes = {"vocab_size": 97, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
+    model = BertLMHeadModel(BertConfig(**sizes, num_attention_heads=4, is_decoder=decoder)).eval()
+    for parameter in model.parameters():
+        if parameter.ndim > 1:  # large enough that attention shows in the logits
+            torch.nn.init.normal_(parameter, std=0.25, generator=torch.Generator().manual_seed(0))
+    if decoder:
+        wrap_policy(model)
+        return
+    with pytest.raises(ConfigError, match=r"BertLMHeadModel is not causal: .* \(is_decoder: true\)"):
+        wrap_policy(model)
+
+
+def test_a_model_that_changes_its_weights_is_refused() -> None:
+    model = RwkvForCausalLM(RwkvConfig(vocab_size=97, hidden_size=32, num_hidden_layers=8, context_length=64)).eval()
+    with pytest.raises(ConfigError, match="RwkvForCausalLM changes its weights while it computes"):
+        wrap_policy(model)
 
 
 def edit_tokenizer(folder: Path, **changes: str | None) -> None:

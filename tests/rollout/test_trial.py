@@ -28,11 +28,27 @@ LOCKSTEP: dict[str, dict[str, Any]] = {
         "head_dim": 8,
     },
 }
-DECODING = {"Llama": "packed", "DiffLlama": "padded"} | dict.fromkeys(LOCKSTEP, "lockstep")
+REREAD: dict[str, dict[str, Any]] = {
+    # Clamps its time steps where it reads many tokens at once, and not where it reads one.
+    "NemotronH": {
+        "num_hidden_layers": 3,
+        "layer_types": ["linear_attention", "mlp", "full_attention"],
+        "head_dim": 8,
+        "mamba_num_heads": 8,
+        "mamba_head_dim": 8,
+        "ssm_state_size": 4,
+        "n_groups": 1,
+        "chunk_size": 8,
+    },
+}
+OPTIONS = LOCKSTEP | REREAD
+DECODING = (
+    {"Llama": "packed", "DiffLlama": "padded"} | dict.fromkeys(LOCKSTEP, "lockstep") | dict.fromkeys(REREAD, "reread")
+)
 
 
 def make(family: str) -> PreTrainedModel:
-    config = getattr(transformers, f"{family}Config")(**SIZES | LOCKSTEP.get(family, {}))
+    config = getattr(transformers, f"{family}Config")(**SIZES | OPTIONS.get(family, {}))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model: PreTrainedModel = transformers.AutoModelForCausalLM.from_config(config)
@@ -94,14 +110,14 @@ class Drifting(nn.Module):
 
     def forward(self, x: torch.Tensor) -> Any:
         self.calls += 1
-        return self.norm(x) * (1 if x.shape[1] > 1 else 1 + 0.1 * self.calls)
+        return self.norm(x) * (1 + 0.1 * self.calls)
 
 
 def test_a_model_that_no_decoder_can_serve_is_refused() -> None:
     model: Any = make("Llama")
     model.model.norm = Drifting(model.model.norm)
     policy = PolicyModel(model, packed=False)
-    with pytest.raises(ConfigError, match=r"cannot sample from LlamaForCausalLM .*lockstep: .* use another backend"):
+    with pytest.raises(ConfigError, match=r"cannot sample from LlamaForCausalLM .*reread: .* use another backend"):
         TransformersBackend().start(policy, Tokenizer(), "")
 
 
@@ -146,6 +162,26 @@ def test_weights_in_half_precision_are_tried_in_float32() -> None:
     model: Any = make("Llama").bfloat16()
     norm = model.model.norm
     norm.register_forward_hook(lambda module, inputs, output: output * (1 if output.shape[1] > 1 else 1.002))
-    with pytest.raises(ConfigError, match="cannot sample from"):
-        choose_decoding(PolicyModel(model, packed=False))
+    assert choose_decoding(PolicyModel(model, packed=False)) == "reread"
     assert model.dtype == torch.bfloat16
+
+
+def test_what_is_no_rounding_is_a_fault_however_small() -> None:
+    """Of a step that differs by a formula; float32 alone could not tell it from another order of sums."""
+    model: Any = make("Llama")
+    model.model.norm.register_forward_hook(
+        lambda module, inputs, output: output * (1 if output.shape[1] > 1 else 1.0002)
+    )
+    assert "(tolerance 0.0001)" in str(decoding_fault(model, "padded", "sdpa"))
+
+
+def test_a_prompt_of_one_token_is_tried() -> None:
+    model: Any = make("Llama")
+
+    def other_start(module: nn.Module, inputs: Any, options: Any, output: Any) -> Any:
+        if options["input_ids"].shape[1] == 1 and options["use_cache"] and not options.get("past_key_values"):
+            output.logits = output.logits * 1.1
+        return output
+
+    model.register_forward_hook(other_start, with_kwargs=True)
+    assert "log-probabilities differ" in str(decoding_fault(model, "lockstep", "sdpa"))
