@@ -8,6 +8,7 @@ from attrs import field, frozen
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from morl.analysis.looks import Look
 
@@ -99,6 +100,12 @@ def legend(figure: Figure, look: Mapping[str, Look], *, dashes: bool = True, mar
     columns = min(max(1, int(width * 14 // (longest + 6))), len(names))
     figure.set_size_inches(width, height + _LEGEND_ROW * (-(-len(names) // columns) - 1))
     figure.legend(handles, names, loc="outside upper left", ncols=columns, handlelength=2.6)
+
+
+def over_steps(axes: Axes, unit: str, ends: tuple[float, float] | None = None) -> None:
+    """Labels axes of a curve over the steps of a run, which are whole."""
+    axes.set(xlabel="step", ylabel=unit, ylim=ends)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, min_n_ticks=1))
 
 
 def draw_curve(axes: Axes, steps: Sequence[float], values: Sequence[float], look: Look) -> None:

@@ -12,7 +12,7 @@ from attrs import frozen
 from matplotlib.axes import Axes
 
 from morl.analysis.collapse import diagnostics
-from morl.analysis.drawing import COLUMNS, Panel, Plot, draw_curve, limits, side_by_side
+from morl.analysis.drawing import COLUMNS, Panel, Plot, draw_curve, limits, over_steps, side_by_side
 from morl.analysis.looks import Look, looks_of
 from morl.analysis.plan import PRIMARY
 from morl.analysis.results import Band, Line, Results
@@ -104,7 +104,7 @@ def _curves(results: Results, source: str, title: str) -> Plot:
     look = looks(results, rows)
 
     def draw(facet: Facet, reward: str, axes: Axes) -> None:
-        axes.set(xlabel="step", ylabel=f"mean {reward}", ylim=scale[reward])
+        over_steps(axes, f"mean {reward}", scale[reward])
         _bands(axes, {name: line.curves[source].get(reward) for name, line in facet.lines.items()}, look)
 
     panels = [
@@ -134,7 +134,7 @@ def _collapse(results: Results) -> Plot:
 
     def draw(metric: str, label: str, facet: Facet, axes: Axes) -> None:
         bands = [line.collapse[metric] for line in results.lines if metric in line.collapse]
-        axes.set(xlabel="step", ylabel=label, ylim=limits(x for band in bands for x in (*band.q1, *band.q3)))
+        over_steps(axes, label, limits(x for band in bands for x in (*band.q1, *band.q3)))
         _bands(axes, {name: line.collapse.get(metric) for name, line in facet.lines.items()}, look)
 
     panels = [

@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 from matplotlib.axes import Axes
 
-from morl.analysis.drawing import Panel, Plot, draw_curve
+from morl.analysis.drawing import Panel, Plot, draw_curve, over_steps
 from morl.analysis.looks import DASHES, PALETTE, Look, nth_look
 from morl.analysis.runs import Curve
 from morl.artifacts import metrics as names
@@ -97,7 +97,7 @@ def _together(name: str, title: str, unit: str, curves: Mapping[str, Curve], loo
     kept = dict(list(kept.items())[:MOST_CURVES])
 
     def draw(axes: Axes) -> None:
-        axes.set(xlabel="step", ylabel=unit)
+        over_steps(axes, unit)
         for each, curve in kept.items():
             draw_curve(axes, *thinned(curve), look[each])
 
@@ -133,13 +133,13 @@ def _statuses(view: View) -> Plot | None:
 
 
 def _single(curve: Curve, look: Look, unit: str, axes: Axes) -> None:
-    axes.set(xlabel="step", ylabel=unit)
+    over_steps(axes, unit)
     draw_curve(axes, *thinned(curve), look)
 
 
 def _stack(curves: Mapping[str, Curve], colours: list[str], unit: str, axes: Axes) -> None:
     """Shares one upon the other, from 0 to 1."""
-    axes.set(xlabel="step", ylabel=unit, ylim=(0, 1))
+    over_steps(axes, unit, (0, 1))
     columns = [thinned(curve) for curve in curves.values()]
     steps = sorted(set().union(*(column[0] for column in columns)))
     rows = [np.interp(steps, *column) if column[0] else np.zeros(len(steps)) for column in columns]

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from attrs import frozen
 
 from morl.analysis.report import require_matplotlib
 from morl.analysis.tables import Table
+from morl.artifacts.evaluations import read_evaluations
 from morl.artifacts.folder import RunFolder
+from morl.errors import MorlError
 from morl.report.arithmetic import Arithmetic
 from morl.report.explain import number, outcome, parts
 from morl.report.groups import GroupCounts, count_groups
 from morl.report.samples import Sample, StepSamples, read_samples, sample_files
-from morl.report.text import visible
+from morl.report.text import visible, with_code
 from morl.report.transcripts import FATES, Transcript
 from morl.report.verdicts import verdicts
 from morl.report.view import View
@@ -51,12 +54,13 @@ def render(view: View) -> str:
         pictures = [picture(plot, visible) for plot in run_plots(view)]
     step = view.samples() if view.sample_steps else None
     templates = environment("morl.report")
-    templates.filters |= {"visible": visible, "number": number, "outcome": outcome}
+    templates.filters |= {"visible": visible, "number": number, "outcome": outcome, "with_code": with_code}
     page = templates.get_template("page.html.jinja").render(
         view=view,
         name=view.folder.resolve().name,
         verdicts=verdicts(view),
         pictures=pictures,
+        result_table=result_table(view),
         fates=FATES,
         step=step,
         selections=selections(view, step) if step is not None else [],
@@ -121,6 +125,32 @@ def group_table(view: View, step: StepSamples) -> Table:
 def groups_of(view: View, step: StepSamples, reward: str) -> GroupCounts:
     """The groups of a step, between the bounds of the reward where it has some."""
     return count_groups(step.samples, reward, *(view.bounds(step, reward) or (None, None)))
+
+
+def result_table(view: View) -> Table | None:
+    """Means on the held-out prompts, of the first evaluation and the last; None where there are none."""
+    path = RunFolder(view.folder).evaluation
+    try:
+        found = read_evaluations(path) if path.is_file() else []
+    except MorlError:  # a file that was half-written
+        return None
+    names = [name for name in view.rewards if any(_finite(row["metrics"].get(name)) for row in found)]
+    if not names:
+        return None
+    shown = found if len(found) == 1 else [found[0], found[-1]]
+    header = ["reward", *(f"after step {row['step']}" if row["step"] else "before" for row in shown)]
+    rows = [[visible(name), *(_with_interval(row, name) for row in shown)] for name in names]
+    return Table("Means on the held-out prompts, with 95% intervals", header, rows)
+
+
+def _with_interval(row: Mapping[str, Any], name: str) -> str:
+    mean, interval = row["metrics"].get(name), row.get("intervals", {}).get(name) or [None]
+    ends = f" [{interval[0]:.3f}, {interval[1]:.3f}]" if all(map(_finite, interval)) else ""
+    return f"{mean:.3f}{ends}" if _finite(mean) else "-"
+
+
+def _finite(value: object) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def statuses(samples: Sequence[Sample]) -> dict[str, float]:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
+from markupsafe import Markup, escape
+
+_CODE = re.compile("`([^`]+)`")
 MOST_CHARACTERS = 20_000
 """Of a text on the page; the samples file has the rest."""
 
@@ -18,6 +22,15 @@ def visible(value: object) -> str:
     shown = "".join(_spelled(each) for each in text[:MOST_CHARACTERS])
     more = len(text) - MOST_CHARACTERS
     return f"{shown} ... [{more} characters more in the samples file]" if more > 0 else shown
+
+
+def with_code(text: str) -> Markup:
+    """HTML of a text of ours, with what stands between backticks as code.
+
+    >>> with_code("`a<b` is 1")
+    Markup('<code>a&lt;b</code> is 1')
+    """
+    return Markup(_CODE.sub(r"<code>\1</code>", str(escape(text))))
 
 
 def printable(text: str) -> str:

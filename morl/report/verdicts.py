@@ -78,8 +78,10 @@ def _of_reward(view: View, reward: str) -> list[tuple[str, str]]:
     elif view.weight(reward) and (crowded := _crowded(view, reward)):
         found.append(("crowded out", crowded))
     kind, text = _change(mean, steps)
+    if still and kind == "no change":
+        return found
     low = recent(view.curve(names.REWARD_ALL_LOW.of(reward)), steps)
-    if kind == "no change" and not still and low >= MOSTLY:
+    if kind == "no change" and low >= MOSTLY:
         text += f"; in {low:.0%} of the groups every score is the lowest, and teaches nothing"
     return [*found, (kind, text)]
 

@@ -237,3 +237,30 @@ def test_the_newest_file_that_has_completions_is_shown(make_folder, capsys):
     assert "step-000009.jsonl holds no completions." in text
     assert main(["explain", str(folder)]) == 0
     assert "correct, step 8:" in capsys.readouterr().out
+
+
+def test_the_first_screen_has_what_the_held_out_prompts_earned(make_folder):
+    folder = make_folder(COLUMNS, rows([{"correct": 1.0, "brief": 0.5}], 1), CONFIG)
+    evaluations = [
+        {"step": step, "metrics": {"correct": mean, "brief": None}, "intervals": {"correct": ends}}
+        for step, mean, ends in ((0, 0.25, [0.1, 0.4]), (1, 0.3, [0.2, 0.4]), (2, 0.5, None))
+    ]
+    del evaluations[2]["intervals"]
+    (folder / "evaluation.json").write_text(json.dumps(evaluations))
+    text = page_of(folder).text
+    assert "rewardbeforeafter step 2correct0.250 [0.100, 0.400]0.500" in text.replace("\n", "")
+    (folder / "evaluation.json").write_text(json.dumps(evaluations)[:40])
+    assert "Means on the held-out prompts" not in page_of(folder).text
+
+
+def test_completions_that_were_not_trained_on_are_not_told_what_they_add(make_folder):
+    folder = make_folder(COLUMNS, rows([{"correct": 1.0, "brief": 0.5}] * 2, 1), CONFIG)
+    held_out = [
+        {key: row[key] for key in ("prompt", "completion", "prompt_row", "rewards")}
+        for row in rows([{"correct": 9.0, "brief": 0.5}], 1)
+    ]
+    (folder / "samples" / "evaluation-000008.jsonl").write_text(json.dumps(held_out[0]))
+    text = page_of(folder).text
+    assert "Held-out prompts after step 8" in text
+    assert "correct is 1, the only score of the group" in text
+    assert "correct is 9" not in text
