@@ -4,6 +4,8 @@ those that need vLLM (`make studies-vllm`) and the experiments of `experiments.p
 A study is a grid of runs (`morl compare`) in `runs/studies/NAME`.  Finished runs are kept, so that an interrupted study
 goes on where it stopped.  What is published is small and committed: `studies/NAME/results.json` and the plots beside
 it; `python docs/generate.py` then brings the tables of docs/explanation/studies.md up to date.
+
+`python studies/run.py --redraw [NAME ...]` runs nothing: it draws the plots of what is published again.
 """
 
 from __future__ import annotations
@@ -72,6 +74,12 @@ def publish(name: str) -> None:
     results = Results.load(HERE.parent / "runs" / "studies" / name / "results.json")
     (HERE / name).mkdir(exist_ok=True)
     (HERE / name / "results.json").write_text(small(results).to_json(), encoding="utf-8")
+    draw(name)
+
+
+def draw(name: str) -> None:
+    """The plots of a study's published results."""
+    results = Results.load(HERE / name / "results.json")
     for old in (HERE / name).glob("*.svg"):
         old.unlink()
     for plot in save_study_plots(HERE / name / "results.json", HERE / name):
@@ -97,8 +105,15 @@ def main() -> int:
     by_default = [name for name in names if name not in (*ENGINE, *experiments.EXPERIMENTS)]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", choices=[*names, []], metavar="NAME", help=f"of: {', '.join(names)}")
+    parser.add_argument("--redraw", action="store_true", help="draw what is published again, and run nothing")
+    given = parser.parse_args()
+    if given.redraw:
+        there = [name for name in names if name != "counts" and (HERE / name / "results.json").is_file()]
+        for name in given.names or there:
+            draw(name)
+        return 0
     unfinished = []
-    for name in parser.parse_args().names or by_default:
+    for name in given.names or by_default:
         if name == "counts":
             subprocess.run([sys.executable, str(HERE / "counts" / "run.py")], check=True)
         elif name in ENGINE and find_spec("vllm") is None:
