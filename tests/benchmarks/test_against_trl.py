@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 pytest.importorskip("trl", reason="TRL is not installed: pip install 'morl-llm[benchmarks]'")
 
@@ -67,3 +70,20 @@ def test_the_options_tell_apart(checks: Any) -> None:
     for number, first in enumerate(names):
         for second in names[number + 1 :]:
             assert (seen[first] - seen[second]).norm() > 1e-2 * seen[first].norm(), (first, second)
+
+
+@pytest.mark.slow
+def test_the_command_prints_each_comparison_and_ends_with_what_differs(monkeypatch: pytest.MonkeyPatch) -> None:
+    script = str(BENCHMARKS / "against_trl.py")
+    command = [sys.executable, script, "--check", "--cases", "--options", "grpo"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.count("of TRL's")) == (0, 1), done.stdout + done.stderr
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    spec = importlib.util.spec_from_file_location("against_trl", script)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    monkeypatch.setattr(module, "LIMIT", 0.0)
+    with pytest.raises(SystemExit, match="they differ: grpo"):
+        module.check_all([], ["grpo"], Console())
