@@ -20,8 +20,9 @@ from morl.rollout.loop import Decoder, Drawn, sample
 from morl.rollout.packed import PackedDecoder
 from morl.rollout.remains import Known, KnownContexts
 from morl.rollout.replica import build_replica, copy_weights, is_sharded
+from morl.rollout.resume_trial import can_resume
 from morl.rollout.resumed import ResumedDecoder
-from morl.rollout.trial import Decoding, attention, choose_decoding, make_decoder
+from morl.rollout.trial import Decoding, attention, choose_decoding, evaluating, make_decoder
 from morl.sampling import CONSTRAINTS
 from morl.types import EncodedPrompt, RolloutBatch, Sampling
 
@@ -51,6 +52,7 @@ class TransformersBackend:
     _tokenizer: Any = field(init=False, default=None)
     _replica: nn.Module | None = field(init=False, default=None)
     _decoding: Decoding = field(init=False, default="packed")
+    _resumes: bool | None = field(init=False, default=None)
     _version: int = field(init=False, default=0)
     _known: KnownContexts | None = field(init=False, default=None)
     _constraints: dict[Sampling, Constraint | None] = field(init=False, factory=dict)
@@ -83,7 +85,9 @@ class TransformersBackend:
     @contextmanager
     def turns(self) -> Iterator[None]:
         """See `morl.hookspecs.RolloutBackend`."""
-        if self.keep_turns and self._decoding == "packed":
+        if self._resumes is None:
+            self._resumes = self.keep_turns and self._decoding == "packed" and can_resume(self._started())
+        if self._resumes:
             self._known = KnownContexts(self.max_rows)
         try:
             yield
@@ -116,7 +120,7 @@ class TransformersBackend:
         # Later turns have one completion for each context.
         known = [self._known.take(each.token_ids) if self._known is not None and n == 1 else None for each in prompts]
         waves = [*self._waves(prompts, n, known)]
-        with _evaluating(model), attention(model, self._attention()):
+        with evaluating(model), attention(model, self._attention()):
             for wave in waves:
                 rows = [prompts[prompt].token_ids for prompt, _ in wave]
                 keys = [(seeds[prompt], member) for prompt, member in wave]
@@ -214,15 +218,3 @@ class TransformersBackend:
             texts=tuple(self._tokenizer.batch_decode(rows, skip_special_tokens=True)),
             weights_versions_B=torch.full((len(ids_BT),), self._version),
         )
-
-
-@contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    """Dropout off; afterwards every module is in the mode it was in."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode

@@ -56,6 +56,18 @@ def make_decoder(
 
 
 @contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Dropout off; afterwards every module is in the mode it was in."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+@contextmanager
 def attention(model: Any, name: str) -> Iterator[None]:
     """Within it the model has the attention `name`."""
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
@@ -70,16 +82,21 @@ def attention(model: Any, name: str) -> Iterator[None]:
         base.set_attn_implementation(before)
 
 
+def trial_model(policy: PolicyModel) -> Any:
+    """A float32 model like the policy's, of all its kinds of layers, to try on."""
+    base = policy.base_model
+    # Of a sharded policy every rank would have to take part; a model like it, with other weights, is as telling.
+    whole: Any = build_replica(base, packed=False) if is_sharded(base) else base
+    return float32_copy(whole)
+
+
 def choose_decoding(policy: PolicyModel) -> Decoding:
     """The fastest way of decoding that gives what the model says of each sequence alone.
 
     Raises:
         ConfigError: there is none.
     """
-    base = policy.base_model
-    # Of a sharded policy every rank would have to take part; a model like it, with other weights, is as telling.
-    whole: Any = build_replica(base, packed=False) if is_sharded(base) else base
-    trial = float32_copy(whole)
+    trial = trial_model(policy)
     ways: list[Decoding] = ["padded", "lockstep", "reread"]
     if policy.packed:
         ways.insert(0, "packed")
@@ -91,8 +108,9 @@ def choose_decoding(policy: PolicyModel) -> Decoding:
                 _log.warning("completions are sampled %s, which is slower: %s", _COSTS[way], "; ".join(faults))
             return way
         faults.append(f"{way}: {fault}")
+    name = type(policy.base_model).__name__
     raise ConfigError(
-        f"the rollout backend 'transformers' cannot sample from {type(base).__name__} what its own forward pass says"
+        f"the rollout backend 'transformers' cannot sample from {name} what its own forward pass says"
         f" ({'; '.join(faults)}); use another backend (rollout.name), or another model"
     )
 
@@ -117,26 +135,22 @@ def decoding_fault(model: Any, way: Decoding, own_attention: str) -> str | None:
 @torch.no_grad()
 def _difference(model: Any, way: Decoding, own_attention: str) -> float | str:
     """Largest difference between decoding and the forward pass of each sequence alone, or what went wrong."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
     got: list[Tensor] = []
     expected: list[Tensor] = []
     try:
-        for rows, tokens_BS in _toy_rows(model, equal=way == "lockstep"):
-            with attention(model, own_attention):
-                expected += [_alone(model, row, tokens) for row, tokens in zip(rows, tokens_BS, strict=True)]
-            with attention(model, ATTENTION if way == "packed" else own_attention):
-                got += _decoded(make_decoder(way, model, rows, _STEPS + 1, 1024), tokens_BS)
+        with evaluating(model):
+            for rows, tokens_BS in toy_rows(model, equal=way == "lockstep"):
+                with attention(model, own_attention):
+                    expected += [alone(model, row, tokens) for row, tokens in zip(rows, tokens_BS, strict=True)]
+                with attention(model, ATTENTION if way == "packed" else own_attention):
+                    got += _decoded(make_decoder(way, model, rows, _STEPS + 1, 1024), tokens_BS)
     except Exception as error:  # noqa: BLE001 - any model code may run here, and another way may remain
         return f"{type(error).__name__}: {error}"
-    finally:
-        for module, mode in modes:
-            module.training = mode
     # Of a NaN the comparisons say that it is not within the tolerance.
     return torch.stack([(a - b[: len(a)]).abs().max() for a, b in zip(got, expected, strict=True)]).max().item()
 
 
-def _toy_rows(model: Any, *, equal: bool) -> Iterator[tuple[list[tuple[int, ...]], Tensor]]:
+def toy_rows(model: Any, *, equal: bool) -> Iterator[tuple[list[tuple[int, ...]], Tensor]]:
     """Prompts of the rows of a generation, two of them alike, and the tokens (B, S) that continue them.
 
     One prompt is a single token, which some models compute otherwise; where all have to be equal it has a generation of
@@ -154,7 +168,7 @@ def _toy_rows(model: Any, *, equal: bool) -> Iterator[tuple[list[tuple[int, ...]
         yield rows, torch.randint(config.vocab_size, (len(rows), _STEPS), generator=generator).to(model.device)
 
 
-def _alone(model: Any, prompt: tuple[int, ...], tokens_S: Tensor) -> Tensor:
+def alone(model: Any, prompt: tuple[int, ...], tokens_S: Tensor) -> Tensor:
     """Log-probabilities (S + 1, V) after the prompt and after each token."""
     ids = torch.cat([torch.tensor(prompt, device=tokens_S.device), tokens_S])
     logits: Tensor = model(input_ids=ids[None], use_cache=False).logits[0, len(prompt) - 1 :]

@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 import torch
 import transformers
-from model_families import LOGPROBS, SIZES
+from model_families import LOGPROBS, PACKED, SIZES, make_model
 from torch import nn
 from transformers import PreTrainedModel
 
 from morl.errors import ConfigError
 from morl.policy.load import wrap_policy
 from morl.policy.model import PolicyModel
+from morl.rollout.resume_trial import resuming_fault
 from morl.rollout.transformers import TransformersBackend
 from morl.rollout.trial import choose_decoding, decoding_fault
 from morl.types import EncodedPrompt, Prompt, Sampling
@@ -145,6 +146,35 @@ def test_packed_decoding_that_fails_leaves_packed_training(caplog: pytest.LogCap
     torch.testing.assert_close(
         batch.rollout_logprobs_BT[0, :length], alone(make("Llama"), ids, 3), atol=LOGPROBS, rtol=0
     )
+
+
+@pytest.mark.parametrize("family", PACKED)
+def test_turns_of_a_family_that_is_packed_are_resumed(family: str) -> None:
+    assert resuming_fault(make_model(family, PACKED[family]), "eager") is None
+
+
+def test_turns_that_cannot_be_resumed_are_computed_again(caplog: pytest.LogCaptureFixture) -> None:
+    """A layer that adds up what it has read: right as long as everything is read at once."""
+    model: Any = make("Llama")
+    own = model.model.layers[1].self_attn.forward
+
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        output, *rest = own(*args, **kwargs)
+        return (output * 1.5 if type(kwargs.get("plan")).__name__ == "ResumePlan" else output), *rest
+
+    model.model.layers[1].self_attn.forward = forward
+    backend, prompt = TransformersBackend(), EncodedPrompt(Prompt("text"), "text", (20, 21, 22))
+    backend.start(PolicyModel(model, packed=True), Tokenizer(), "")
+    assert "again" not in caplog.text
+    with caplog.at_level(logging.WARNING, logger="morl.rollout.resume_trial"), backend.turns():
+        first = backend.generate([prompt], 1, Sampling(max_tokens=6), [0])
+        said = first.completion_ids_BT[0, : int(first.lengths_B[0])].tolist()
+        context = (20, 21, 22, *said, 30, 31)
+        second = backend.generate([EncodedPrompt(Prompt("text"), "text", context)], 1, Sampling(max_tokens=6), [0])
+    assert "computes its context again, which is slower: log-probabilities differ by" in caplog.text
+    ids = [*context, *second.completion_ids_BT[0, : int(second.lengths_B[0])].tolist()]
+    wanted = alone(make("Llama"), ids, len(context))
+    torch.testing.assert_close(second.rollout_logprobs_BT[0, : len(wanted)], wanted, atol=LOGPROBS, rtol=0)
 
 
 def test_a_trial_leaves_model_and_modes_alone() -> None:

@@ -13,6 +13,7 @@ from model_families import LOGPROBS, PACKED, check_logprobs, make_model, make_ro
 
 from morl.policy.attention import ATTENTION
 from morl.policy.load import load_policy, load_tokenizer
+from morl.policy.options import LoRA
 from morl.rollout.loop import Drawn, sample
 from morl.rollout.packed import PackedDecoder
 from morl.rollout.remains import KnownContexts, Piece, Remains
@@ -75,9 +76,9 @@ class Counting(TransformersBackend):
         policy.model.register_forward_pre_hook(note, with_kwargs=True)
 
 
-def started(path: Path, **options: Any) -> Counting:
+def started(path: Path, policy: Any = None, **options: Any) -> Counting:
     backend = Counting(**options)
-    backend.start(load_policy(str(path)), load_tokenizer(str(path)), str(path))
+    backend.start(policy or load_policy(str(path)), load_tokenizer(str(path)), str(path))
     backend.sync_weights(1)
     return backend
 
@@ -117,6 +118,33 @@ def test_a_turn_reads_what_is_new_and_says_the_same(tiny_model: Path) -> None:
     assert read == [8, 24, 24]
     assert min(all_read[1:]) > 60
     assert converse(backend)[1] == all_read, "outside of a conversation nothing is kept"
+
+
+@pytest.mark.parametrize("half", [False, True], ids=["float32", "bfloat16"])
+def test_turns_of_adapters_and_in_half_precision_are_resumed(tiny_model: Path, half: bool) -> None:
+    policy = load_policy(str(tiny_model), dtype="bfloat16" if half else "float32", lora=LoRA(rank=4))
+    with torch.no_grad():
+        for name, parameter in policy.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_(std=0.3, generator=torch.Generator().manual_seed(0))
+    backend = started(tiny_model, policy)
+    whole, _ = converse(backend)
+    with backend.turns():
+        kept, read = converse(backend)
+    assert read[1:] == [24, 24]
+    for turn in range(3):
+        worst, mean = distance(policy, kept[turn])
+        # Half precision rounds with and without what was kept: by as much.
+        assert mean < 3 * distance(policy, whole[turn])[1] + 1e-3 if half else worst < LOGPROBS
+
+
+def distance(policy: Any, batch: RolloutBatch) -> tuple[float, float]:
+    """Of the captured log-probabilities from those of the training forward, at most and on average."""
+    rows = [prompt.token_ids for prompt in batch.prompts]
+    plan = policy.make_plan(rows, batch.group_ids_B, batch.completion_ids_BT, batch.completion_mask_BT)
+    with torch.no_grad():
+        apart = (policy(plan).logprobs_T - batch.rollout_logprobs_BT[batch.completion_mask_BT]).abs()
+    return float(apart.max()), float(apart.mean())
 
 
 def test_nothing_is_kept_where_it_was_not_wanted(tiny_model: Path) -> None:

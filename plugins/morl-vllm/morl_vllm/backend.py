@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import torch
@@ -17,8 +18,9 @@ from morl.types import EncodedPrompt, RolloutBatch, Sampling
 from morl_vllm.engine import Engine, EngineFault
 from morl_vllm.installed import installed_engine, require_engine
 from morl_vllm.limits import check_lengths
-from morl_vllm.sampling import SAMPLING_OPTIONS, check_sampling, is_constrained, rollout_batch, sampling_params
+from morl_vllm.sampling import SAMPLING_OPTIONS, Drawn, check_sampling, is_constrained, rollout_batch, sampling_params
 from morl_vllm.settings import IN_PROCESS, EngineOptions, refuse
+from morl_vllm.stream import VllmStream
 from morl_vllm.weights import policy_weights
 
 _log = logging.getLogger(__name__)
@@ -110,21 +112,46 @@ class VllmBackend(EngineOptions):
             DataError: a prompt without tokens.
             RolloutError: the engine failed, or is not running.
         """
-        if self._engine is None:
-            raise RolloutError("the rollout backend 'vllm' is not running: call start() and sync_weights() first")
         assert len(seeds) == len(prompts) > 0
         assert n >= 1
-        base = self._policy.base_model
-        limit = self._engine.max_model_len
+        params = self._params(prompts, n, sampling, seeds)
+        with self._running() as engine:
+            groups = engine.generate([p.token_ids for p in prompts], params, sampling.temperature or 1.0)
+        return rollout_batch(prompts, n, groups, sampling.stop, self._tokenizer, [self._version] * len(prompts))
+
+    def stream(self) -> VllmStream:
+        """See `morl.hookspecs.RolloutBackend`."""
+        return VllmStream(self._running, self._members, self._batch_of)
+
+    def _members(self, prompt: EncodedPrompt, n: int, sampling: Sampling, seed: int) -> list[Any]:
+        """`vllm.SamplingParams` of each completion of a prompt by itself, with the seed that it has among `n`."""
+        params = self._params([prompt] * n, 1, sampling, [seed] * n)
+        for member, one in enumerate(params):
+            one.seed += member
+        return params
+
+    def _batch_of(self, prompt: EncodedPrompt, drawn: Drawn, sampling: Sampling) -> RolloutBatch:
+        return rollout_batch([prompt], 1, [[drawn]], sampling.stop, self._tokenizer, [self._version])
+
+    def _params(self, prompts: Sequence[EncodedPrompt], n: int, sampling: Sampling, seeds: Sequence[int]) -> list[Any]:
+        """`vllm.SamplingParams` of each prompt, which are looked at before."""
+        if self._engine is None:
+            raise RolloutError("the rollout backend 'vllm' is not running: call start() and sync_weights() first")
+        base, limit = self._policy.base_model, self._engine.max_model_len
         check_lengths(prompts, sampling.max_tokens, base.config, limit, otherwise="raise rollout.max_model_len")
         ends = end_ids(self._tokenizer, getattr(base, "generation_config", None), sampling)
-        params = sampling_params(sampling, n, seeds, ends, self._announced(sampling, ends))
+        return sampling_params(sampling, n, seeds, ends, self._announced(sampling, ends))
+
+    @contextmanager
+    def _running(self) -> Iterator[Engine]:
+        """The engine, which is ended where it fails."""
+        if self._engine is None:
+            raise RolloutError("the rollout backend 'vllm' is not running: call start() and sync_weights() first")
         try:
-            groups = self._engine.generate([p.token_ids for p in prompts], params, sampling.temperature or 1.0)
+            yield self._engine
         except EngineFault:
             self._end_engine()
             raise
-        return rollout_batch(prompts, n, groups, sampling.stop, self._tokenizer, [self._version] * len(prompts))
 
     def close(self) -> None:
         """See `morl.hookspecs.RolloutBackend`."""

@@ -9,7 +9,8 @@ import os
 import sys
 import tempfile
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -120,6 +121,59 @@ class Engine:
         except Exception as error:
             raise EngineFault(f"vLLM failed to generate: {type(error).__name__}: {error}") from error
         return [Drawn.members(output) for output in outputs]
+
+    def begin(self, prompt: Sequence[int], requests: Mapping[str, Any], temperature: float) -> None:
+        """Takes requests for one prompt, which `advance` draws.
+
+        Args:
+            prompt: token ids.
+            requests: `vllm.SamplingParams` of one completion each, by a name that is free.
+            temperature: that of all requests that are being drawn.
+
+        Raises:
+            EngineFault: the engine failed.
+        """
+        with self._stepping() as engine:
+            from vllm.sampling_params import RequestOutputKind
+
+            self._llm.collective_rpc("morl_set_temperature", args=(temperature,))
+            for name, params in requests.items():
+                params.output_kind = RequestOutputKind.FINAL_ONLY
+                engine.add_request(name, {"prompt_token_ids": list(prompt)}, params)
+
+    def advance(self, stop: Callable[[], bool]) -> list[tuple[str, Drawn]]:
+        """Draws until a request has ended, or `stop()`, which is asked after every token; those that have ended.
+
+        Raises:
+            EngineFault: the engine failed.
+        """
+        with self._stepping() as engine:
+            ended: list[tuple[str, Drawn]] = []
+            while engine.has_unfinished_requests() and not ended and not stop():
+                outputs = [output for output in engine.step() if output.finished]
+                ended = [(str(output.request_id), Drawn.members(output)[0]) for output in outputs]
+            if not engine.has_unfinished_requests():
+                self._fall_asleep()
+        return ended
+
+    def drop(self, names: Sequence[str]) -> None:
+        """Forgets requests that are being drawn.
+
+        Raises:
+            EngineFault: the engine failed.
+        """
+        with self._stepping() as engine:
+            engine.abort_request(list(names))
+            self._fall_asleep()
+
+    @contextmanager
+    def _stepping(self) -> Iterator[Any]:
+        try:
+            with self._isolation.at_work():
+                self._wake_up()
+                yield self._llm.llm_engine
+        except Exception as error:
+            raise EngineFault(f"vLLM failed to generate: {type(error).__name__}: {error}") from error
 
     def close(self) -> None:
         """Ends the engine and frees its memory; a second call does nothing."""

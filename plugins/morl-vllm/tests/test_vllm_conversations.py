@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 from collections.abc import Iterator, Sequence
 from random import Random
 from typing import Any
@@ -124,7 +125,16 @@ class Held:
     tokenizer: Any
     random: dict[str, Tensor]
     caller: dict[str, Tensor]
-    calls: list[list[Asked]] = field(factory=list)
+    calls: list[Asked] = field(factory=list)
+
+    @property
+    def turns(self) -> list[list[Asked]]:
+        """What the engine was asked for, by turn."""
+        turn_of = [self.tokenizer.decode(asked.context).count("<assistant>") for asked in self.calls]
+        return [
+            [asked for asked, turn in zip(self.calls, turn_of, strict=True) if turn == each]
+            for each in sorted({*turn_of})
+        ]
 
     def sync(self, weights: dict[str, Tensor]) -> None:
         self.policy.base_model.load_state_dict(weights)
@@ -180,24 +190,23 @@ def learn_to_call(model: Any, tokenizer: Any) -> None:
             optimizer.step()
 
 
-def record(llm: Any, calls: list[list[Asked]]) -> None:
-    generate = llm.generate
+def record(llm: Any, calls: list[Asked]) -> None:
+    step = llm.llm_engine.step
 
-    def recording(*arguments: Any, **options: Any) -> Any:
-        outputs = generate(*arguments, **options)
-        calls.append(
-            [
-                Asked(
-                    tuple(output.prompt_token_ids),
-                    tuple(tuple(one.token_ids) for one in output.outputs),
-                    output.num_cached_tokens,
-                )
-                for output in outputs
-            ]
+    def recording() -> Any:
+        outputs = step()
+        calls.extend(
+            Asked(
+                tuple(output.prompt_token_ids),
+                tuple(tuple(one.token_ids) for one in output.outputs),
+                output.num_cached_tokens,
+            )
+            for output in outputs
+            if output.finished
         )
         return outputs
 
-    llm.generate = recording
+    llm.llm_engine.step = recording
 
 
 def check(held: Held, batch: RolloutBatch, temperature: float, tolerance: float) -> None:
@@ -260,8 +269,8 @@ def test_log_probabilities_of_a_random_policy(held: Held, monkeypatch: pytest.Mo
 def test_a_context_is_what_was_read_and_sampled_and_its_beginning_is_cached(held: Held) -> None:
     held.sync(held.caller)
     batch = held.converse(3, 3, Sampling(max_tokens=90))
-    first, *later = held.calls
-    assert (len(first), len(later)) == (3, TURNS - 1)
+    first, *later = held.turns
+    assert (len(first), len(later)) == (9, TURNS - 1)
     before = {asked.context + drawn for asked in first for drawn in asked.drawn}
     for calls in later:
         assert len(calls) >= 6
@@ -273,7 +282,7 @@ def test_a_context_is_what_was_read_and_sampled_and_its_beginning_is_cached(held
             assert asked.cached >= (len(known) - 1) // BLOCK * BLOCK > len(known) - 1 - BLOCK
         before = {asked.context + drawn for asked in calls for drawn in asked.drawn}
     # What the batch says is what the engine drew.
-    drawn = [[asked.context + ids for asked in calls for ids in asked.drawn] for calls in held.calls]
+    drawn = [[asked.context + ids for asked in calls for ids in asked.drawn] for calls in held.turns]
     for row, turns in enumerate(batch.turns or ()):
         prompt = batch.prompts[int(batch.group_ids_B[row])].token_ids
         for turn, ids in zip(turns, drawn, strict=False):
@@ -284,10 +293,10 @@ def test_a_sync_empties_the_cache(held: Held) -> None:
     sampling = Sampling(max_tokens=90)
     held.sync(held.caller)
     old = held.converse(1, 1, sampling)
-    assert held.calls[0][0].cached == 0
-    assert held.calls[1][0].cached > 0
+    assert held.turns[0][0].cached == 0
+    assert held.turns[1][0].cached > 0
     held.converse(1, 1, sampling)
-    prompt = held.calls[0][0]
+    prompt = held.turns[0][0]
     assert prompt.cached == (len(prompt.context) - 1) // BLOCK * BLOCK > 0, "without a sync it is still there"
 
     source = torch.Generator().manual_seed(0)
@@ -297,9 +306,97 @@ def test_a_sync_empties_the_cache(held: Held) -> None:
     )
     assert differences(held, old).max() > 1e-2, "weights so near would not show what was kept"
     batch = held.converse(1, 1, sampling)
-    assert held.calls[0][0].cached == 0
-    assert len(held.calls) == TURNS
+    assert held.turns[0][0].cached == 0
+    assert len(held.turns) == TURNS
     check(held, batch, 1.0, SURE)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.0])
+def test_what_is_drawn_depends_on_no_one_who_is_drawn_beside(
+    held: Held, monkeypatch: pytest.MonkeyPatch, temperature: float
+) -> None:
+    """In calls of `generate`, in a stream turn by turn, and each conversation by itself."""
+    held.sync(held.caller)
+    driver = held.conversations._driver
+    assert driver is not None
+    sampling, batches = Sampling(max_tokens=90, temperature=temperature), []
+    for stream, patience in ((None, None), (driver.stream, None), (driver.stream, 0.0)):
+        monkeypatch.setattr(driver, "stream", stream)
+        monkeypatch.setattr(driver, "patience", patience)
+        held.sync(held.caller)
+        batches.append(held.converse(3, 3, sampling))
+    first = batches[0]
+    for other in batches[1:]:
+        assert other.completion_ids_BT.tolist() == first.completion_ids_BT.tolist()
+        assert other.sampled_mask_BT.tolist() == first.sampled_mask_BT.tolist()
+        assert other.statuses == first.statuses
+        torch.testing.assert_close(other.rollout_logprobs_BT, first.rollout_logprobs_BT, atol=SURE, rtol=0)
+
+
+@define(eq=False)
+class Waiting:
+    """Answers the first conversation when another is over."""
+
+    over: threading.Event = field(factory=threading.Event)
+    late: list[bool] = field(factory=list)
+    opened: int = 0
+
+    def open(self, prompt: Prompt, seed: int) -> WaitingEpisode:
+        self.opened += 1
+        return WaitingEpisode(self, self.opened == 1)
+
+    def close(self) -> None: ...
+
+
+@define(eq=False)
+class WaitingEpisode:
+    world: Waiting
+    waits: bool
+    turns: int = 0
+
+    def step(self, reply: Message) -> EnvironmentAnswer:
+        self.turns += 1
+        if self.waits and self.turns == 1:
+            self.world.late.append(self.world.over.wait(120))
+        if self.turns == TURNS:
+            self.world.over.set()
+        return EnvironmentAnswer([{"role": "user", "content": "and?"}], done=self.turns == TURNS)
+
+    def close(self) -> None: ...
+
+
+def test_turns_of_others_are_drawn_while_one_waits(held: Held, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And what it says then is what it would have said."""
+    driver, world = held.conversations._driver, Waiting()
+    assert driver is not None
+    monkeypatch.setattr(driver, "environment", world)
+    monkeypatch.setattr(driver, "patience", 0.0)
+    monkeypatch.setattr(driver, "timeout", 200.0)
+    held.sync(held.random)
+    batch = held.converse(2, 2, Sampling(max_tokens=20, stop_token_ids=tuple(range(2, 60))))
+    assert world.late == [True]
+    assert batch.statuses is not None
+    check(held, batch, 1.0, TOLERANCE)
+
+
+def test_a_stream_that_is_closed_leaves_an_engine_that_can_be_asked(held: Held) -> None:
+    held.sync(held.random)
+    sampling, prompt = Sampling(max_tokens=30), encode(held.tokenizer, "what?")
+    stream = held.backend.stream()
+    stream.add(1, prompt, 2, sampling, 0)
+    assert stream.take(lambda: True) == []
+    stream.close()
+    assert stream.take(lambda: False) == []
+    again = held.backend.stream()
+    again.add(7, prompt, 2, sampling, 0)
+    taken = [*again.take(lambda: False)]
+    while len(taken) < 2:
+        taken += again.take(lambda: False)
+    assert sorted((number, member) for number, member, _ in taken) == [(7, 0), (7, 1)]
+    wanted = held.backend.generate([prompt], 2, sampling, [0])
+    for _, member, batch in taken:
+        length = int(batch.lengths_B[0])
+        assert batch.completion_ids_BT[0].tolist() == wanted.completion_ids_BT[member, :length].tolist()
 
 
 # Settings of sampling ---------------------------------------------------------------------------------------------
