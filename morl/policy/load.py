@@ -123,8 +123,10 @@ def load_model(
             path, dtype=_DTYPES[dtype], output_loading_info=True, **loading.of_model(path)
         )
     except Exception as error:  # damaged files make transformers and safetensors raise anything
+        what, unknown, _ = str(error).partition(" for this kind of AutoModel")  # a list of all kinds follows
+        hint = "; encoder-decoders and models of images that it has no text model of cannot be a policy" * bool(unknown)
         raise DataError(
-            f"no causal language model could be loaded from {path!r}: {type(error).__name__}: {error}"
+            f"no causal language model could be loaded from {path!r}: {type(error).__name__}: {what}{hint}"
         ) from error
     model: PreTrainedModel = loaded[0]
     _check_weights(path, type(model).__name__, loaded[1])

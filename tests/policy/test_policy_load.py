@@ -102,6 +102,13 @@ def test_damaged_files_are_data_errors(folder: Path) -> None:
         load_tokenizer(str(folder))
 
 
+def test_an_encoder_decoder_is_refused_in_few_words(folder: Path) -> None:
+    (folder / "config.json").write_text(json.dumps({"model_type": "t5"}))
+    with pytest.raises(DataError, match="T5Config.*; encoder-decoders and models of images") as caught:
+        load_policy(str(folder))
+    assert len(str(caught.value)) < 500
+
+
 def test_damaged_weights_are_data_errors(folder: Path) -> None:
     (folder / "model.safetensors").write_bytes(b"not tensors")
     with pytest.raises(DataError, match="no causal language model could be loaded from"):
