@@ -104,7 +104,7 @@ def test_damaged_files_are_data_errors(folder: Path) -> None:
 
 def test_an_encoder_decoder_is_refused_in_few_words(folder: Path) -> None:
     (folder / "config.json").write_text(json.dumps({"model_type": "t5"}))
-    with pytest.raises(DataError, match="T5Config.*; encoder-decoders and models of images") as caught:
+    with pytest.raises(DataError, match=r"T5Config.*; encoder-decoders and models of images") as caught:
         load_policy(str(folder))
     assert len(str(caught.value)) < 500
 
