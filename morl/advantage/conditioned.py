@@ -148,7 +148,17 @@ class Conditioned:
             inner_check(names)
 
     def check_bounds(self, bounds: Mapping[str, tuple[float, float]], weights: Mapping[str, float]) -> None:
-        """Whether the inner estimator can work with these bounds, as the conditions change them."""
+        """Whether the conditions can be reached, and the inner estimator works with the bounds as they change them.
+
+        Raises:
+            ConfigError: a threshold above the ceiling of its reward.
+        """
+        for name, condition in self.conditions.items():
+            if condition.on in bounds and condition.at_least > bounds[condition.on][1]:
+                raise ConfigError(
+                    f"the condition of {name!r} can never be reached: at_least is {condition.at_least:g}, and the"
+                    f" bounds of {condition.on!r} are {list(bounds[condition.on])}"
+                )
         inner_check = getattr(self.inner, "check_bounds", None)
         if inner_check is not None:
             inner_check({name: self._with_zero(name, *pair) for name, pair in bounds.items()}, weights)

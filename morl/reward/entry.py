@@ -152,7 +152,8 @@ def reward_bounds(name: str, entry: RewardEntry, names: Iterable[str]) -> dict[s
     """Bounds of those of the entry's rewards that have some.
 
     Raises:
-        ConfigError: bounds of a reward that the provider does not return, or that are not two numbers, the lower first.
+        ConfigError: bounds of a reward that the provider does not return, that are not two numbers, the lower first, or
+            that no score can lie in.
     """
     names = tuple(names)
     declared: dict[str, tuple[float, float]] = {}
@@ -167,7 +168,13 @@ def reward_bounds(name: str, entry: RewardEntry, names: Iterable[str]) -> dict[s
                     f"reward {name!r}: {where} for unknown reward {key!r}{suggest(str(key), names)};"
                     f" it returns {', '.join(names)}"
                 )
-            declared[key] = check_bounds(f"reward {name!r}: {where}", pair)
+            (low, high), known = check_bounds(f"reward {name!r}: {where}", pair), declared.get(key)
+            if known is not None and (low > known[1] or high < known[0]):
+                raise ConfigError(
+                    f"reward {name!r}: bounds [{low:g}, {high:g}] contradict [{known[0]:g}, {known[1]:g}], which"
+                    f" {type(entry.provider).__name__} declares: every score would be outside"
+                )
+            declared[key] = low, high
     return {key: declared[key] for key in names if key in declared}
 
 

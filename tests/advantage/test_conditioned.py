@@ -273,3 +273,13 @@ def test_bounds_hold_the_zero_only_where_it_may_stand() -> None:
 def test_another_otherwise_is_refused() -> None:
     with pytest.raises(ConfigError, match="`otherwise` of a condition must be zero or missing; got 'nan'"):
         Conditioned(GDPO(), {"r1": {"on": "r0", "otherwise": "nan"}})
+
+
+def test_a_threshold_above_the_ceiling_is_refused():
+    estimator = Conditioned(GRPONoStd(), {"short": {"on": "correct", "at_least": 1.5}})
+    with pytest.raises(
+        ConfigError, match=r"condition of 'short' can never be reached: at_least is 1.5, .* \[0.0, 1.0\]"
+    ):
+        estimator.check_bounds({"correct": (0.0, 1.0)}, {})
+    estimator.check_bounds({"correct": (0.0, 1.5)}, {})
+    estimator.check_bounds({"short": (0.0, 1.0)}, {})

@@ -68,6 +68,8 @@ def test_each_of_several_rewards_has_its_own(completions, scripted):
         ({}, (0, math.inf), "reward 'r': bounds must be [low, high], two finite numbers"),
         ({}, {"s": (0, 1)}, "reward 'r': bounds for unknown reward 's'"),
         ({"reward_names": ("a", "b")}, {"c": (0, 1)}, "bounds for unknown reward 'c'"),
+        ({"reward_bounds": (0, 1)}, (2, 3), "bounds [2, 3] contradict [0, 1], which Scripted declares"),
+        ({"reward_bounds": (0, 1)}, (-2, -1), "bounds [-2, -1] contradict [0, 1]"),
     ],
 )
 def test_bounds_that_are_none_are_refused(scripted, attributes, bounds, fault):

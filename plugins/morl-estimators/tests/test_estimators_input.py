@@ -49,6 +49,7 @@ RAMP = {"shape": "linear", "start": 0, "end": 1}
         (partial(CTWA, {"r0": 1}, tau=2), "tau of ctwa is a share, at most 1; got 2"),
         (partial(GD2PO, form="soft"), "form of gd2po must be hard or snr"),
         (partial(GD2PO, tau=0.2), "form of gd2po with a tau must be snr; got 'hard'"),
+        (partial(GD2PO, form="snr", tau=1.5), "tau of gd2po is a share of .*, at most 1; got 1.5"),
         (partial(GD2PO, share=1), "share of gd2po must be true or false; got 1"),
         (partial(CorrGRPO, floor=-1), "floor of corr-grpo must be a finite number >= 0; got -1"),
         (partial(ReinforcePlusPlus, baseline="none"), "baseline of reinforce.* must be batch or group"),
@@ -112,3 +113,21 @@ def test_a_budget_needs_lengths():
 def test_a_state_of_other_options_is_refused(weighting, other):
     with pytest.raises(MorlError, match=r"the checkpoint has .* of r1; the (constraints|targets) are (on|for) r0"):
         weighting.load_state_dict(other.state_dict())
+
+
+@pytest.mark.parametrize(
+    ("constraint", "fault"),
+    [
+        ({"at_least": 2}, r"constraint \{at_least: 2\} on reward 'r0' can never be met: its bounds are \[0, 1\]"),
+        ({"at_most": -1}, r"\{at_most: -1\} .* never be met"),
+    ],
+)
+def test_a_constraint_that_cannot_be_met_is_refused(constraint, fault):
+    with pytest.raises(ConfigError, match=fault):
+        Lagrangian({"r0": constraint}).check_bounds({"r0": (0.0, 1.0)}, {})
+
+
+@pytest.mark.parametrize("constraint", [{"at_least": 1}, {"at_most": 0}, {"tokens_at_most": 500}])
+def test_a_constraint_at_a_bound_can_be_met(constraint):
+    Lagrangian({"r0": constraint}).check_bounds({"r0": (0.0, 1.0)}, {})
+    Lagrangian({"r0": constraint}).check_bounds({}, {})

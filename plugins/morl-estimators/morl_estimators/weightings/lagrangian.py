@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -92,6 +93,16 @@ class Lagrangian:
     def check_rewards(self, names: Sequence[str]) -> None:
         """Whether the rewards with constraints exist; called before training."""
         rewards_exist("the constraints of lagrangian", self._limits, names)
+
+    def check_bounds(self, bounds: Mapping[str, tuple[float, float]], weights: Mapping[str, float]) -> None:
+        """Whether the limits can be met; a multiplier would rise to its ceiling, and tell nobody."""
+        for name, (kind, limit) in self._limits.items():
+            low, high = bounds.get(name, (-math.inf, math.inf))
+            if (kind == "at_least" and limit > high) or (kind == "at_most" and limit < low):
+                raise ConfigError(
+                    f"the constraint {{{kind}: {limit:g}}} on reward {name!r} can never be met: its bounds are"
+                    f" [{low:g}, {high:g}]"
+                )
 
     def __call__(self, rewards: RewardMatrix) -> Tensor:
         """(K,), in the order of the names."""
