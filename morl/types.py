@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, TypeAlias
 
 import torch
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 from torch import Tensor
 
 from morl.completions import Completion as Completion
@@ -159,6 +159,23 @@ class RewardMatrix:
         group_ids = torch.arange(P, device=values.device).repeat_interleave(G)
         names = tuple(names) if names else tuple(f"r{k}" for k in range(K))
         return cls(values, group_ids, names, dict(weights or {}), valid_BK=valid)
+
+    def take(self, rows: Tensor) -> RewardMatrix:
+        """These completions, in this order.
+
+        Args:
+            rows: their indices, int64.
+        """
+        chosen = rows.tolist() if self.spans is not None or self.turn_rewards is not None else []
+        return evolve(
+            self,
+            values_BK=self.values_BK.index_select(0, rows),
+            group_ids_B=self.group_ids_B.index_select(0, rows),
+            valid_BK=self.valid_BK.index_select(0, rows),
+            lengths_B=None if self.lengths_B is None else self.lengths_B.index_select(0, rows),
+            spans=None if self.spans is None else tuple(self.spans[row] for row in chosen),
+            turn_rewards=None if self.turn_rewards is None else tuple(self.turn_rewards[row] for row in chosen),
+        )
 
     @property
     def weights_K(self) -> Tensor:

@@ -10,9 +10,10 @@ from torch import Tensor
 
 from morl.advantage.groups import Groups, deviations, divisor, finite, snapped, unit_weights
 from morl.advantage.options import DEFAULT_EPS, check_ddof, check_flag
+from morl.advantage.order import in_order
 from morl.advantage.presets import GDPO_PRESETS, Divisor, Knobs, Missing, Preset, counted, filled, settled
 from morl.advantage.scope import Scope, scope_of_parts
-from morl.advantage.weighting import ConstantWeighting, centred, check_weighting, vary_within, weights_of
+from morl.advantage.weighting import ConstantWeighting, aligned, centred, check_weighting, weights_of
 from morl.errors import ConfigError
 from morl.types import Advantages, RewardMatrix, Weights
 
@@ -106,30 +107,37 @@ class GDPO:
         """`batch` where batch normalisation or the weighting looks beyond the group."""
         return scope_of_parts("batch" if self.batch_norm else "group", self.weighting)
 
+    @in_order
     def __call__(self, rewards: RewardMatrix) -> Advantages:
         """Advantages of a whole rollout batch, values (B,) and contributions (B, K) in the dtype of the rewards."""
         knobs = self._knobs()
         if knobs.missing != "present":  # which adds 0 to the sum, as leaving out does
             rewards = filled(rewards, knobs.missing)
         groups = Groups.of(rewards.group_ids_B)
-        weights, largest_weight = unit_weights(weights_of(self.weighting, rewards))
+        weights, vary = aligned(weights_of(self.weighting, rewards), groups)
+        weights, largest_weight = unit_weights(weights)
         parts = deviations(rewards, groups, weights)
-        std_PK = parts.std(groups, self.ddof)
+        std_PK = parts.std(self.ddof)
         if knobs.group_eps:
             # In units of the range, where there is one; a tensor over a tensor, for the ranges may be subnormal.
             eps_PK = torch.full_like(std_PK, knobs.group_eps * parts.shrink) / parts.range_PK
             std_PK = std_PK + torch.where(parts.range_PK > 0, eps_PK, 0.0)
-        scores_BK = parts.units_BK.div_(groups.rows(std_PK))
+        terms_BK = parts.units_BK
+        totals_B, bound_B = terms_BK.new_empty(2, len(terms_BK))
         # A deviation off by e moves a score z by e/std, and through the standard deviation in its denominator by up to
         # sqrt(n/(n-1)) |z| e/std more.
-        error_BK = groups.rows(parts.error_PK / std_PK).mul_(weights.abs())
-        bound_B = scores_BK.abs().mul_(1.5).add_(1.0).mul_(error_BK).sum(1)
-        terms_BK = scores_BK.mul_(weights)
-        totals_B = snapped(terms_BK.sum(1), bound_B)
+        error_PK = parts.error_PK / std_PK
+        for part, of_B, of_P in groups.blocks(len(rewards.names)):
+            scores = part.split(terms_BK[of_B]).div_(part.along(std_PK[of_P]))
+            of_w = weights if weights.ndim == 1 else weights[of_P if groups.each else of_B]
+            error = part.along(error_PK[of_P]) * of_w.abs()
+            bound_B[of_B] = scores.abs().mul_(1.5).add_(1.0).mul_(error).sum(-1).view(-1)
+            totals_B[of_B] = scores.mul_(of_w).sum(-1).view(-1)
+        totals_B = snapped(totals_B, bound_B)
 
         if self.batch_norm:
             batch = Groups.whole(totals_B)
-            if vary_within(weights, groups):
+            if vary:
                 totals_B, terms_BK = centred(totals_B, terms_BK, batch, parts.valid_BK, bound_B)
             std_1 = batch.std(totals_B, batch.number(counted(rewards, knobs.missing, parts.counts_B)), self.ddof)
             if knobs.batch_divisor == "std":

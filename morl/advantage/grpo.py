@@ -10,6 +10,7 @@ from torch import Tensor
 
 from morl.advantage.groups import Groups, divisor, finite
 from morl.advantage.options import check_ddof
+from morl.advantage.order import in_order
 from morl.advantage.presets import GRPO_PRESETS, Knobs, Missing, Preset, Scale, batch_std, filled, settled
 from morl.advantage.scope import Scope, scope_of_parts
 from morl.advantage.sums import weighted_sums
@@ -86,6 +87,7 @@ class GRPO:
         """`batch` where the scale or the weighting looks beyond the group."""
         return scope_of_parts("batch" if self.scale == "batch" else "group", self.weighting)
 
+    @in_order
     def __call__(self, rewards: RewardMatrix) -> Advantages:
         """Advantages of a whole rollout batch, values (B,) and contributions (B, K) in the dtype of the rewards."""
         knobs = self._knobs()
@@ -148,6 +150,7 @@ class GRPONoStd:
         """That of the weighting."""
         return scope_of_parts("group", self.weighting)
 
+    @in_order
     def __call__(self, rewards: RewardMatrix) -> Advantages:
         """Advantages of a whole rollout batch, values (B,) and contributions (B, K) in the dtype of the rewards."""
         rewards = filled(rewards, self._knobs().missing)

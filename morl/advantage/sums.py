@@ -6,8 +6,8 @@ import torch
 from attrs import frozen
 from torch import Tensor
 
-from morl.advantage.groups import Groups, deviations, snapped, unit_weights
-from morl.advantage.weighting import centred, vary_within
+from morl.advantage.groups import Deviations, Groups, deviations, snapped, unit_weights
+from morl.advantage.weighting import aligned, centred
 from morl.types import RewardMatrix
 
 
@@ -34,23 +34,30 @@ class WeightedSums:
     counts_B: Tensor
 
 
-def weighted_sums(rewards: RewardMatrix, groups: Groups, weights: Tensor) -> WeightedSums:
+def weighted_sums(
+    rewards: RewardMatrix, groups: Groups, weights: Tensor, parts: Deviations | None = None
+) -> WeightedSums:
     """Weighted sums of the rewards less their mean over each group; a missing reward is left out of its own mean.
 
     Args:
         rewards: of a whole batch.
         groups: over which means are taken; those of the prompts, or the whole batch.
         weights: float64, (K,) or (B, K), as `weights_of` returns them.
+        parts: the deviations of these rewards, where they are known; they are used up.
     """
-    parts = deviations(rewards, groups, weights)
+    weights, vary = aligned(weights, groups)
     weights, largest_weight = unit_weights(weights)
-    ranges_BK = groups.rows(parts.range_PK).mul_(weights)
-    scale_P = groups.max(ranges_BK.abs().amax(1))
+    parts = deviations(rewards, groups, weights) if parts is None else parts
+    ranges = groups.along(parts.range_PK) * weights
+    sizes = ranges.abs().amax(-1)
+    scale_P = sizes.amax(1) if groups.each else groups.max(sizes)
     scale_P = torch.where(scale_P > 0, scale_P, 1.0)
-    ranges_BK.div_(groups.rows(scale_P)[:, None])
-    terms_BK = parts.units_BK.mul_(ranges_BK)
-    bound_B = ranges_BK.abs_().mul_(groups.rows(parts.error_PK)).sum(1)
+    ranges = ranges / groups.along(scale_P)[..., None]
+    terms_BK = parts.units_BK
+    groups.split(terms_BK).mul_(ranges)
+    bounds = (ranges.abs() * groups.along(parts.error_PK)).sum(-1)
+    bound_B = bounds.expand(-1, groups.each).reshape(-1) if groups.each else bounds
     totals_B = snapped(terms_BK.sum(1), bound_B)
-    if vary_within(weights, groups):
+    if vary:
         totals_B, terms_BK = centred(totals_B, terms_BK, groups, parts.valid_BK, bound_B)
     return WeightedSums(terms_BK, totals_B, scale_P, largest_weight, parts.shrink, parts.counts_B)

@@ -57,8 +57,8 @@ def weights_of(weighting: Weights, rewards: RewardMatrix) -> Tensor:
             f"{name} returned {found}; expected a tensor ({K},), a weight per reward, or ({B}, {K}), a weight per"
             " reward and completion"
         )
-    weights = weights.detach().to(rewards.values_BK.device, torch.float64, copy=True)
-    if not weights.isfinite().all():
+    weights = weights.detach().to(rewards.values_BK.device, torch.float64)
+    if weights.numel() and not all(map(math.isfinite, torch.aminmax(weights))):
         column = int((~weights.isfinite()).nonzero()[0][-1])
         raise PluginError(f"{name} returned a weight of reward {rewards.names[column]!r} that is not finite")
     return weights
@@ -66,10 +66,24 @@ def weights_of(weighting: Weights, rewards: RewardMatrix) -> Tensor:
 
 def vary_within(weights: Tensor, groups: Groups) -> bool:
     """Whether completions of one group have different weights, so that the weighted scores need no longer cancel."""
-    if weights.ndim == 1:
-        return False
-    first_P = groups.order_B[groups.sizes_P.cumsum(0) - groups.sizes_P]
-    return bool((weights != groups.rows(weights[first_P])).any())
+    return aligned(weights, groups)[1]
+
+
+def aligned(weights: Tensor, groups: Groups) -> tuple[Tensor, bool]:
+    """Weights as they go with `Groups.split`, as small as they can be, and whether they vary within a group.
+
+    Args:
+        weights: (K,) or (B, K).
+        groups: over which it is asked.
+
+    Returns:
+        Weights (K,), or one row for each group as `Groups.along` has it, or `Groups.split` of them where they vary.
+    """
+    if weights.ndim == 1 or not len(weights):
+        return weights, False
+    first_PK = weights[groups.order_B[groups.sizes_P.cumsum(0) - groups.sizes_P]]
+    one, own = groups.along(first_PK), groups.split(weights)
+    return (own, True) if bool((own != one).any()) else (one, False)
 
 
 def centred(
@@ -90,8 +104,8 @@ def centred(
     peak_P = groups.max(totals_B.abs())
     peak_P = torch.where(peak_P > 0, peak_P, 1.0)
     number_P = groups.number(counts_B).clamp(min=1)
-    mean_P = peak_P * groups.sum(totals_B / groups.rows(peak_P)) / number_P
+    mean_P = peak_P * groups.sum((groups.split(totals_B) / groups.along(peak_P)).view_as(totals_B)) / number_P
     shift_B = torch.where(counts_B, groups.rows(mean_P), 0.0)
-    share_BK = valid_BK.double() / valid_BK.sum(1, keepdim=True).clamp(min=1)
+    part_B1 = (shift_B / valid_BK.sum(1).clamp(min=1))[:, None]
     bound_B = torch.where(counts_B, bound_B + groups.rows(groups.max(bound_B)), math.inf)
-    return snapped(totals_B - shift_B, bound_B), terms_BK - shift_B[:, None] * share_BK
+    return snapped(totals_B - shift_B, bound_B), terms_BK - valid_BK * part_B1

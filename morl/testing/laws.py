@@ -88,7 +88,7 @@ def _pure(estimator: Estimator, rewards: RewardMatrix, random: torch.Generator) 
 def _order(estimator: Estimator, rewards: RewardMatrix, random: torch.Generator) -> None:
     """Permuting the completions of a batch permutes their advantages, and nothing else."""
     rows = torch.randperm(len(rewards.values_BK), generator=random)
-    _same(estimator(rewards).values_B[rows], estimator(take(rewards, rows)).values_B, f"rows taken as {rows.tolist()}")
+    _same(estimator(rewards).values_B[rows], estimator(rewards.take(rows)).values_B, f"rows taken as {rows.tolist()}")
 
 
 @_law(ALWAYS, "shards", max_groups=8)
@@ -97,7 +97,7 @@ def _shards(estimator: Estimator, rewards: RewardMatrix, random: torch.Generator
     B = len(rewards.values_BK)
     ranks_B = torch.randint(3, (B,), generator=random)
     rows = torch.cat([(ranks_B == rank).nonzero()[:, 0] for rank in (2, 0, 1)])
-    gathered = estimator(take(rewards, rows)).values_B
+    gathered = estimator(rewards.take(rows)).values_B
     _same(estimator(rewards).values_B[rows], gathered, f"gathered from ranks as rows {rows.tolist()}")
 
 
@@ -113,7 +113,7 @@ def _tokens(estimator: Estimator, rewards: RewardMatrix, random: torch.Generator
     )
     assert values_BT[sampled_BT].isfinite().all(), f"values_BT: got {values_BT[sampled_BT].tolist()}"
     rows = torch.randperm(len(sampled_BT), generator=random)
-    permuted_BT = estimator(take(rewards, rows)).values_BT
+    permuted_BT = estimator(rewards.take(rows)).values_BT
     assert permuted_BT is not None, "values_BT: given, and not given for the same rows in another order"
     mask_BT = sampled_BT[rows]
     _same(values_BT[rows][mask_BT], permuted_BT[mask_BT], f"values_BT, rows taken as {rows.tolist()}")
@@ -156,7 +156,7 @@ def _abstained(estimator: Estimator, rewards: RewardMatrix, random: torch.Genera
     assert not values_B[~scored_B].any(), f"completions without a reward got {values_B[~scored_B].tolist()}"
     if scored_B.any():
         rows = scored_B.nonzero()[:, 0]
-        _same(values_B[rows], estimator(take(rewards, rows)).values_B, f"alone, rows {rows.tolist()}")
+        _same(values_B[rows], estimator(rewards.take(rows)).values_B, f"alone, rows {rows.tolist()}")
 
 
 @_law(ALWAYS, "contributions")
@@ -185,7 +185,7 @@ def _zero_mean(estimator: Estimator, rewards: RewardMatrix, random: torch.Genera
 @_law(CLAIMS, "unit-deviation")
 def _unit_deviation(estimator: Estimator, rewards: RewardMatrix, random: torch.Generator) -> None:
     """The advantages of a group that are not all 0 have sample standard deviation 1, over completions with a reward."""
-    scored = take(rewards, rewards.valid_BK.any(1).nonzero()[:, 0])
+    scored = rewards.take(rewards.valid_BK.any(1).nonzero()[:, 0])
     for values_G in by_group(scored, estimator(scored).values_B):
         if values_G.any():
             assert abs(values_G.std() - 1) <= TOLERANCE, f"group with {values_G.tolist()}"
@@ -253,22 +253,7 @@ def _rounding(estimator: Estimator, rewards: RewardMatrix, random: torch.Generat
 def _local(estimator: Estimator, rewards: RewardMatrix, random: torch.Generator) -> None:
     """The advantages of a group do not depend on the other groups of the batch."""
     rows = (rewards.group_ids_B == rewards.group_ids_B[0]).nonzero()[:, 0]
-    _same(estimator(rewards).values_B[rows], estimator(take(rewards, rows)).values_B, f"alone, rows {rows.tolist()}")
-
-
-def take(rewards: RewardMatrix, rows: Tensor) -> RewardMatrix:
-    """These completions, in this order."""
-    return evolve(
-        rewards,
-        values_BK=rewards.values_BK[rows],
-        group_ids_B=rewards.group_ids_B[rows],
-        valid_BK=rewards.valid_BK[rows],
-        lengths_B=None if rewards.lengths_B is None else rewards.lengths_B[rows],
-        spans=None if rewards.spans is None else tuple(rewards.spans[row] for row in rows.tolist()),
-        turn_rewards=None
-        if rewards.turn_rewards is None
-        else tuple(rewards.turn_rewards[row] for row in rows.tolist()),
-    )
+    _same(estimator(rewards).values_B[rows], estimator(rewards.take(rows)).values_B, f"alone, rows {rows.tolist()}")
 
 
 def by_group(rewards: RewardMatrix, values_B: Tensor) -> Sequence[Tensor]:

@@ -16,7 +16,6 @@ from morl.advantage.weighting import weights_of
 from morl.copies import copied
 from morl.states import same
 from morl.testing.estimators import table
-from morl.testing.laws import take
 from morl.testing.parts import held, judged, restored, state_of
 from morl.testing.strategies import reward_matrices
 from morl.types import RewardMatrix
@@ -93,7 +92,7 @@ def _pure(factory: Callable[[], Any], weighting: Any, rewards: RewardMatrix, ran
 
 def _order(factory: Callable[[], Any], weighting: Any, rewards: RewardMatrix, random: torch.Generator) -> None:
     rows = torch.randperm(len(rewards.values_BK), generator=random)
-    weights, permuted = weighting(rewards), weighting(take(rewards, rows))
+    weights, permuted = weighting(rewards), weighting(rewards.take(rows))
     _alike(weights[rows] if weights.ndim == 2 else weights, permuted, f"rows taken as {rows.tolist()}")
 
 

@@ -10,6 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from morl.advantage import GDPO, GRPO, GRPONoStd
 from morl.advantage.groups import EPS, RESOLUTION, Groups, deviations, divisor, finite, snapped
 from morl.types import RewardMatrix
 
@@ -84,3 +85,42 @@ def test_no_std_divides_to_zero() -> None:
 def test_overflow_becomes_the_largest_number() -> None:
     wide = torch.tensor([1e5, -math.inf, 1.0], dtype=torch.float64)
     assert finite(wide, torch.float16).tolist() == [65504, -65504, 1]
+
+
+def test_statistics_have_the_same_bits_whether_groups_lie_side_by_side_or_not():
+    random = torch.Generator().manual_seed(0)
+    ids_B = torch.arange(40).repeat_interleave(7)
+    values_BK = torch.rand(280, 3, generator=random, dtype=torch.float64) * 2 - 1
+    rows = torch.randperm(280, generator=random)
+    by_side, by_index = Groups.of(ids_B), Groups.of(ids_B[rows])
+    assert (by_side.each, by_index.each) == (7, 0)
+    assert by_side.split(values_BK).shape == (40, 7, 3)
+    for statistic in ("max", "min", "sum"):
+        assert getattr(by_side, statistic)(values_BK).equal(getattr(by_index, statistic)(values_BK[rows])), statistic
+    assert by_side.number(values_BK > 0).equal(by_index.number(values_BK[rows] > 0))
+    sevens_P = torch.full((40,), 7.0, dtype=torch.float64)
+    assert by_side.std(values_BK[:, 0], sevens_P, 1).equal(by_index.std(values_BK[rows, 0], sevens_P, 1))
+    assert by_side.rows(values_BK[:40])[rows].equal(by_index.rows(values_BK[:40]))
+
+
+@pytest.mark.parametrize("estimator", [GDPO(batch_norm=False), GRPO(), GRPONoStd()], ids=lambda e: type(e).__name__)
+def test_a_batch_of_several_blocks_is_what_its_parts_are(estimator):
+    random = torch.Generator().manual_seed(0)
+    values_PGK = torch.randn(3000, 6, 5, generator=random)
+    values_PGK[torch.rand(values_PGK.shape, generator=random) < 0.1] = math.nan
+    assert len(list(Groups.of(torch.arange(3000).repeat_interleave(6)).blocks(5))) == 2
+    whole = estimator(RewardMatrix.from_groups(values_PGK))
+    parts = [estimator(RewardMatrix.from_groups(part_PGK)) for part_PGK in values_PGK.split(700)]
+    assert whole.values_B.equal(torch.cat([part.values_B for part in parts]))
+    assert whole.contributions_BK.equal(torch.cat([part.contributions_BK for part in parts]))
+
+
+def test_completions_in_any_order_have_the_same_bits():
+    random = torch.Generator().manual_seed(0)
+    ids_B, values_BK = torch.arange(50).repeat_interleave(4), torch.randn(200, 3, generator=random)
+    rewards = RewardMatrix(values_BK, ids_B, ("a", "b", "c"), lengths_B=torch.arange(200))
+    rows = torch.randperm(200, generator=random)
+    for estimator in (GDPO(), GRPO(), GRPONoStd()):
+        given, shuffled = estimator(rewards), estimator(rewards.take(rows))
+        assert given.values_B[rows].equal(shuffled.values_B)
+        assert given.contributions_BK[rows].equal(shuffled.contributions_BK)

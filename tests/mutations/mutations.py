@@ -526,7 +526,7 @@ MUTATIONS = (
         two("ddp"),
     ),
     # Estimators
-    Mutation("gdpo ignores the weights", "terms_BK = scores_BK.mul_(weights)", "terms_BK = scores_BK", update("gdpo")),
+    Mutation("gdpo ignores the weights", "scores.mul_(of_w).sum(-1)", "scores.sum(-1)", update("gdpo")),
     Mutation(
         "gdpo leaves out the batch normalisation",
         "totals_B, terms_BK = totals_B / scale, terms_BK.div_(scale)",
@@ -535,8 +535,8 @@ MUTATIONS = (
     ),
     Mutation(
         "gdpo divides by n in place of n - 1",
-        "std_PK = parts.std(groups, self.ddof)",
-        "std_PK = parts.std(groups, 0)",
+        "std_PK = parts.std(self.ddof)",
+        "std_PK = parts.std(0)",
         update("missing"),
     ),
     Mutation(
@@ -547,8 +547,8 @@ MUTATIONS = (
     ),
     Mutation(
         "a missing reward counts in the mean of its group",
-        "number_PK = groups.number(~dead_BK)",
-        "number_PK = groups.number(dead_BK | True)",
+        "number_PK[of_P] = part.number(valid_BK[of_B])",
+        "number_PK[of_P] = part.number(valid_BK[of_B] | True)",
         update("missing"),
     ),
     Mutation(

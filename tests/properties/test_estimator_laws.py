@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from morl.advantage import GDPO, GRPO, Conditioned, GRPONoStd
 from morl.testing import check_advantage_estimator, reward_matrices
-from morl.testing.laws import by_group, take
+from morl.testing.laws import by_group
 from morl.testing.strategies import Values
 from morl.types import RewardMatrix
 
@@ -65,7 +65,7 @@ def test_conformance_with_conditions() -> None:
 )
 def test_the_order_of_rows_changes_no_bit(estimator: Any, rewards: RewardMatrix, seed: int) -> None:
     rows = torch.randperm(len(rewards.values_BK), generator=torch.Generator().manual_seed(seed))
-    whole, permuted = estimator(rewards), estimator(take(rewards, rows))
+    whole, permuted = estimator(rewards), estimator(rewards.take(rows))
     assert torch.equal(whole.values_B[rows], permuted.values_B)
     assert torch.equal(whole.contributions_BK[rows], permuted.contributions_BK)
 
@@ -186,7 +186,7 @@ def test_conditioned_is_the_estimator_of_the_conditioned_rewards(rewards: Reward
 
 @given(rewards=reward_matrices(max_groups=3))
 def test_equal_completions_have_equal_advantages(rewards: RewardMatrix) -> None:
-    twice = take(rewards, torch.arange(len(rewards.values_BK)).repeat(2))
+    twice = rewards.take(torch.arange(len(rewards.values_BK)).repeat(2))
     for estimator in EXACT:
         first, second = estimator(twice).values_B.chunk(2)
         assert torch.equal(first, second)

@@ -8,7 +8,17 @@ import torch
 from attrs import field, frozen
 from torch import Tensor
 
-from morl.advantage import ConstantWeighting, Groups, group_deviations, snapped, weighted_sums, weights_of
+from morl.advantage import (
+    ConstantWeighting,
+    Deviations,
+    Groups,
+    aligned,
+    group_deviations,
+    in_order,
+    snapped,
+    weighted_sums,
+    weights_of,
+)
 from morl.advantage.options import DEFAULT_EPS, check_eps
 from morl.advantage.scope import Scope, scope_of_parts
 from morl.advantage.weighting import check_weighting
@@ -28,7 +38,8 @@ class CorrGRPO:
     that does not vary in the group is left out of it.  Where rewards cancel, the sum is 0 and the released formula,
     with floor 0, multiplies by up to 1 / sqrt(eps) = 1000; a floor of 1 never divides by less than one reward would.
 
-    Read: the abstract, and notes on the released code.
+    Read: the abstract, and the released code (`compute_grpo_covariance_coefficient_outcome_advantage`) as its README
+    quotes it, which has these numbers with `floor` 0 and eps 1e-6 but for rewards whose variance is rounding.
 
     Args:
         eps: added under the root.
@@ -58,25 +69,27 @@ class CorrGRPO:
     def __attrs_post_init__(self) -> None:
         number("floor of corr-grpo", self.floor, least=0)
 
+    @in_order
     def __call__(self, rewards: RewardMatrix) -> Advantages:
         """Advantages of a whole rollout batch, values (B,) and contributions (B, K) in the dtype of the rewards."""
         groups = Groups.of(rewards.group_ids_B)
         weights = weights_of(self.weighting, rewards)
-        sums = weighted_sums(rewards, groups, weights)
-        under_P = correlations(rewards, groups, weights).clamp(min=self.floor) + self.eps
+        parts = group_deviations(rewards, groups, weights)
+        under_P = correlations(parts, groups, weights).clamp(min=self.floor) + self.eps
         over_P = torch.where(under_P > 0, under_P.sqrt(), torch.inf)
+        sums = weighted_sums(rewards, groups, weights, parts)
         return in_units_of_rewards(sums, groups, over_P, rewards.values_BK.dtype)
 
 
-def correlations(rewards: RewardMatrix, groups: Groups, weights: Tensor) -> Tensor:
+def correlations(parts: Deviations, groups: Groups, weights: Tensor) -> Tensor:
     """Sum (P,) of the Pearson correlations of all pairs of weighted rewards in each group, itself with itself too."""
-    parts = group_deviations(rewards, groups, weights)
-    length_PK = groups.sum(parts.units_BK.square()).sqrt()
+    length_PK = parts.squares_PK.sqrt()
     length_PK = torch.where(length_PK > 0, length_PK, 1.0)
-    units_BK = parts.units_BK / groups.rows(length_PK) * weights.sign()
+    signs, _ = aligned(weights.sign(), groups)
+    units = groups.split(parts.units_BK) / groups.along(length_PK) * signs
     # A deviation off by e moves a unit by e / length, and through the length by up to sqrt(n) |u| e / length more.
-    root_B1 = groups.rows(groups.sizes_P.double().sqrt())[:, None]
-    error_BK = groups.rows(parts.error_PK / length_PK) * (1 + root_B1 * units_BK.abs())
-    count = max(len(rewards.names), 1)
-    totals_B = snapped(units_BK.sum(1), error_BK.sum(1)) / count
+    root = groups.along(groups.sizes_P.double().sqrt())[..., None]
+    error = groups.along(parts.error_PK / length_PK) * (1 + root * units.abs())
+    count = max(units.shape[-1], 1)
+    totals_B = snapped(units.sum(-1), error.sum(-1)).view(-1) / count
     return groups.sum(totals_B.square()) * count**2

@@ -14,12 +14,14 @@ from morl.advantage import (
     divisor,
     finite,
     group_deviations,
+    in_order,
     snapped,
     unit_weights,
     weights_of,
 )
 from morl.advantage.options import DEFAULT_EPS, check_ddof, check_eps
 from morl.advantage.weighting import check_weighting
+from morl.errors import ConfigError
 from morl.types import Advantages, RewardMatrix, Weights
 from morl_estimators.options import choice, flag, number
 
@@ -44,8 +46,9 @@ class GD2PO:
     Mean and deviation run over the kept completions of the batch.  Where fewer than two are kept, or all of their S are
     equal, every advantage is 0; the released code fails there.
 
-    Read: the released code for tool calling (`ray_trainer.py`), which whitens tokens where this whitens completions,
-    has no weights, and offers the share of the group apart from `snr`.
+    Read: the released code for tool calling and for safety (`ray_trainer.py` of each), which whitens tokens where this
+    whitens completions, has no weights, and offers the share of the group apart from `snr`.  It adds 1e-8, in that for
+    safety 1e-6, to sum_k |a_k|, so that a completion exactly at `tau` may fall to either side; here it is kept.
 
     Args:
         form: `hard`, or `snr`.
@@ -79,18 +82,23 @@ class GD2PO:
         choice("form of gd2po", self.form, get_args(Form))
         flag("share of gd2po", self.share)
         if self.tau is not None:
-            number("tau of gd2po", self.tau, above=0)
+            if number("tau of gd2po", self.tau, above=0) > 1:
+                raise ConfigError(f"tau of gd2po is a share of sum |a|, at most 1; got {self.tau:g}")
             choice("form of gd2po with a tau", self.form, ("snr",))
 
+    @in_order
     def __call__(self, rewards: RewardMatrix) -> Advantages:
         """Advantages of a whole rollout batch, values (B,) and contributions (B, K) in the dtype of the rewards."""
         groups = Groups.of(rewards.group_ids_B)
         weights, largest_weight = unit_weights(weights_of(self.weighting, rewards))
         parts = group_deviations(rewards, groups, weights)
-        std_PK = parts.std(groups, self.ddof)
-        scores_BK = parts.units_BK / groups.rows(std_PK)
-        error_BK = (1 + 1.5 * scores_BK.abs()) * groups.rows(parts.error_PK / std_PK) * weights.abs()  # as in GDPO
-        terms_BK, bound_B = scores_BK * weights, error_BK.sum(1)
+        std_PK = parts.std(self.ddof)
+        terms_BK = parts.units_BK
+        scores = groups.split(terms_BK).div_(groups.along(std_PK))
+        error = scores.abs().mul_(1.5).add_(1.0).mul_(groups.along(parts.error_PK / std_PK))  # as in GDPO
+        scores.mul_(groups.split(weights) if weights.ndim == 2 else weights)
+        error_BK = error.view_as(terms_BK).mul_(weights.abs())
+        bound_B = error_BK.sum(1)
         kept_B = parts.counts_B & ~self._in_conflict(terms_BK, error_BK)
         terms_BK = terms_BK.masked_fill(~kept_B[:, None], 0.0)
         totals_B = snapped(terms_BK.sum(1), bound_B)

@@ -9,7 +9,7 @@ import torch
 from attrs import field, frozen
 from torch import Tensor
 
-from morl.advantage import ConstantWeighting, Groups, finite, unit_weights, weighted_sums, weights_of
+from morl.advantage import ConstantWeighting, Groups, finite, in_order, unit_weights, weighted_sums, weights_of
 from morl.advantage.scope import Scope, scope_of_parts
 from morl.advantage.weighting import check_weighting
 from morl.errors import ConfigError, RewardError
@@ -61,6 +61,7 @@ class MaxRL:
                     " reward, or take another estimator"
                 )
 
+    @in_order
     def __call__(self, rewards: RewardMatrix) -> Advantages:
         """Advantages of a whole rollout batch, values (B,) and contributions (B, K) in the dtype of the rewards."""
         weights = weights_of(self.weighting, rewards)

@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from attrs import field, frozen
 
-from morl.advantage import ConstantWeighting, Groups, weighted_sums, weights_of
+from morl.advantage import ConstantWeighting, Groups, in_order, weighted_sums, weights_of
 from morl.advantage.scope import Scope, scope_of_parts
 from morl.advantage.weighting import check_weighting
 from morl.types import Advantages, RewardMatrix, Weights
@@ -42,6 +42,7 @@ class RLOO:
         """`group` with a weighting that is: no completion of another prompt matters."""
         return scope_of_parts("group", self.weighting)
 
+    @in_order
     def __call__(self, rewards: RewardMatrix) -> Advantages:
         """Advantages of a whole rollout batch, values (B,) and contributions (B, K) in the dtype of the rewards."""
         groups = Groups.of(rewards.group_ids_B)

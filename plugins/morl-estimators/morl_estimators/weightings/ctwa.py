@@ -41,8 +41,9 @@ class CTWA:
 
     Weights act one step later.  A group counts where two or more of its completions have the reward.
 
-    Read: the released code (`_ctwa_update_weights_from_metrics`), and notes on the statistics that it is fed.  There
-    the advantages are the clipped, ratio-weighted ones of the update, which are those here only on policy.
+    Read: the released code (`_ctwa_update_weights_from_metrics`, and `compute_ctwa_stats`, which feeds it).  There the
+    advantages are averaged over tokens, times the ratio after the update, without those that the clip stops: the ones
+    here only on policy.  Correlations in place of covariances, and statistics over all groups at once, are left out.
 
     Args:
         targets: by reward name, the covariance to reach, or `{covariance: .., mean: ..}`.

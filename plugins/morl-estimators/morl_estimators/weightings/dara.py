@@ -62,5 +62,5 @@ class DARA:
         weights_K = rewards.weights_K
         if self.form == "sym" or (factor_K == 1).all():
             return weights_K * factor_K
-        helps_BK = parts.units_BK * weights_K.sign() > groups.rows(parts.error_PK)
-        return torch.where(helps_BK, weights_K * factor_K, weights_K)
+        helps = groups.split(parts.units_BK.mul_(weights_K.sign())) > groups.along(parts.error_PK)
+        return torch.where(helps, weights_K * factor_K, weights_K).view_as(parts.units_BK)

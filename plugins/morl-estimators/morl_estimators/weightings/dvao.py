@@ -23,9 +23,9 @@ class DVAO:
     the rewards have by themselves.  The paper has no batch normalisation: set `batch_norm: false`.  A reward that does
     not vary in a group has weight 0 there.
 
-    Read: the abstract, and the formula as re-implemented in the released code of DARA (its `compute_advantages`, with
-    ddof 0 and 0 where the denominator is at most 1e-8; here it is 0 only where no reward varies).  Set the `ddof` of
-    the estimator to 0 for the same numbers.
+    Read: the abstract, and the formula as re-implemented in the released code of DARA, for math and for tool calling
+    alike (ddof 0, and 0 where the denominator is at most 1e-8; here it is 0 only where no reward varies).  Set the
+    `ddof` of the estimator to 0 for the same numbers.
 
     One group, two rewards with standard deviations 1 and 3: weights 1/4 and 3/4.
 
@@ -45,7 +45,7 @@ class DVAO:
         peak_P1 = range_PK.amax(1, keepdim=True)
         peak_P1 = torch.where(peak_P1 > 0, peak_P1, 1.0)
         # In units of the largest weighted range, so that no sum overflows.
-        size_PK = parts.std(groups, ddof=1) * (range_PK / peak_P1)
+        size_PK = parts.std(ddof=1) * (range_PK / peak_P1)
         total_P1 = size_PK.sum(1, keepdim=True)
         share_PK = size_PK / torch.where(total_P1 > 0, total_P1, 1.0)
         return groups.rows(share_PK * weights_K.sign())

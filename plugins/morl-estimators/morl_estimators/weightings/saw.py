@@ -28,7 +28,8 @@ class SAW:
     batch, weights stay as they are.  The paper has two forms, on GRPO's rewards and on GDPO's normalised ones: the form
     is the estimator's, `grpo` or `gdpo`.
 
-    Read: the abstract, and notes on the released code.
+    Read: the abstract, and the released code (`grpo-h` and `gdpo-h` of its `ray_trainer.py`), which has two rewards,
+    adds 1e-8 to the sum of the coefficients, too, and whitens tokens in its second form.
 
     Raises:
         ConfigError: a reward without bounds.
