@@ -755,6 +755,31 @@ MUTATIONS = (
             "tests/properties/test_preset_laws.py::test_where_every_reward_is_there_presets_keep_the_laws_of_their_estimator",
         ),
     ),
+    # The policy is what its folder says
+    Mutation(
+        "weights that a checkpoint lacks are drawn at random",
+        'if missing := report["missing_keys"]:',
+        "if missing := []:",
+        ("tests/policy/test_policy_load.py::test_weights_that_would_be_drawn_at_random_are_refused",),
+    ),
+    Mutation(
+        "an encoder is taken for a causal model",
+        "if difference > LOOSE and again <= TOLERANCE:",
+        "if difference > 1e9 and again <= TOLERANCE:",
+        ("tests/policy/test_policy_load.py::test_a_model_that_sees_what_follows_is_refused",),
+    ),
+    Mutation(
+        "another formula of a decoding step passes for rounding",
+        "difference, tolerance = exactly, TOLERANCE",
+        "difference, tolerance = exactly, STEPWISE",
+        ("tests/rollout/test_trial.py::test_what_is_no_rounding_is_a_fault_however_small",),
+    ),
+    Mutation(
+        "rows that are read again stay where they were when others leave",
+        "self._ids_NS, self._lengths_N = self._ids_NS[order], self._lengths_N[order]",
+        "self._ids_NS, self._lengths_N = self._ids_NS[: len(order)], self._lengths_N[: len(order)]",
+        ("tests/rollout/test_trial.py::test_samples_have_the_logprobs_of_the_sequence_alone[NemotronH]",),
+    ),
 )
 
 SHORT = (
