@@ -2,11 +2,15 @@
 
 Hypothesis draws the same examples in every run and has no deadline: no test fails by chance, or because the machine is
 busy.  Processes keep to `OMP_NUM_THREADS`, 1 if it is not set, which several workers side by side need.
+
+This process does not wait for the disk: a run of four steps waits 40 times, and only a power cut could tell.  What is
+synced, and in which order, is tested in `tests/artifacts/test_files.py`; processes that tests start do wait.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
 for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(_name, os.environ.get("OMP_NUM_THREADS", "1"))  # before anything imports torch
@@ -24,3 +28,10 @@ settings.load_profile("morl")
 @pytest.fixture(scope="session", autouse=True)
 def _threads() -> None:
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_wait_for_the_disk() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda handle: os.fstat(handle) and None)  # which fails for what is not open, too
+        yield

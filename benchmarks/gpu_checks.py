@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
-import subprocess
+import multiprocessing
+import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +93,10 @@ def check_runs(model: Path, accelerator: str, case: Case, folder: Path) -> dict[
 
 
 class Runs:
-    """`morl train` in processes of their own, as users run it: strategies leave process groups behind."""
+    """`morl train` in processes of their own, as users run it: strategies leave process groups behind.
+
+    They are forked off one that has everything imported, and has not touched the device.
+    """
 
     def __init__(self, model: Path, accelerator: str, case: Case, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -130,10 +134,25 @@ class Runs:
         return self._run(name, "resume", str(self._folder / name), f"--training.steps={STEPS}")
 
     def _run(self, name: str, *arguments: str) -> torch.Tensor:
-        done = subprocess.run([sys.executable, "-m", "morl", *arguments], capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise RuntimeError(f"the run {name!r} failed: {done.stderr[-1000:] or done.stdout[-1000:]}")
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(["morl.training.run"])
+        log = self._folder / f"{name}.log"
+        process = context.Process(target=_command, args=(arguments, str(log)))
+        process.start()
+        process.join()
+        if process.exitcode:
+            raise RuntimeError(f"the run {name!r} failed: {log.read_text(errors='replace')[-1000:]}")
         return weights(self._folder / name / "model")
+
+
+def _command(arguments: Sequence[str], log: str) -> None:
+    """`morl` with these arguments, in a process of its own."""
+    from morl.cli import main
+
+    with open(log, "ab") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    sys.exit(main(arguments))
 
 
 def weights(model: Path) -> torch.Tensor:
