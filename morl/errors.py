@@ -9,7 +9,8 @@ from __future__ import annotations
 import difflib
 import errno
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 _REFUSED = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.ESTALE})
 _REFUSED_TEXTS = tuple(os.strerror(number) for number in sorted(_REFUSED))
@@ -54,6 +55,37 @@ def told(error: BaseException) -> str:
         return f"{type(error).__name__}: {error}"
     except Exception:  # noqa: BLE001 - a __str__ is code
         return f"{type(error).__name__}: (it has no text)"
+
+
+@contextmanager
+def asking(label: str, did: str = "failed", *, leave: tuple[type[BaseException], ...] = ()) -> Iterator[None]:
+    """Around a call of somebody's part: whatever it raises becomes an error that names the part.
+
+    So does `sys.exit()`, with which a part would end a run as if it had finished.
+
+    Args:
+        label: what errors call the part.
+        did: what an exception means, in the sentence "<label> <did>: <exception>".
+        leave: exceptions that pass as they are.
+
+    Raises:
+        PluginError: anything but an error of morl, which keeps its kind.
+    """
+    try:
+        yield
+    except leave:
+        raise
+    except MorlError as error:
+        raise type(error)(f"{label}: {error}") from error
+    except BaseException as error:
+        if not is_theirs(error):
+            raise
+        raise PluginError(f"{label} {did}: {told(error)}") from error
+
+
+def is_theirs(error: BaseException) -> bool:
+    """Whether somebody's code means it: no interrupt and no signal, of which SIGTERM's is a kind of `SystemExit`."""
+    return isinstance(error, Exception) or type(error) is SystemExit
 
 
 def suggest(name: str, known: Iterable[str]) -> str:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+import sys
 import textwrap
 
 import pytest
 
 from morl.errors import ConfigError, PluginError
 from morl.hookspecs import REGISTERING_HOOKS, hookimpl
+from morl.interrupts import Terminated
 from morl.plugins import DuplicateNameError, Registry, disabled
 
 
@@ -342,3 +345,83 @@ def test_a_name_may_have_a_plus():
     registry = Registry(plugins=[Plugin()], discover=False)
     names = {registered.name for registered in registry.names("advantage estimator")}
     assert {"reinforce++", "a++-b", "gdpo"} <= names
+
+
+def hooks(**functions):
+    """A plugin with these hooks."""
+    return type("Mine", (), {name: hookimpl(function) for name, function in functions.items()})()
+
+
+class Twice:
+    @hookimpl(wrapper=True)
+    def morl_step_finished(self):
+        yield
+        yield
+
+
+@pytest.mark.parametrize(
+    ("plugins", "fault"),
+    [
+        ([hooks(morl_register_schedules=lambda self: 1 / 0)], r"^Mine \(passed in\) failed: ZeroDivisionError"),
+        ([hooks(morl_register_schedules=lambda self: sys.exit(0))], r"^Mine \(passed in\) failed: SystemExit: 0"),
+        ([hooks(morl_step_finished=lambda self, nothing: None)], r"^Mine \(passed in\) failed: .*\{'nothing'\}"),
+        ([Twice, Twice], "^plugins must be modules or objects with hooks; got <class .*Twice"),
+        ([None], "^plugins must be modules or objects with hooks; got None"),
+        ([twice := Twice(), twice], r"^Twice \(passed in\) is passed in twice"),
+    ],
+    ids=["raises", "exits", "arguments", "class", "none", "again"],
+)
+def test_a_broken_object_in_place_of_a_plugin_is_refused_by_name(plugins, fault):
+    with pytest.raises(PluginError, match=re.compile(fault, re.DOTALL)):
+        Registry(plugins, discover=False)
+
+
+def test_two_objects_of_one_class_are_two_plugins():
+    calls = []
+    plugins = [hooks(morl_step_finished=lambda self, step: calls.append(step)) for _ in range(2)]
+    Registry(plugins, discover=False).observe("morl_step_finished", step=3, metrics={})
+    assert calls == [3, 3]
+
+
+@pytest.mark.parametrize("where", ["import", "hook"])
+def test_an_installed_plugin_that_exits_is_set_aside(install, where):
+    code = "import sys; sys.exit(0)" if where == "import" else "@hookimpl\ndef morl_register_schedules(): exit(0)"
+    install("morl-leaves", code)
+    (info,) = (info for info in Registry().plugins if info.distribution == "morl-leaves")
+    assert info.error == "SystemExit: 0"
+
+
+def test_an_observer_that_exits_does_not_end_the_run_as_if_it_had_finished():
+    registry = Registry([hooks(morl_step_finished=lambda self: sys.exit(0))], discover=False)
+    with pytest.raises(PluginError, match=r"^morl_step_finished of plugin Mine \(passed in\) failed: SystemExit: 0"):
+        registry.observe("morl_step_finished", step=0, metrics={})
+
+
+def test_a_wrapper_that_yields_twice_is_named():
+    registry = Registry([Twice()], discover=False)
+    with pytest.raises(PluginError, match=r"plugin Twice \(passed in\) failed: RuntimeError: a wrapper yields once"):
+        registry.observe("morl_step_finished", step=0, metrics={})
+
+
+def test_a_wrapper_may_handle_what_is_inside_and_sigterm_passes_through_all():
+    def fails(self):
+        raise OSError("disk full")
+
+    class Handles:
+        @hookimpl(wrapper=True)
+        def morl_step_finished(self):
+            try:
+                return (yield)
+            except PluginError:
+                return None
+
+    def terminated(self):
+        raise Terminated
+
+    Registry([hooks(morl_step_finished=fails), Handles()], discover=False).observe(
+        "morl_step_finished", step=0, metrics={}
+    )
+    with pytest.raises(Terminated):
+        Registry([hooks(morl_step_finished=terminated), Handles()], discover=False).observe(
+            "morl_step_finished", step=0, metrics={}
+        )

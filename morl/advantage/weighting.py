@@ -11,7 +11,7 @@ from torch import Tensor
 
 from morl.advantage.groups import Groups, snapped
 from morl.copies import copied
-from morl.errors import ConfigError, MorlError, PluginError
+from morl.errors import ConfigError, PluginError, asking
 from morl.types import RewardMatrix, Weights
 
 
@@ -44,12 +44,8 @@ def weights_of(weighting: Weights, rewards: RewardMatrix) -> Tensor:
     if isinstance(weighting, ConstantWeighting):
         return weighting(rewards)
     name = f"weighting {getattr(weighting, '__name__', type(weighting).__name__)}"
-    try:
-        weights = weighting(copied(rewards))
-    except MorlError as error:
-        raise type(error)(f"{name}: {error}") from error
-    except Exception as error:
-        raise PluginError(f"{name} failed: {type(error).__name__}: {error}") from error
+    with asking(name):
+        weights: object = weighting(copied(rewards))
     B, K = rewards.values_BK.shape
     if not isinstance(weights, Tensor) or weights.shape not in ((K,), (B, K)) or weights.is_complex():
         found = f"shape {tuple(weights.shape)}" if isinstance(weights, Tensor) else type(weights).__name__

@@ -13,7 +13,7 @@ from torch import nn
 from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 
-from morl.errors import ConfigError, MorlError, PluginError
+from morl.errors import ConfigError, PluginError, asking
 from morl.hookspecs import OptimizerBuilder
 
 Decay: TypeAlias = Literal["all", "matrices"]
@@ -93,12 +93,8 @@ def build_optimizer(builder: OptimizerBuilder, policy: nn.Module, lr: float, lab
             has some twice; the message begins with `label`.
     """
     trainable = [(name, parameter) for name, parameter in policy.named_parameters() if parameter.requires_grad]
-    try:
-        optimizer = builder(trainable, lr)
-    except MorlError as error:
-        raise type(error)(f"{label}: {error}") from error
-    except Exception as error:
-        raise PluginError(f"{label} could not be made: {type(error).__name__}: {error}") from error
+    with asking(label, "could not be made"):
+        optimizer: object = builder(trainable, lr)
     if not isinstance(optimizer, Optimizer):
         raise PluginError(f"{label} is a {type(optimizer).__name__}; expected a torch.optim.Optimizer")
     held = [id(parameter) for group in optimizer.param_groups for parameter in group["params"]]

@@ -15,7 +15,7 @@ from typing import Literal
 from attrs import frozen
 from jsonargparse.typing import PositiveFloat, PositiveInt
 
-from morl.errors import ConfigError, MorlError, PluginError
+from morl.errors import ConfigError, PluginError, asking
 from morl.hookspecs import Schedule
 
 
@@ -161,12 +161,8 @@ def learning_rate_factor(
 
 def _asked(schedule: Schedule, step: int, steps: int) -> float:
     name = f"schedule {getattr(schedule, '__name__', type(schedule).__name__)}"
-    try:
-        factor = schedule(step, steps)
-    except MorlError as error:
-        raise type(error)(f"{name}: {error}") from error
-    except Exception as error:
-        raise PluginError(f"{name} failed at step {step} of {steps}: {type(error).__name__}: {error}") from error
+    with asking(name, f"failed at step {step} of {steps}"):
+        factor: object = schedule(step, steps)
     if isinstance(factor, bool) or not isinstance(factor, int | float) or not 0 <= factor < math.inf:
         raise PluginError(
             f"{name} returned {factor!r} at step {step} of {steps}; expected a factor on the learning rate, a finite"

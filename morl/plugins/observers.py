@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import pluggy
 
-from morl.errors import PluginError
+from morl.errors import PluginError, is_theirs, told
 
 
 class ObserverError(PluginError):
@@ -25,11 +26,27 @@ def guard(implementation: pluggy.HookImpl, hook: str, label: str) -> None:
 
     def guarded_wrapper(*arguments: Any) -> Generator[Any, Any, Any]:
         with _named(hook, label):
-            return (yield from function(*_copies(arguments)))
+            return (yield from _once(function(*_copies(arguments))))
 
     wraps = implementation.wrapper or implementation.hookwrapper
     # Past pluggy's `Final`: registering another object in the plugin's place would change who `plugin` is.
     object.__setattr__(implementation, "function", guarded_wrapper if wraps else guarded)
+
+
+def _once(wrapper: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
+    """Drives a wrapper as pluggy does, whose own error for one that yields more than once names no plugin."""
+    asked = next(wrapper, None)
+    try:
+        result = yield asked
+    except BaseException as error:  # noqa: BLE001 - of what is inside, which the wrapper may handle
+        step = partial(wrapper.throw, error)
+    else:
+        step = partial(wrapper.send, result)
+    try:
+        step()
+    except StopIteration as end:
+        return end.value
+    raise RuntimeError("a wrapper yields once, and this one did it again")
 
 
 @contextmanager
@@ -38,8 +55,10 @@ def _named(hook: str, label: str) -> Iterator[None]:
         yield
     except ObserverError:  # of an observer inside this one
         raise
-    except Exception as error:
-        raise ObserverError(f"{hook} of plugin {label} failed: {type(error).__name__}: {error}") from error
+    except BaseException as error:
+        if not is_theirs(error):
+            raise
+        raise ObserverError(f"{hook} of plugin {label} failed: {told(error)}") from error
 
 
 def _copies(arguments: tuple[Any, ...]) -> tuple[Any, ...]:

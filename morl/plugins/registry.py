@@ -8,6 +8,7 @@ nobody else offers, or that two plugins claim.
 from __future__ import annotations
 
 import importlib
+import inspect
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import EntryPoint, entry_points
@@ -18,7 +19,7 @@ from attrs import define, field, frozen
 
 from morl import _extras, hookspecs
 from morl._version import DISTRIBUTION, __version__
-from morl.errors import ConfigError, PluginError, suggest
+from morl.errors import ConfigError, PluginError, asking, is_theirs, suggest, told
 from morl.hookspecs import EXAMPLES_HOOK, PROJECT, REGISTERING_HOOKS, Factory
 from morl.plugins.observers import guard
 
@@ -138,14 +139,21 @@ class Registry:
                 continue
             try:
                 self._add(entry.load(), info)
-            except Exception as error:  # noqa: BLE001 - whatever a stranger's import raises must not end the run
-                info.error = str(error) if isinstance(error, DuplicateNameError) else f"{type(error).__name__}: {error}"
+            except BaseException as error:  # whatever a stranger's import raises must not end the run
+                if not is_theirs(error):
+                    raise
+                info.error = str(error) if isinstance(error, DuplicateNameError) else told(error)
                 self.plugins.append(info)
-        for plugin in self._given:
+        for number, plugin in enumerate(self._given):
             name = getattr(plugin, "__name__", type(plugin).__name__)
             info = PluginInfo(name, f"{name} (passed in)")
+            if any(plugin is other for other in self._given[:number]):
+                raise PluginError(f"{info.label} is passed in twice; leave one out")
+            if plugin is None or inspect.isclass(plugin):
+                raise PluginError(f"plugins must be modules or objects with hooks; got {plugin!r}")
             if not self._is_off(info):
-                self._add(plugin, info)
+                with asking(info.label):
+                    self._add(plugin, info)
         self._check_disabled()
 
     def _is_off(self, info: PluginInfo) -> bool:
@@ -213,7 +221,8 @@ class Registry:
 
     def _add(self, plugin: object, info: PluginInfo) -> None:
         """Takes all that a plugin offers, or nothing of it."""
-        self._manager.register(plugin, name=f"{info.distribution}:{info.name}")
+        # Objects of one class, and two entry points of one name, are plugins of their own.
+        self._manager.register(plugin, name=f"{info.distribution}:{info.name}:{len(self.plugins)}")
         try:
             offered = dict(_offers(self._implementations(plugin), info))
             taken = [key for key in offered if key in self._names]

@@ -12,7 +12,7 @@ from morl.config.parser import checked_options
 from morl.config.schema import Config, EnvironmentConfig
 from morl.config.secrets import with_secrets, without_secrets
 from morl.config.sections import named, takes_weighting
-from morl.errors import ConfigError, MorlError
+from morl.errors import ConfigError, MorlError, PluginError, is_theirs, told
 from morl.hookspecs import (
     AdvantageEstimator,
     Environment,
@@ -203,7 +203,8 @@ def build_parts(config: Config, registry: Registry, given: Given | None = None) 
 
 def build(registry: Registry, kind: str, name: str, options: Mapping[str, Any], path: str) -> Any:
     """One part, from its factory and options; what the factory refuses is reported under the section's path."""
-    factory = registry.find(kind, name).load()
+    registered = registry.find(kind, name)
+    factory = registered.load()
     revealed = with_secrets(options, path)
     try:
         return factory(**revealed)
@@ -212,6 +213,13 @@ def build(registry: Registry, kind: str, name: str, options: Mapping[str, Any], 
     except (TypeError, ValueError) as error:
         message = without_secrets(str(error), options)
         raise ConfigError(f"{path}: {kind} {name!r} refused its options: {message}") from error
+    except (ImportError, OSError):  # what is not installed, not there or not allowed is told by its own words
+        raise
+    except BaseException as error:
+        if not is_theirs(error):
+            raise
+        label = f"{path}: {kind} {name!r} of {registered.plugin.label}"
+        raise PluginError(f"{label} could not be made: {without_secrets(told(error), options)}") from error
 
 
 def _sources(registry: Registry, given: object, path: str) -> dict[str, Weighted]:

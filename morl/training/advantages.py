@@ -9,7 +9,7 @@ from morl.advantage.conditioned import Conditioned
 from morl.advantage.groups import Groups, deviations, varies
 from morl.advantage.weighting import weights_of
 from morl.copies import copied
-from morl.errors import MorlError, PluginError
+from morl.errors import PluginError, asking
 from morl.hookspecs import AdvantageEstimator
 from morl.runtime.parts import weighting_of
 from morl.types import Advantages, RewardMatrix
@@ -31,12 +31,8 @@ def ask_estimator(estimator: AdvantageEstimator, rewards: RewardMatrix, label: s
             not add up to the advantages.
     """
     label = label or f"the advantage estimator {type(estimator).__name__}"
-    try:
-        answer = estimator(copied(rewards))
-    except MorlError as error:
-        raise type(error)(f"{label}: {error}") from error
-    except Exception as error:
-        raise PluginError(f"{label} failed: {type(error).__name__}: {error}") from error
+    with asking(label):
+        answer: object = estimator(copied(rewards))
     if not isinstance(answer, Advantages):
         raise PluginError(
             f"{label} returned {type(answer).__name__}; expected morl.types.Advantages(values_B, contributions_BK)"
@@ -55,6 +51,7 @@ def _check_numbers(answer: Advantages, rewards: RewardMatrix, label: str) -> Non
         found = getattr(answer, name)
         if not isinstance(found, Tensor):
             raise PluginError(f"{label} returned {name} as {type(found).__name__}; expected a tensor {expected}")
+        _check_dtype(found, name, label)
         if found.shape != expected or not torch.isfinite(found).all():
             raise PluginError(
                 f"{label} returned {name} of shape {tuple(found.shape)} with"
@@ -66,11 +63,19 @@ def _check_numbers(answer: Advantages, rewards: RewardMatrix, label: str) -> Non
         expected = tuple(sampled_BT.shape)
         if not isinstance(found, Tensor):
             raise PluginError(f"{label} returned values_BT as {type(found).__name__}; expected a tensor {expected}")
+        _check_dtype(found, "values_BT", label)
         if found.shape != expected or not (torch.isfinite(found) | ~sampled_BT).all():
             raise PluginError(
                 f"{label} returned values_BT of shape {tuple(found.shape)}; expected {expected}, the shape of"
                 " RewardMatrix.sampled_mask_BT, with finite numbers where it is True"
             )
+
+
+def _check_dtype(found: Tensor, name: str, label: str) -> None:
+    if not found.is_floating_point():
+        raise PluginError(
+            f"{label} returned {name} of type {found.dtype}; expected real numbers, such as torch.float64"
+        )
 
 
 def _check_sums(answer: Advantages, rewards: RewardMatrix, label: str) -> None:

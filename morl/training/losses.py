@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from morl.copies import copied
-from morl.errors import MorlError, PluginError
+from morl.errors import PluginError, asking
 from morl.hookspecs import PolicyLoss
 from morl.loss import token_weights
 from morl.runtime.exchange import Exchange
@@ -28,17 +28,12 @@ def ask_loss(loss: PolicyLoss, batch: TokenBatch, label: str = "") -> TokenLosse
         label: what errors call it.
 
     Raises:
-        PluginError: an exception, no `TokenLosses`, or losses or metrics that are not one number per token.
+        PluginError: an exception, no `TokenLosses`, losses or metrics that are not one number per token, or losses
+            without a gradient.
     """
     label = label or f"the policy loss {type(loss).__name__}"
-    try:
-        answer = loss(copied(batch))
-    except torch.OutOfMemoryError:  # says by itself what is wrong
-        raise
-    except MorlError as error:
-        raise type(error)(f"{label}: {error}") from error
-    except Exception as error:
-        raise PluginError(f"{label} failed: {type(error).__name__}: {error}") from error
+    with asking(label, leave=(torch.OutOfMemoryError,)):  # which says by itself what is wrong
+        answer: object = loss(copied(batch))
     if not isinstance(answer, TokenLosses) or not isinstance(answer.metrics, Mapping):
         raise PluginError(
             f"{label} returned {type(answer).__name__}; expected morl.types.TokenLosses(values_T, metrics)"
@@ -51,6 +46,13 @@ def ask_loss(loss: PolicyLoss, batch: TokenBatch, label: str = "") -> TokenLosse
                 f"{label} returned {name} of {kind}; expected a tensor {expected}, one number for each sampled token"
                 " (check it with morl.testing.check_policy_loss)"
             )
+    if not answer.values_T.is_floating_point():
+        raise PluginError(f"{label} returned values_T of type {answer.values_T.dtype}; expected real numbers")
+    if batch.policy_logprobs_T.requires_grad and torch.is_grad_enabled() and not answer.values_T.requires_grad:
+        raise PluginError(
+            f"{label} returned values_T without a gradient; they must be computed from TokenBatch.policy_logprobs_T,"
+            " without detach(), item() or numpy()"
+        )
     return answer
 
 
@@ -60,13 +62,8 @@ def ask_weights(loss: PolicyLoss, lengths_B: Tensor, max_tokens: int, label: str
     Raises:
         PluginError: an aggregation that the loss brings along fails, or gives no numbers.
     """
-    try:
+    with asking(f"{label or f'the policy loss {type(loss).__name__}'}: its aggregation"):
         return token_weights(lengths_B, loss.aggregation, max_tokens)
-    except MorlError as error:
-        raise type(error)(f"{label}: {error}") from error
-    except Exception as error:
-        what = label or f"the policy loss {type(loss).__name__}"
-        raise PluginError(f"{what}: its aggregation failed: {error}") from error
 
 
 def share_of(loss: PolicyLoss) -> float:

@@ -29,7 +29,7 @@ from morl.artifacts.folder import RunFolder
 from morl.artifacts.metrics import Metrics
 from morl.config.schema import Config
 from morl.copies import copied
-from morl.errors import MorlError, PluginError
+from morl.errors import asking
 from morl.interrupts import deferred
 from morl.optim.optimizer import build_optimizer
 from morl.optim.rounding import StochasticRounding
@@ -324,12 +324,8 @@ class RLModule(L.LightningModule):
         if (update := getattr(weighting, "update", None)) is None:
             return
         label = self.parts.label("estimator.weighting")
-        try:
+        with asking(label, "failed to adapt"):
             update(copied(experience.rewards), copied(experience.advantages))
-        except MorlError as error:
-            raise type(error)(f"{label}: {error}") from error
-        except Exception as error:
-            raise PluginError(f"{label} failed to adapt: {type(error).__name__}: {error}") from error
 
     def back_to_finished_step(self) -> bool:
         """Undoes an update that was left in the middle, if that can be done; whether the last step stands finished."""

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
-from morl.errors import MorlError, PluginError
+from morl.errors import PluginError, asking
 from morl.hookspecs import Stateful
 from morl.runtime.exchange import Exchange
 from morl.runtime.parts import Parts
@@ -68,21 +68,13 @@ def load_states(parts: Parts, saved: Mapping[str, Any], exchange: Exchange) -> N
                 f" {exchange.size} now; resume with as many processes as before"
             )
         state = states[exchange.rank if len(states) > 1 else 0]
-        try:
+        with asking(parts.label(path), "refused the state of its checkpoint"):
             part.load_state_dict(state)
-        except MorlError as error:
-            raise type(error)(f"{parts.label(path)}: {error}") from error
-        except Exception as error:
-            raise PluginError(
-                f"{parts.label(path)} refused the state of its checkpoint: {type(error).__name__}: {error}"
-            ) from error
 
 
 def _state(label: str, part: Stateful) -> dict[str, Any]:
-    try:
-        state = part.state_dict()
-    except Exception as error:
-        raise PluginError(f"{label} could not give its state: {type(error).__name__}: {error}") from error
+    with asking(label, "could not give its state"):
+        state: object = part.state_dict()
     if not isinstance(state, Mapping):
         raise PluginError(f"{label}: state_dict() must return a mapping; got {type(state).__name__}")
     plain: dict[str, Any] = plain_state(dict(state), label)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 
 import pytest
 import torch
@@ -24,6 +25,10 @@ REWARDS = RewardMatrix.from_groups(torch.tensor([[[0.0, 1.0], [1.0, 0.0], [1.0, 
         (lambda r: None, "returned NoneType"),
         (lambda r: (r.values_BK[:, 0], r.values_BK), "returned tuple"),
         (lambda r: 1 / 0, "failed: ZeroDivisionError: division by zero"),
+        (lambda r: sys.exit(0), "failed: SystemExit: 0"),
+        (lambda r: Advantages(r.values_BK.sum(1).long(), r.values_BK.long()), "values_B of type torch.int64"),
+        (lambda r: Advantages(r.values_BK.sum(1), r.values_BK + 0j), "contributions_BK of type torch.complex128"),
+        (lambda r: Advantages(r.values_BK.sum(1), r.values_BK, r.values_BK > 0), "values_BT of type torch.bool"),
         (lambda r: Advantages([1.0, 2.0, 3.0], r.values_BK), "values_B as list"),
         (lambda r: Advantages(r.values_BK[:2, 0], r.values_BK), "values_B of shape (2,)"),
         (lambda r: Advantages(r.values_BK[:, 0], r.values_BK[:, :1]), "contributions_BK of shape (3, 1)"),

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from morl import train
 from morl.config.load import parse
 from morl.errors import PluginError
+from morl.loss import ClippedLoss
 from morl.plugins import Registry
 from morl.runtime.exchange import Exchange
 from morl.runtime.parts import Given, build_parts
 from morl.runtime.update_checks import check_update
 from morl.training.losses import ask_weights, top_entropy
+from morl.types import TokenLosses
 
 
 @given(st.integers(0, 2**31), st.integers(1, 60), st.floats(0.01, 1.0))
@@ -69,3 +74,30 @@ def test_a_loss_that_breaks_the_contract_is_refused_before_training(settings, at
     config = parse(settings(), registry)
     with pytest.raises(PluginError, match=message):
         check_update(config, build_parts(config, registry, Given(loss=loss)))
+
+
+@pytest.mark.parametrize(
+    ("answer", "fault"),
+    [
+        (lambda values: values.detach(), "without a gradient; they must be computed from TokenBatch.policy_logprobs_T"),
+        (lambda values: values.detach().long(), "of type torch.int64; expected real numbers"),
+        (lambda values: values + 0j, "of type torch.complex64; expected real numbers"),
+    ],
+    ids=["detached", "integers", "complex"],
+)
+def test_losses_that_teach_nothing_are_refused_before_the_backward_pass(settings, answer, fault):
+    class Loss(ClippedLoss):
+        def __call__(self, batch):
+            return TokenLosses(answer(super().__call__(batch).values_T))
+
+    with pytest.raises(PluginError, match=rf"^loss \(Loss, passed in\) returned values_T {fault}"):
+        train(settings({"training.steps": 1}), loss=Loss())
+
+
+def test_a_part_that_exits_does_not_end_the_run_as_if_it_had_finished(settings):
+    class Loss(ClippedLoss):
+        def __call__(self, batch):
+            sys.exit(0)
+
+    with pytest.raises(PluginError, match=r"^loss \(Loss, passed in\) failed: SystemExit: 0"):
+        train(settings({"training.steps": 1}), loss=Loss())
