@@ -201,13 +201,17 @@ def build_parts(config: Config, registry: Registry, given: Given | None = None) 
     )
 
 
+_METHODS = {"policy source": "resolve", "prompt source": "load", "rollout backend": "generate"}
+"""What is called of a part after other work has been done; other kinds are looked at where they are taken in."""
+
+
 def build(registry: Registry, kind: str, name: str, options: Mapping[str, Any], path: str) -> Any:
     """One part, from its factory and options; what the factory refuses is reported under the section's path."""
     registered = registry.find(kind, name)
     factory = registered.load()
     revealed = with_secrets(options, path)
     try:
-        return factory(**revealed)
+        part = factory(**revealed)
     except MorlError as error:
         raise type(error)(f"{path}: {without_secrets(str(error), options)}") from error
     except (TypeError, ValueError) as error:
@@ -220,6 +224,12 @@ def build(registry: Registry, kind: str, name: str, options: Mapping[str, Any], 
             raise
         label = f"{path}: {kind} {name!r} of {registered.plugin.label}"
         raise PluginError(f"{label} could not be made: {without_secrets(told(error), options)}") from error
+    if (method := _METHODS.get(kind)) is not None and not callable(getattr(part, method, None)):
+        raise PluginError(
+            f"{path}: {kind} {name!r} of {registered.plugin.label} is a {type(part).__name__} without a method"
+            f" {method}(); expected what morl.hookspecs says of the kind"
+        )
+    return part
 
 
 def _sources(registry: Registry, given: object, path: str) -> dict[str, Weighted]:

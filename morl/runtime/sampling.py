@@ -8,7 +8,7 @@ import torch
 from attrs import evolve, frozen
 
 from morl.copies import copied
-from morl.errors import PluginError
+from morl.errors import MorlError, PluginError, RolloutError, is_theirs, told
 from morl.hookspecs import RolloutBackend, RolloutStream
 from morl.types import EncodedPrompt, RolloutBatch, Sampling
 
@@ -49,15 +49,38 @@ def _in_order(batch: RolloutBatch, rows: Sequence[int], n: int) -> RolloutBatch:
     )
 
 
+def _asked(
+    backend: RolloutBackend,
+    prompts: list[EncodedPrompt],
+    n: int,
+    sampling: Sampling,
+    seeds: list[int],
+    name: str,
+) -> object:
+    """The answer of `generate`; what a stranger's backend raises bears its name, and morl's own keeps its traceback."""
+    try:
+        return backend.generate(prompts, n, sampling, seeds)
+    except (MorlError, torch.OutOfMemoryError):
+        raise
+    except BaseException as error:
+        if not is_theirs(error) or type(backend).__module__.partition(".")[0] == "morl":
+            raise
+        raise RolloutError(f"{name} failed: {told(error)}") from error
+
+
 def _alike(
     backend: RolloutBackend, prompts: Sequence[EncodedPrompt], n: int, sampling: Sampling, seeds: Sequence[int]
 ) -> RolloutBatch:
     """`sample`, of prompts that are drawn from alike."""
     plain = [prompt if prompt.sampling is None else evolve(prompt, sampling=None) for prompt in prompts]
-    batch = backend.generate(copied(plain), n, sampling, list(seeds))
     name = f"the rollout backend {type(backend).__name__}"
+    batch = _asked(backend, copied(plain), n, sampling, list(seeds), name)
     if not isinstance(batch, RolloutBatch):
         raise PluginError(f"{name} returned {type(batch).__name__}; expected a morl.types.RolloutBatch")
+    if batch.completion_ids_BT.dtype not in (torch.int64, torch.int32):
+        raise PluginError(
+            f"{name} returned completion_ids_BT of type {batch.completion_ids_BT.dtype}; expected ids, torch.int64"
+        )
     groups_B = torch.arange(len(prompts)).repeat_interleave(n)
     if not torch.equal(batch.group_ids_B, groups_B):
         raise PluginError(

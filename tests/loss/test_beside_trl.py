@@ -162,8 +162,9 @@ def test_loss_and_gradient_are_those_of_trl(name, spread):
     given = tensors(spread)
     (their_loss, their_gradient), (our_loss, our_gradient) = theirs(given, **options), ours(given, loss)
     assert their_gradient.any()
-    torch.testing.assert_close(our_loss, their_loss, rtol=1e-6, atol=1e-8)
-    torch.testing.assert_close(our_gradient, their_gradient, rtol=1e-6, atol=1e-8)
+    # TRL computes some of it in float32, which rounds by 2^-24: 2e-7 are seen.  Others differ by 1e-3, see below.
+    torch.testing.assert_close(our_loss, their_loss, rtol=1e-5, atol=1e-7)
+    torch.testing.assert_close(our_gradient, their_gradient, rtol=1e-5, atol=1e-7)
 
 
 def test_the_cases_tell_apart():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 
 import attrs
 import pytest
@@ -11,7 +12,7 @@ import torch
 from morl import hookimpl, train
 from morl.advantage import GDPO
 from morl.copies import copied
-from morl.errors import ConfigError, PluginError
+from morl.errors import ConfigError, PluginError, RolloutError
 from morl.loss import ClippedLoss
 from morl.rollout.transformers import TransformersBackend
 from morl.runtime.sampling import sample
@@ -208,3 +209,49 @@ def make_rollouts():
         )
 
     return make
+
+
+@pytest.mark.parametrize(
+    ("answer", "error", "fault"),
+    [
+        (lambda batch: 1 / 0, RolloutError, "failed: ZeroDivisionError: division by zero"),
+        (lambda batch: sys.exit(0), RolloutError, "failed: SystemExit: 0"),
+        (
+            lambda batch: attrs.evolve(batch, completion_ids_BT=batch.completion_ids_BT.float()),
+            PluginError,
+            "returned completion_ids_BT of type torch.float32; expected ids, torch.int64",
+        ),
+    ],
+    ids=["raises", "exits", "float-ids"],
+)
+def test_a_backend_that_fails_is_named(settings, answer, error, fault):
+    class Backend(TransformersBackend):
+        def generate(self, *arguments):
+            return answer(super().generate(*arguments))
+
+    with pytest.raises(error, match=f"^the rollout backend Backend {re.escape(fault)}"):
+        train(settings({"training.steps": 1}), rollout=Backend())
+
+
+@pytest.mark.parametrize(
+    ("hook", "section", "fault"),
+    [
+        ("policy_sources", {"policy": {"name": "mine"}}, "policy: policy source 'mine' of Mine .* method resolve"),
+        ("prompt_sources", {"prompts": {"name": "mine"}}, "prompts: prompt source 'mine' of Mine .* method load"),
+        ("rollout_backends", {"rollout": {"name": "mine"}}, "rollout: rollout backend 'mine' of Mine .* method gen"),
+    ],
+)
+def test_a_factory_that_makes_something_else_is_named_before_anything_is_loaded(settings, hook, section, fault):
+    plugin = type("Mine", (), {f"morl_register_{hook}": hookimpl(lambda self: {"mine": lambda: 3})})()
+    with pytest.raises(PluginError, match=f"^{fault}"):
+        train({**settings(), **section}, plugins=[plugin])
+
+
+@pytest.mark.parametrize("error", [RuntimeError("no"), SystemExit(0)], ids=repr)
+def test_a_factory_that_fails_is_named(settings, error):
+    def factory():
+        raise error
+
+    plugin = type("Mine", (), {"morl_register_policy_losses": hookimpl(lambda self: {"mine": factory})})()
+    with pytest.raises(PluginError, match=r"^loss: policy loss 'mine' of Mine \(passed in\) could not be made: "):
+        train({**settings(), "loss": {"name": "mine"}}, plugins=[plugin])
