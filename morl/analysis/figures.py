@@ -166,6 +166,7 @@ def _pareto(results: Results, title: str) -> Plot:
 
     def draw(facet: Facet, across: str, up: str, axes: Axes) -> None:
         axes.set(xlabel=f"final {across}", ylabel=f"final {up}", xlim=scale[across], ylim=scale[up])
+        axes.locator_params(axis="x", nbins=5)  # numbers of many digits would run into each other
         for name, line in facet.lines.items():
             if across in line.scores["final"] and up in line.scores["final"]:
                 _trade_off(axes, line, (across, up), look[name], line.name in results.best)
