@@ -171,7 +171,7 @@ def _config(path: Path) -> dict[str, Any]:
     """PyYAML wrote the resolved config, so its own loader reads it back exactly."""
     try:
         config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
         raise DataError(f"{path} is not a config: {error}") from error
     if not isinstance(config, dict):
         raise DataError(f"{path} is not a config: expected a mapping, got {type(config).__name__}")

@@ -13,6 +13,9 @@ from morl.errors import ConfigError
 _LARGEST = 2**63
 """Whole numbers of PyTorch are below it."""
 
+_LONGEST_NAME = 255
+"""Bytes that the usual file systems take."""
+
 _SHELL = re.compile(r"\$(?!\{env:)(?:\{[^}]*\}?|[A-Za-z_]\w*)")
 _PATH = re.compile(r"(?:^|_)(?:path|file|folder|dir|directory|cache)$")
 
@@ -42,7 +45,7 @@ def refuse_values(tree: Mapping[str, Any], declared: Mapping[str, Any]) -> None:
 
 
 def refuse_shell(value: Any, path: str) -> None:
-    """Refuses a path with what a shell would have expanded: it would become the name of a folder.
+    """Refuses a path with what a shell would have expanded, which would become a name, and one that no system takes.
 
     Raises:
         ConfigError: names the key.
@@ -52,8 +55,11 @@ def refuse_shell(value: Any, path: str) -> None:
     if (found := _SHELL.search(value)) is not None:
         reference = "" if path == "output" else f", or ${{env:{found[0].strip('${}')}}}, which is looked up here"
         raise ConfigError(f"{path}={value}: {found[0]} is not expanded; write the path itself{reference}")
-    if path == "output" and value.startswith("~"):
-        raise ConfigError(f"{path}={value}: ~ is not expanded; write the path of the folder")
+    if path.partition(".")[0] in ("output", "prompts", "evaluation") and value.startswith("~"):
+        raise ConfigError(f"{path}={value}: ~ is not expanded; write the path itself")
+    if "\0" in value or any(len(name.encode()) > _LONGEST_NAME for name in value.split("/")):
+        too_much = f"no path has a null byte, or a name of more than {_LONGEST_NAME} bytes"
+        raise ConfigError(f"{path}={value!r:.80}: {too_much}")
 
 
 def is_path(name: str) -> bool:

@@ -53,6 +53,29 @@ def load(text: str) -> Any:
     {'on': 'no', 'lr': 0.0001, 'stop': True}
 
     Raises:
-        yaml.YAMLError: the text is not YAML, or has a key twice in one mapping.
+        yaml.YAMLError: the text is not YAML, has a key twice in one mapping, holds itself by an alias, or has a number
+            or a nesting beyond what Python reads.
     """
-    return yaml.load(text, _Loader)
+    try:
+        value = yaml.load(text, _Loader)
+    except RecursionError as error:
+        raise yaml.YAMLError("it is nested too deeply") from error
+    except ValueError as error:  # of a date that there is none of, or an integer of thousands of digits
+        raise yaml.YAMLError(f"a value cannot be read: {error}") from error
+    _refuse_circles(value, [], set())
+    return value
+
+
+def _refuse_circles(value: Any, around: list[int], seen: set[int]) -> None:
+    """Refuses what an alias put into itself, which has no end."""
+    if not isinstance(value, (dict, list)):
+        return
+    if id(value) in around:
+        raise yaml.YAMLError("a mapping or a list holds itself, by an alias within its anchor")
+    if id(value) in seen:
+        return
+    seen.add(id(value))
+    around.append(id(value))
+    for inner in value.values() if isinstance(value, dict) else value:
+        _refuse_circles(inner, around, seen)
+    around.pop()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import fcntl
 import json
+import logging
 import os
 import shutil
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -20,13 +22,15 @@ from morl.artifacts.files import CHECKSUM, draft_of, remove, sweep_drafts, write
 from morl.artifacts.folder import RunFolder, damaged, steps_in
 from morl.artifacts.history import Change, known_files, named_files, read_history, write_history
 from morl.artifacts.table import MetricsFile, Row, read_rows
-from morl.config import yaml12
+from morl.config.load import read_yaml
 from morl.errors import ConfigError, DataError, MorlError, TrainingError, refusal_of
 from morl.runtime.exchange import is_first_rank
 from morl.training.callbacks.metrics_rows import MetricsTable
 from morl.training.checkpoint_files import usable_checkpoint
 from morl.training.resume_rules import Changes, changes, check_changes
 from morl.training.trackers import open_trackers
+
+_log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -68,7 +72,8 @@ def refusals_explained(folder: RunFolder) -> Iterator[None]:
         TrainingError: the disk is full, over quota, read-only or gone.
     """
     try:
-        yield
+        with _refusals_in_threads():
+            yield
     except MorlError:
         raise
     except Exception as error:
@@ -84,9 +89,29 @@ def refusals_explained(folder: RunFolder) -> Iterator[None]:
         except OSError as unreadable:
             left = f"which cannot be read either: {unreadable}"
         raise TrainingError(
-            f"a file could not be written: {refusal}; the run is in {folder.path}, {left}; make room, and begin again"
-            " from the last checkpoint"
+            f"a file could not be written: {refusal}; the run is in {folder.path}, {left}; make room, and"
+            f" {'resume from the last checkpoint' if folder.complete_checkpoints() else 'begin again'}"
         ) from error
+
+
+@contextmanager
+def _refusals_in_threads() -> Iterator[None]:
+    """Within it what a thread such as TensorBoard's may not write is one line, without a traceback."""
+    before = threading.excepthook
+
+    def hook(failed: threading.ExceptHookArgs) -> None:
+        refusal = None if failed.exc_value is None else refusal_of(failed.exc_value)
+        if refusal is None:
+            before(failed)
+        else:
+            name = "a thread" if failed.thread is None else type(failed.thread).__module__.partition(".")[0]
+            _log.warning("%s could not write its file: %s", name, refusal)
+
+    threading.excepthook = hook
+    try:
+        yield
+    finally:
+        threading.excepthook = before
 
 
 def _unusable(error: Exception, folder: RunFolder) -> str | None:
@@ -275,7 +300,7 @@ def open_loggers(folder: RunFolder, done: int, names: str | Sequence[str] = "ten
 
 def _config(folder: RunFolder) -> dict[str, Any]:
     """What `create` wrote."""
-    return yaml12.load(folder.config.read_text(encoding="utf-8")) or {} if folder.config.is_file() else {}
+    return read_yaml(folder.config) if folder.config.is_file() else {}
 
 
 def _has_nothing_to_lose(folder: RunFolder) -> bool:

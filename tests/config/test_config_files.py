@@ -34,6 +34,28 @@ def test_keys_of_other_types_are_other_keys():
     assert load("{1: a, '1': b}") == {1: "a", "1": "b"}
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("sampling: &s\n  again: *s\n", "holds itself, by an alias"),
+        ("stop: &s [a, *s]\n", "holds itself, by an alias"),
+        (f"seed: {'[' * 3000}{']' * 3000}\n", "nested too deeply"),
+        (f"seed: {'9' * 5000}\n", "a value cannot be read: .*4300 digits"),
+        ("seed: 2024-02-31\n", "a value cannot be read: day is out of range"),
+    ],
+)
+def test_what_has_no_end_or_no_value_is_refused(tmp_path, text, said):
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=rf"config.yaml is not valid YAML: .*{said}"):
+        read_yaml(path)
+
+
+def test_an_anchor_that_is_used_often_is_no_circle():
+    text = "a: &a [x]\nb: &b [*a, *a]\nc: [*b, *b, *b]\n"
+    assert load(text)["c"] == [[["x"], ["x"]]] * 3
+
+
 def test_a_file_in_another_encoding_is_named(tmp_path):
     path = tmp_path / "config.yaml"
     path.write_bytes("output: läufe\n".encode("latin-1"))

@@ -243,6 +243,32 @@ def test_a_full_disk_ends_the_run_with_its_checkpoints_whole(whole, small_disk, 
     assert same_bits(weights_of(resumed.model), weights_of(result.model))
 
 
+class Fills(L.Callback):
+    """Leaves so many bytes on the disk after the second step."""
+
+    def __init__(self, disk, left):
+        self.disk, self.left = disk, left
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        if int(pl_module.finished_steps) == 2:
+            disk = os.statvfs(self.disk)
+            with (self.disk / "ballast").open("ab") as file:
+                os.posix_fallocate(file.fileno(), 0, disk.f_bavail * disk.f_frsize - self.left)
+
+
+def test_a_full_disk_is_no_traceback_of_a_thread_beside_the_loop(whole, small_disk, capfd, caplog):
+    """There is room for a row of metrics, and none for TensorBoard, which writes in a thread of its own."""
+    config = {**whole[1], "output": str(small_disk / "run"), "evaluation": None}
+    config["training"] = {**config["training"], "steps": 8, "checkpoint_every": 0}
+    with (
+        pytest.warns(UserWarning, match="the last finished step could not be kept"),
+        pytest.raises(TrainingError, match=r"a file could not be written: .*; make room, and begin again$"),
+    ):
+        train(config, callbacks=[Fills(small_disk, 8192)])
+    assert "Traceback" not in capfd.readouterr().err
+    assert "tensorboard could not write its file: [Errno 28]" in caplog.text
+
+
 def test_a_checkpoint_of_adapters_leaves_the_frozen_base_out(settings, make_model_folder, tmp_path, tiny_model):
     result = train(settings({"policy.lora": {"rank": 2}, "training.steps": 1, "optimizer.warmup_steps": 0}))
     content = torch.load(result.folder / "checkpoints" / "step-000001.ckpt", weights_only=True)
