@@ -17,9 +17,11 @@ def main(file: str) -> None:
         rows = [json.loads(line) for line in lines]
     whole = sum(all(score == 1 for score in row["rewards"].values()) for row in rows)
     first = Counter(row["completion"].split()[0] for row in rows if row["completion"].split())
+    two = Counter(" ".join(row["completion"].split()[:2]).rstrip(",") for row in rows)
     common, times = first.most_common(1)[0]
     print(f"all rewards: {whole / len(rows):.3f} of {len(rows)}")
     print(f"different first words: {len(first)}; the most common, {common!r}, begins {times}")
+    print("begin with:", ", ".join(f"{start!r} ({count})" for start, count in two.most_common(5)))
     for row in random.Random(0).sample(rows, min(50, len(rows))):
         print("-", row["completion"].replace("\n", " | "))
 
