@@ -206,6 +206,42 @@ MUTATIONS = (
         'checkpoint["morl_entropy"] = None',
         ("tests/training/test_resume.py::test_a_run_resumed_after_any_step_ends_bit_identical[moving]",),
     ),
+    # What a run leaves behind
+    Mutation(
+        "a rank of a sharded policy ends alone",
+        "any(pl_module.exchange.gather(self._noted.is_set()))",
+        "self._noted.is_set()",
+        (
+            "tests/training/test_stopping.py"
+            "::test_all_ranks_of_a_sharded_policy_end_after_the_step_in_which_one_was_asked_to",
+        ),
+    ),
+    Mutation(
+        "a checkpoint is taken at its name's word",
+        "fault = fault_of(checkpoint) or fault_inside(checkpoint)",
+        "fault = fault_of(checkpoint)",
+        ("tests/training/test_checkpoint_files.py::test_a_sound_file_of_another_state_is_set_aside",),
+    ),
+    Mutation(
+        "what was null counts as unknown to the older version",
+        "known = _is_in(key, old) or",
+        "known = old.get(key) is not None or",
+        ("tests/training/test_resume_rules.py::test_what_was_null_changes_when_it_is_set",),
+    ),
+    Mutation(
+        "an export stands for every checkpoint of its step",
+        "return note in [Exported(",
+        "return note is not None or note in [Exported(",
+        ("tests/export/test_export.py::test_an_export_of_a_checkpoint_that_was_written_anew_is_made_anew",),
+    ),
+    Mutation(
+        "samples of steps that are done no more stay",
+        "for path in folder.later_samples(done):",
+        "for path in folder.later_samples(1 << 30):",
+        (
+            "tests/training/test_resume_rules.py::test_what_was_written_for_steps_to_come_goes_where_they_will_be_others",
+        ),
+    ),
     # Aggregation
     Mutation(
         "sequence-sum divides by the tokens",

@@ -38,6 +38,9 @@ def judge(completions, **columns):
             time.sleep(3600)
         if os.environ["WHAT"] == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
+        if os.environ["WHAT"] == "terminate":
+            os.kill(os.getpid(), signal.SIGTERM)
+            return [float(len(text)) for text in completions]
         raise RuntimeError("the judge is gone")
     return [float(len(text)) for text in completions]
 """
@@ -205,6 +208,16 @@ def test_a_lost_rank_is_named_and_the_finished_steps_kept(started, tmp_path, wha
         assert re.search(r"rank 1 \(process \d+\) was killed by SIGKILL, and the run ends with it", said), said
     else:  # the other ranks are told before it ends, so the first one says what happened
         assert re.search(r"rank 1 ended: reward 'judge' failed on .*the judge is gone", said), said
+    assert f"morl resume {folder.path}" in said
+    assert steps_of(folder) == (["step-000002.ckpt"], [1, 2])
+
+
+@pytest.mark.slow
+def test_all_ranks_of_a_sharded_policy_end_after_the_step_in_which_one_was_asked_to(started):
+    """A checkpoint of shards takes all ranks, and SIGTERM finds them at different places."""
+    process, folder, _ = started({**TWO, "trainer.strategy": "fsdp2"}, at="1:2", what="terminate")
+    said = process.communicate(timeout=WAIT)[0]
+    assert process.returncode == 143, said
     assert f"morl resume {folder.path}" in said
     assert steps_of(folder) == (["step-000002.ckpt"], [1, 2])
 
