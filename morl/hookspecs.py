@@ -503,6 +503,7 @@ def morl_register_examples() -> Mapping[str, Mapping[str, Mapping[str, Any]]]:  
         without: laws that it does not keep by design.
         rounding: scores that differ by less, as a share, are the same.
         nonnegative: True for an estimator that is defined for rewards of 0 and more only.
+        untried: why the part cannot be tried without something else, such as a server; it is not, and that is said.
     """
 
 

@@ -27,6 +27,7 @@ class Example:
     without: tuple[str, ...] = ()
     rounding: float = 1e-9
     nonnegative: bool = False
+    untried: str = ""
 
 
 def examples_of(plugin: PluginInfo) -> dict[tuple[str, str], Example]:
@@ -76,6 +77,8 @@ def _example(given: Mapping[str, Any], where: str) -> Example:
             raise PluginError(f"{where}: {key} must be a list of texts; got {value!r:.80}")
         if sequence and (not all(isinstance(each, str) for each in value) or (key == "replies" and not value)):
             raise PluginError(f"{where}: {key} must be a list of texts; got {value!r:.80}")
+        if key == "untried" and (not isinstance(value, str) or not value.strip()):
+            raise PluginError(f"{where}: untried must say why; got {value!r:.80}")
         if key in ("options", "columns"):
             _mapping(value, f"{where}: {key}")
         plain[key] = tuple(value) if sequence else value

@@ -95,14 +95,24 @@ def trials(registry: Registry, plugin: PluginInfo) -> list[Found]:
 
 def of_part(part: Registered, example: Example) -> Iterator[Found]:
     """The trials of one part, or why there are none."""
+    if example.untried:
+        yield Untried(part, example.untried)
+        return
     try:
         factory = part.load()
-        if missing := missing_options(factory, example):
-            yield Untried(part, f"needs the options {', '.join(missing)}: give them in {EXAMPLES_HOOK}")
-            return
-        make = partial(factory, **example.options)
+    except Exception as error:  # noqa: BLE001 - whatever a stranger's import raises
+        yield Trial.failed(part, CONTRACT, error)
+        return
+    if part.kind == "policy source":
+        yield Untried(part, "makes or loads a model, which takes its time: write a test of your own")
+        return
+    if missing := missing_options(factory, example):
+        yield Untried(part, f"needs the options {', '.join(missing)}: give them in {EXAMPLES_HOOK}")
+        return
+    make = partial(factory, **example.options)
+    try:
         lacking = _lacking(make, example)
-    except (ConfigError, DataError) as error:
+    except (ConfigError, DataError, PluginError) as error:
         yield Untried(part, f"cannot be made with the options of {EXAMPLES_HOOK}, or none: {error}")
         return
     except Exception as error:  # noqa: BLE001 - whatever a stranger's factory raises is what the trial shows
@@ -256,13 +266,8 @@ def _rollout(part: Registered, make: Callable[[], Any], example: Example) -> Ite
     yield Trial(part, CONTRACT, run)
 
 
-def _policy(part: Registered, make: Callable[[], Any], example: Example) -> Iterator[Found]:
-    yield Untried(part, "makes or loads a model, which takes its time: write a test of your own")
-
-
 _KINDS: Mapping[str, Callable[[Registered, Callable[[], Any], Example], Iterator[Found]]] = {
     "prompt source": _prompts,
-    "policy source": _policy,
     "rollout backend": _rollout,
     "reward provider": _reward,
     "advantage estimator": _estimator,

@@ -49,3 +49,19 @@ def test_what_a_plugin_leaves_out_by_design_is_not_tried(registry):
     laws = {each.law for each in found if each.part.name == "unlike-others"}
     assert "alone" not in laws
     assert {"order", "pure"} <= laws
+
+
+def test_every_plugin_here_says_what_its_parts_are_tried_with_or_why_they_are_not(registry):
+    found = [each for plugin in registry.plugins[1:] for each in trials(registry, plugin) if isinstance(each, Untried)]
+    unsaid = [f"{each.part.kind} {each.part.name}: {each.reason}" for each in found if "give " in each.reason]
+    assert unsaid == []
+    assert "judge" in {each.part.name for each in found}
+
+
+@pytest.mark.parametrize("plugin", ["morl-bfcl", "morl-playground"])
+def test_rewards_keep_their_laws_on_the_examples_of_their_plugin(registry, plugin):
+    tried = [each for each in trials(registry, find_plugin(registry, plugin)) if each.part.kind == "reward provider"]
+    assert tried
+    for each in tried:
+        assert isinstance(each, Trial), each
+        each.run(None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from morl.hookspecs import Factory, hookimpl
 
@@ -24,3 +25,15 @@ def morl_register_prompt_sources() -> Mapping[str, Factory]:
 @hookimpl
 def morl_register_environments() -> Mapping[str, Factory]:
     return {"python-sandbox": "morl_code.python_tool:PythonSandbox"}
+
+
+@hookimpl
+def morl_register_examples() -> Mapping[str, Mapping[str, Mapping[str, Any]]]:
+    """A task with its tests and programs for it: right, wrong, one that raises and none at all."""
+    tests = [{"code": "assert double(1) == 2"}, {"code": "assert double(2) == 4"}]
+    program = "```python\ndef double(x):\n    return %s\n```"
+    texts = [program % body for body in ("2 * x", "x + 1", "1 / 0")]
+    return {
+        "reward provider": {"code": {"columns": {"tests": tests}, "texts": [*texts, "I cannot."]}},
+        "environment": {"python-sandbox": {"replies": ["It is 4."]}},
+    }

@@ -24,4 +24,7 @@ def morl_register_prompt_sources() -> Mapping[str, Factory]:
 @hookimpl
 def morl_register_examples() -> Mapping[str, Mapping[str, Mapping[str, Any]]]:
     """The reference that the reward compares with."""
-    return {"reward provider": {"math-correctness": {"columns": {"answer": "4"}}}}
+    return {
+        "prompt source": {"math-problems": {"untried": "it reads a data set that the config names"}},
+        "reward provider": {"math-correctness": {"columns": {"answer": "4"}}},
+    }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from morl.hookspecs import Factory, hookimpl
 
@@ -46,3 +47,18 @@ def morl_register_weightings() -> Mapping[str, Factory]:
 @hookimpl
 def morl_register_environments() -> Mapping[str, Factory]:
     return {"playground-shop": "morl_playground.shop_environment:ShopEnvironment"}
+
+
+@hookimpl
+def morl_register_examples() -> Mapping[str, Mapping[str, Mapping[str, Any]]]:
+    """Rows of the tasks, as their prompt sources have them."""
+    doubling = {
+        "columns": {"cases": ((4, 8), (0, 0)), "edge_inputs": (-1,)},
+        "texts": ["dup +", "2 *", "root", "words"],
+    }
+    return {
+        "reward provider": {"playground-code": doubling},
+        "environment": {
+            "playground-shop": {"columns": {"prices": {"tea": 3, "jam": 4}, "total": 7}, "replies": ["total 7"]}
+        },
+    }

@@ -29,4 +29,7 @@ def morl_register_examples() -> Mapping[str, Mapping[str, Mapping[str, Any]]]:
     call = '<think>look</think>\n<tool_call>\n{"name": "price", "parameters": {"item": "%s"}}\n</tool_call>'
     example = {"columns": {"ground_truth": call % "tea"}, "texts": [call % "tea", call % "jam", "Tea costs 4."]}
     names = ("toolcall", "toolcall-format", "toolcall-correctness", "toolcall-surplus")
-    return {"reward provider": dict.fromkeys(names, example)}
+    return {
+        "prompt source": {"toolrl": {"untried": "it reads a data set that the config names"}},
+        "reward provider": dict.fromkeys(names, example),
+    }

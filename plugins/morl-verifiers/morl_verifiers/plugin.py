@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from morl.hookspecs import Factory, hookimpl
 
@@ -20,3 +21,10 @@ def morl_register_reward_providers() -> Mapping[str, Factory]:
 @hookimpl
 def morl_register_environments() -> Mapping[str, Factory]:
     return {"verifiers": "morl_verifiers.environment:VerifiersTools"}
+
+
+@hookimpl
+def morl_register_examples() -> Mapping[str, Mapping[str, Mapping[str, Any]]]:
+    """Tasksets are packages of their own."""
+    untried = {"verifiers": {"untried": "it loads a taskset; the tests of morl-verifiers bring one"}}
+    return {"prompt source": untried, "reward provider": untried, "environment": untried}
