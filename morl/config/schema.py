@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from attrs import field, fields_dict, frozen, has
 from jsonargparse.typing import NonNegativeInt
 
+from morl.config.keywords import explain_fields
 from morl.config.schema_parts import (
     EnvironmentConfig as EnvironmentConfig,
 )
@@ -123,3 +124,11 @@ KEYS = {
     if has(factory := getattr(field_.default, "factory", None) or object)
 }
 """Section -> its own keys, of the sections that every config has."""
+
+# So that `Config(learning_rate=..)` or `TrainingConfig(stepz=..)` is answered as it is in a file.
+explain_fields(Config)
+for _name, _field in fields_dict(Config).items():
+    _section = getattr(_field.default, "factory", None) or object
+    if has(_section) and _section.__module__.startswith("morl.config."):
+        explain_fields(_section, _name)
+explain_fields(EvaluationConfig, "evaluation")

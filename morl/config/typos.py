@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 
 from attrs import fields_dict
@@ -39,7 +40,7 @@ def refuse_typos(tree: Tree, registry: Registry, given: frozenset[str] = frozens
 
 
 def unknown_key(path: str, where: str, known: set[str], strangers: Tree | None = None) -> ConfigError:
-    """The error of a key that its section does not take, with near ones and all that it takes.
+    """The error of a key that its section does not take, with a near one, or else with all that it takes.
 
     A key of another trainer is answered with what stands for it here, and so are the others beside it.
 
@@ -57,13 +58,16 @@ def unknown_key(path: str, where: str, known: set[str], strangers: Tree | None =
         hints = [found for key, value in (strangers or {path: None}).items() for found in foreign.hints(key, value)]
     if not where and not hints:
         near = near or _elsewhere(path)
-    lines = [f"unknown key {path!r}{'' if hints else near}", *hints, f"{takes}: {', '.join(sorted(known))}"]
-    return ConfigError("\n  ".join(lines))
+    if hints or near:
+        return ConfigError("\n  ".join([f"unknown key {path!r}{'' if hints else near}", *hints]))
+    return ConfigError(f"unknown key {path!r}\n  {takes}: {', '.join(sorted(known))}")
 
 
 def _elsewhere(name: str) -> str:
-    """Keys of just this name in the sections."""
-    found = [f"{section}.{key}" for section, keys in schema.KEYS.items() for key in keys if key == name]
+    """Keys of this name in the sections, or of one that is very near."""
+    everywhere = {key for keys in schema.KEYS.values() for key in keys}
+    near = difflib.get_close_matches(name, sorted(everywhere), n=1, cutoff=0.8)
+    found = [f"{section}.{key}" for section, keys in schema.KEYS.items() for key in keys if key in near]
     return f"; did you mean {' or '.join(map(repr, found))}?" if found else ""
 
 

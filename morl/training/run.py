@@ -20,6 +20,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from morl import interrupts, progress
 from morl.artifacts.folder import RunFolder, steps_in
 from morl.artifacts.metrics import Metrics
+from morl.config.keywords import explain_arguments
 from morl.config.load import parse, read_yaml, to_mapping
 from morl.config.schema import Config, PolicyConfig
 from morl.errors import ConfigError
@@ -79,6 +80,7 @@ class RunResult:
     held_out: Mapping[int, HeldOut] = field(factory=dict)
 
 
+@explain_arguments
 def train(
     config: Config | Mapping[str, Any] | str | Path,
     *,
