@@ -70,7 +70,7 @@ test-versions: .venv-oldest/installed
 test-load: setup
 	.ci/load
 
-# Every mutation of tests/mutations, one at a time; begun again, it goes on where it was ended.  `make test` applies a
+# Every mutation of tests/mutations, one at a time; begun again, it continues where it was ended.  `make test` applies a
 # handful.
 test-mutations: setup
 	$(BIN)/python tests/mutations/apply_mutations.py
@@ -124,7 +124,7 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy morl studies/run.py recipes $(foreach plugin,$(PLUGINS),plugins/$(plugin)/$(subst -,_,$(plugin)))
 
-# Hours of processor time; what was begun goes on.  `make studies STUDIES=math` runs one of them.
+# Hours of processor time; what was begun is continued.  `make studies STUDIES=math` runs one of them.
 studies: setup
 	$(BIN)/python studies/run.py $(STUDIES)
 	$(BIN)/python docs/generate.py

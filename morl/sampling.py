@@ -35,11 +35,11 @@ class Sampling:
     Attributes:
         temperature: divides the logits; 0 is greedy decoding.
         top_p: smallest set of tokens whose probability reaches this; 1 keeps all.
-        top_k: this many likeliest tokens; 0 keeps all.
+        top_k: number of most probable tokens to sample from; 0 keeps all.
         max_tokens: a completion that reaches this length without ending is truncated.
         stop: texts that end a completion; the text that matched stays in it.  One that is a special token ends it, too.
         stop_token_ids: tokens that end a completion, besides those of the tokenizer and of the model.
-        min_p: tokens whose probability reaches this share of the likeliest one's; 0 keeps all.
+        min_p: smallest probability of a token, as a share of that of the most probable one; 0 keeps all.
         repetition_penalty: positive logits of the tokens of prompt and completion are divided by it, negative ones
             multiplied; 1 changes nothing.  As with top-p, log-probabilities are those of the policy without it.
         regex: completions match this regular expression as a whole; tokens that no match begins with are not drawn.

@@ -30,14 +30,14 @@ class TrainingConfig:
         recompute_logprobs: compute the importance ratio's denominator with a forward pass in place of the
             log-probabilities captured while sampling; for backends of other numerics.
         mask_truncated: whether truncated completions leave the loss (DAPO, arXiv 2503.14476); `statistics` takes them
-            out of the rewards that the estimator sees, too, and so out of the means and deviations of their groups.
+            out of the rewards that the estimator sees, too, and so out of the means and standard deviations of their groups.
         dynamic_sampling_rounds: 0 keeps every group; n >= 1 drops the groups in which no weighted, normalised reward
             has signal and samples up to n - 1 times more to replace them.
         checkpoint_every: steps between checkpoints; 0 writes one at the end only.
         checkpoint_minutes: also one after the step in which so many minutes have passed since the last; 0 is off.
         keep_checkpoints: the newest ones that are kept.
         keep: what a checkpoint holds: `all`, or `weights`, without the state of the optimizer, which with `adamw` is
-            two thirds of it; a run goes on from there with a new optimizer, not bit for bit.
+            two thirds of it; a run continues from there with a new optimizer, not bit for bit.
         step_backup: whether a step of several optimizer steps keeps a copy of what it changes in the host's memory (12
             bytes a weight in float32 with `adamw`), to return to when it is stopped in the middle; without, signals
             wait for the end of the update, and an error within it leaves the last regular checkpoint.

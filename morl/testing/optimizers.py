@@ -20,7 +20,7 @@ LAWS = {
     "learning-rate": "Every step obeys the `lr` of its parameter group, which the schedule changes; with 0 none moves.",
     "frozen": "A parameter without a gradient stays as it is.",
     "independent": "Two optimizers of one builder know nothing of each other.",
-    "resume": "An optimizer that is given the state of another goes on bit for bit as it would have.",
+    "resume": "An optimizer that is given the state of another continues bit for bit as it would have.",
 }
 SCHEDULE_LAWS = {
     "form": "The factor is a finite number of 0 or more, at every step of runs of any length, the last one included.",

@@ -221,7 +221,7 @@ def _check_ends(case: _Case) -> None:
         0 < int(batch.truncated_B.sum()) < len(batch), "truncated_B is the same for all completions, long and short"
     )
     for row, truncated in zip(_tokens(batch), batch.truncated_B.tolist(), strict=True):
-        require(not end_ids.intersection(row[:-1]), "a completion went on after an end-of-sequence token")
+        require(not end_ids.intersection(row[:-1]), "a completion continued after an end-of-sequence token")
         if truncated:
             require(len(row) == limit and row[-1] not in end_ids, "a truncated completion is short, or had ended")
         else:
@@ -262,7 +262,7 @@ def _check_greedy(case: _Case) -> None:
         table = logprobs_of(prompt.token_ids, row, 1.0)
         chosen = table.gather(1, torch.tensor(row, device=table.device)[:, None])[:, 0]
         likeliest = bool((table.amax(1) - chosen <= case.tolerance).all())
-        require(likeliest, "temperature 0 did not take the likeliest token")
+        require(likeliest, "temperature 0 is not greedy: it did not take the most probable token")
     _require_logprobs(case, batch, 1.0)
 
 

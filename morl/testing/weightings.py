@@ -27,7 +27,7 @@ LAWS = {
     "labels": "Group ids are labels: other ids for the same groups give the same weights.",
     "missing": "What stands beneath the mask of a missing reward does not matter.",
     "update": "What adapts follows from what it was shown: two weightings that saw the same answer the same.",
-    "state": "What adapts has a state of plain values, from which another goes on as this one would have.",
+    "state": "What adapts has a state of plain values, from which another continues as this one would have.",
 }
 
 

@@ -53,7 +53,7 @@ def test_every_cell_can_be_built(name, tmp_path, monkeypatch):
                 build_parts(config, registry)
             config = evolve(config, rollout=RolloutConfig())
         check_settings(config, build_parts(config, registry))
-        # One warmed-up policy per seed, the same for every arm: runs of a seed are pairs.
+        # One SFT-initialised policy per seed, the same for every arm: runs of a seed are pairs.
         assert config.policy.options["seed"] == config.seed == cell.seed
         assert config.evaluation is not None
         assert config.evaluation.prompts.options != config.prompts.options, "final figures are held out"

@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerFast
 from morl.errors import DataError
 from morl.prompts import encode_prompts
 from morl.types import Prompt
-from morl_playground.warmup import IGNORED, padded
+from morl_playground.sft import IGNORED, padded
 
 Example: TypeAlias = tuple[list[int], list[int]]
 """Token ids, and the labels to learn of them."""

@@ -106,10 +106,10 @@ class ImitationPolicy:
         answers: Sequence[str],
         report: Callable[[int, float, Any], None] = lambda step, loss, model: None,
     ) -> tuple[PreTrainedTokenizerFast, LlamaForCausalLM]:
-        """Tokenizer and model made from these rows; `report` is that of `warmed_up`."""
+        """Tokenizer and model made from these rows; `report` is that of `sft_initialised`."""
         from morl_playground.bpe import train_bpe
         from morl_playground.examples import encode_examples, shuffled_batches
-        from morl_playground.warmup import rise_and_fall, small_llama, warmed_up
+        from morl_playground.sft import rise_and_fall, small_llama, sft_initialised
 
         tokenizer = train_bpe(prompts, answers, self.vocab_size)
         examples = encode_examples(
@@ -124,7 +124,7 @@ class ImitationPolicy:
             rope_theta=10_000.0,
             initializer_range=0.02,
         )
-        model = warmed_up(
+        model = sft_initialised(
             config,
             shuffled_batches(examples, self.warmup_batch_size, Random(self.seed), tokenizer.pad_token_id),
             steps=self.warmup_steps,

@@ -1,4 +1,4 @@
-"""The policy source: finds the warmed-up policy in the cache, or makes it there."""
+"""The policy source: finds the SFT-initialised policy in the cache, or makes it there."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from morl_playground.tasks import ConversationTask, find_task
 
 @frozen
 class PlaygroundPolicy:
-    """A tiny policy, made on this machine for one task and warmed up on imperfect demonstrations of it.
+    """A tiny policy, made on this machine for one task and initialised by SFT on imperfect demonstrations of it.
 
     Made once per combination of options and library versions, in about ten seconds, and found in the cache after that.
     The same options give the same weights, bit by bit on one machine.
@@ -66,7 +66,7 @@ class PlaygroundPolicy:
     def _make(self, folder: Path) -> None:
         from morl_playground.chat import build_chat_tokenizer, conversations
         from morl_playground.tokenizer import build_tokenizer
-        from morl_playground.warmup import demonstrations, small_llama, warmed_up
+        from morl_playground.sft import demonstrations, small_llama, sft_initialised
 
         task, random = find_task(self.task, self.task_options), Random(self.seed)
         if isinstance(task, ConversationTask):
@@ -76,7 +76,7 @@ class PlaygroundPolicy:
             tokenizer = build_tokenizer(task.texts())
             batches = demonstrations(task, tokenizer, self.warmup_batch_size, random)
         with announced(self.task, folder.parent, self.warmup_steps) as report:
-            model = warmed_up(
+            model = sft_initialised(
                 small_llama(tokenizer, self.hidden_size, self.layers, self.heads),
                 batches,
                 steps=self.warmup_steps,

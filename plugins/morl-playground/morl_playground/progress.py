@@ -11,7 +11,7 @@ from rich.console import Console
 
 @contextmanager
 def announced(what: str, kept: object, steps: int) -> Iterator[Callable[[int, float, Any], None]]:
-    """A callback for `warmed_up` that shows how far it is; what is made and where it is kept is said at once."""
+    """A callback for `sft_initialised` that shows how far it is; what is made and where it is kept is said at once."""
     console = Console(stderr=True)
     console.print(f"playground: warming up a policy for {what!r}, once; it will be kept in {kept}")
     with console.status("warming up") as status:

@@ -1,6 +1,6 @@
 """What a task is, and which there are.
 
-A task is a small world in plain text: all its prompts, and imperfect demonstrations that a policy is warmed up on.
+A task is a small world in plain text: all its prompts, and imperfect demonstrations for its SFT initialisation.
 To add one, write its module beside `tool_calling.py`, name it in `TASKS`, and offer its prompts as a prompt source.
 """
 

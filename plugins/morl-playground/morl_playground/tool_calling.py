@@ -84,7 +84,7 @@ class ToolCalling:
     formatted_slips: float = field(default=0.8, validator=[validators.ge(0.0), validators.le(1.0)])
 
     def prompts(self, split: Split) -> Sequence[Prompt]:
-        # The split must not depend on any seed: a policy warmed up with one seed is tested with prompts of another.
+        # The split must not depend on any seed: a policy initialised with one seed is tested with prompts of another.
         triples = Random(0).sample(_TRIPLES, len(_TRIPLES))
         part = triples[:TEST_SIZE] if split == "test" else triples[TEST_SIZE:]
         return [self._prompt(*triple) for triple in part]

@@ -25,7 +25,7 @@ from morl_playground import plugin
 from morl_playground.bpe import train_bpe
 from morl_playground.examples import encode_examples, shuffled_batches
 from morl_playground.imitation import ImitationPolicy
-from morl_playground.warmup import IGNORED
+from morl_playground.sft import IGNORED
 
 RULE = "Answer with the name of the town, and with nothing else."
 TOWNS = ("Oslo", "Lima", "Rom\u00e9", "\u6771\u4eac", "Bern", "Kyiv")

@@ -170,7 +170,7 @@ def test_a_failed_build_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytes
     def fail(*args: object, **kwargs: object) -> None:
         raise RuntimeError("out of patience")
 
-    monkeypatch.setattr("morl_playground.warmup.warmed_up", fail)
+    monkeypatch.setattr("morl_playground.sft.sft_initialised", fail)
     with pytest.raises(RuntimeError, match="out of patience"):
         attrs.evolve(QUICK, cache=str(tmp_path)).resolve()
     assert not visible(tmp_path)

@@ -21,7 +21,7 @@ from morl_playground.prompts import ShopPrompts
 from morl_playground.shop import Shop, answered, total, written
 from morl_playground.shop_environment import ShopEnvironment
 from morl_playground.tasks import SPLITS, ConversationTask
-from morl_playground.warmup import IGNORED
+from morl_playground.sft import IGNORED
 
 CLEAN = Shop(slips=0, repeats=0, adds=1, guesses=0)
 

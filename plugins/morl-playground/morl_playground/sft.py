@@ -1,4 +1,4 @@
-"""Makes a policy: a small Llama of random weights, warmed up by supervised steps."""
+"""Makes a policy: a small Llama of random weights, initialised by SFT (supervised steps)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from morl_playground.tasks import Task
 IGNORED = -100
 
 
-def warmed_up(
+def sft_initialised(
     config: LlamaConfig,
     batches: Iterable[tuple[Tensor, Tensor]],
     *,
