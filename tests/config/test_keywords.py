@@ -45,7 +45,10 @@ def test_an_unknown_field_is_answered_with_what_was_meant(made, given, said):
     ("given", "said"),
     [
         ({"learning_rate": 1e-6}, "\n  TRL's learning_rate is optimizer.lr"),
-        ({"seed": 1}, "morl.train takes no argument 'seed'; settings are keys of the config, its first argument, as in"),
+        (
+            {"seed": 1},
+            "morl.train takes no argument 'seed'; settings are keys of the config, its first argument, as in",
+        ),
         ({"pompts": []}, "morl.train takes no argument 'pompts'; did you mean 'prompts'?"),
     ],
 )
