@@ -50,7 +50,7 @@ MOST_REWARDS = 3
 
 
 def arguments(name: str) -> list[str]:
-    """Of `morl compare`.  The policy is initialised (SFT) with the seed of the run, once for all arms: runs are pairs."""
+    """Of `morl compare`.  The policy has an SFT initialisation with the seed of the run, once for all arms: pairs."""
     folder = f"studies/{name}"
     return [
         *("compare", f"{folder}/config.yaml", "--arms", f"{folder}/arms.yaml"),

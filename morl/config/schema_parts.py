@@ -150,8 +150,8 @@ class EnvironmentConfig:
         call_format: how the model writes calls of tools; `auto` finds out from the chat template.
         timeout: seconds that the environment may take to begin an episode, to answer, and to give rewards at the end;
             null waits for ever.
-        patience: seconds that conversations which can continue wait for those whose environment has not answered yet; null
-            waits for all, so that what is sampled together never depends on the clock.
+        patience: seconds that conversations which can continue wait for those whose environment has not answered yet;
+            null waits for all, so that what is sampled together never depends on the clock.
         concurrency: episodes that may be asked at a time.
         weight: of its rewards: a number for all, or a mapping by reward name.
         bounds: `[low, high]` of its rewards, one pair for all, or a mapping by reward name; null takes those that the

@@ -30,7 +30,8 @@ class TrainingConfig:
         recompute_logprobs: compute the importance ratio's denominator with a forward pass in place of the
             log-probabilities captured while sampling; for backends of other numerics.
         mask_truncated: whether truncated completions leave the loss (DAPO, arXiv 2503.14476); `statistics` takes them
-            out of the rewards that the estimator sees, too, and so out of the means and standard deviations of their groups.
+            out of the rewards that the estimator sees, too, and so out of the means and standard deviations of their
+            groups.
         dynamic_sampling_rounds: 0 keeps every group; n >= 1 drops the groups in which no weighted, normalised reward
             has signal and samples up to n - 1 times more to replace them.
         checkpoint_every: steps between checkpoints; 0 writes one at the end only.

@@ -10,9 +10,9 @@ from random import Random
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
+from morl_playground.sft import IGNORED, padded
 from morl_playground.tasks import ConversationTask
 from morl_playground.tokenizer import END, build_tokenizer
-from morl_playground.sft import IGNORED, padded
 
 ROLES = ("system", "user", "assistant", "tool")
 # Of a tool its name alone: a policy this small reads no descriptions.

@@ -109,7 +109,7 @@ class ImitationPolicy:
         """Tokenizer and model made from these rows; `report` is that of `sft_initialised`."""
         from morl_playground.bpe import train_bpe
         from morl_playground.examples import encode_examples, shuffled_batches
-        from morl_playground.sft import rise_and_fall, small_llama, sft_initialised
+        from morl_playground.sft import rise_and_fall, sft_initialised, small_llama
 
         tokenizer = train_bpe(prompts, answers, self.vocab_size)
         examples = encode_examples(

@@ -65,8 +65,8 @@ class PlaygroundPolicy:
 
     def _make(self, folder: Path) -> None:
         from morl_playground.chat import build_chat_tokenizer, conversations
+        from morl_playground.sft import demonstrations, sft_initialised, small_llama
         from morl_playground.tokenizer import build_tokenizer
-        from morl_playground.sft import demonstrations, small_llama, sft_initialised
 
         task, random = find_task(self.task, self.task_options), Random(self.seed)
         if isinstance(task, ConversationTask):

@@ -18,10 +18,10 @@ from morl_playground.calls_reward import CallsReward
 from morl_playground.chat import build_chat_tokenizer, conversations
 from morl_playground.policy import PlaygroundPolicy
 from morl_playground.prompts import ShopPrompts
+from morl_playground.sft import IGNORED
 from morl_playground.shop import Shop, answered, total, written
 from morl_playground.shop_environment import ShopEnvironment
 from morl_playground.tasks import SPLITS, ConversationTask
-from morl_playground.sft import IGNORED
 
 CLEAN = Shop(slips=0, repeats=0, adds=1, guesses=0)
 
