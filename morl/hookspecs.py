@@ -199,9 +199,9 @@ class RolloutBackend(Protocol):
     An engine whose kernels or precision are others than the policy's has a true attribute `own_numerics`: importance
     weights then correct for it, unless the config says otherwise.
 
-    One that can continue from what it has computed has a method `turns: () -> ContextManager`.  Within it the prompts of
-    a call begin with prompts and completions of calls before it, as the turns of a conversation do, and it may keep their
-    keys and values, until the weights change.
+    One that can continue from what it has computed has a method `turns: () -> ContextManager`.  Within it the prompts
+    of a call begin with prompts and completions of calls before it, as the turns of a conversation do, and it may keep
+    their keys and values, until the weights change.
 
     One that takes further contexts while it samples has a method `stream: () -> RolloutStream`.  A conversation whose
     environment was slow then goes on at once, whatever others are doing; without it, it waits for a call to end.

@@ -23,6 +23,7 @@ from jsonargparse import ArgumentParser
 from jsonargparse.typing import NonNegativeInt
 
 from morl.config import schema
+from morl.config.keywords import unknown_key
 from morl.config.sections import (
     NESTED,
     Section,
@@ -35,7 +36,6 @@ from morl.config.sections import (
     sections,
 )
 from morl.config.type_errors import type_error
-from morl.config.typos import unknown_key
 from morl.errors import ConfigError, suggest
 from morl.plugins import Registered, Registry
 

@@ -126,7 +126,7 @@ KEYS = {
 """Section -> its own keys, of the sections that every config has."""
 
 # So that `Config(learning_rate=..)` or `TrainingConfig(stepz=..)` is answered as it is in a file.
-explain_fields(Config)
+explain_fields(Config, sections=KEYS)
 for _name, _field in fields_dict(Config).items():
     _section = getattr(_field.default, "factory", None) or object
     if has(_section) and _section.__module__.startswith("morl.config."):

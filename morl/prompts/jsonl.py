@@ -15,6 +15,8 @@ from morl.errors import DataError, suggest
 from morl.prompts.rows import RowOptions
 from morl.types import Prompt
 
+_OTHERS = "; CSV, Parquet, Arrow and JSON arrays are read by the prompt source `datasets` (`name: datasets`)"
+
 
 @frozen(eq=False)
 class JsonLines(RowOptions):
@@ -54,6 +56,8 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         near = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []
         what = "is a folder, not a file" if path.is_dir() else f"does not exist{suggest(path.name, near)}"
         raise DataError(f"{path} {what} (looked in {Path.cwd()})")
+    if path.suffix in (".csv", ".parquet", ".arrow"):
+        raise DataError(f"{path} is no file of JSON lines{_OTHERS}")
     opener = gzip.open if path.suffix == ".gz" else open
     with opener(path, "rt", encoding="utf-8") as lines:
         try:
@@ -68,10 +72,11 @@ def _object(line: str, where: str) -> dict[str, Any]:
     try:
         row = json.loads(line)
     except json.JSONDecodeError as error:
-        hint = "; this looks like one JSON array, not JSON lines" if line.lstrip().startswith("[") else ""
+        hint = f"; this looks like one JSON array, not JSON lines{_OTHERS}" if line.lstrip().startswith("[") else ""
         raise DataError(
             f"{where} is not JSON: {error.msg} at column {error.colno}: {line.strip()!r:.80}{hint}"
         ) from error
     if not isinstance(row, dict):
-        raise DataError(f"{where}: expected a JSON object; got {line.strip()!r:.80}")
+        hint = _OTHERS if isinstance(row, list) else ""
+        raise DataError(f"{where}: expected a JSON object; got {line.strip()!r:.80}{hint}")
     return row

@@ -72,7 +72,7 @@ def test_all_foreign_keys_of_a_file_are_answered_at_once(config, capsys):
     ):
         assert key in error
     assert "it counts completions of a device" in error
-    assert len(error.splitlines()) == 7, "one line that it has begun, the key, four answers, the sections"
+    assert len(error.splitlines()) == 6, "one line that it has begun, the key, four answers"
 
 
 def test_so_they_are_from_python(config):

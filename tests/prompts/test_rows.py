@@ -116,7 +116,7 @@ def test_gzip_blank_lines_and_unicode(tmp_path):
             b'{"prompt": "a"}\n{"prompt": \n',
             r"rows.jsonl, line 2 is not JSON: Expecting value at column \d+: '{\"prompt\":'",
         ),
-        (b'{"prompt": "a"}\n["a"]\n', r"rows.jsonl, line 2: expected a JSON object; got '\[\"a\"\]'"),
+        (b'{"prompt": "a"}\n["a"]\n', r"rows.jsonl, line 2: expected a JSON object; got '\[\"a\"\]'; CSV, Parquet"),
         (b'[\n{"prompt": "a"}\n]\n', "line 1 is not JSON.*; this looks like one JSON array, not JSON lines"),
         (b'{"prompt": "\xff"}', "rows.jsonl cannot be read: 'utf-8' codec can't decode"),
     ],
