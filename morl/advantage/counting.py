@@ -12,6 +12,8 @@ from attrs import evolve, frozen
 from torch import Tensor
 
 from morl.advantage.conditioned import Conditioned
+from morl.advantage.gdpo import GDPO
+from morl.advantage.grpo import GRPO
 from morl.types import Advantages, RewardMatrix
 
 
@@ -37,8 +39,8 @@ def count_distinct_groups(
         ranges: the values that each of the K rewards can take.
         ordered: count tuples of G advantages instead of multisets.
         decimals: advantages that differ by no more than the last of so many places are one.  By default nine; where the
-            estimator has an `eps` above 0, which moves advantages of equal meaning apart by about eps over the standard
-            deviation, those that differ by up to 100 eps.
+            estimator or its preset has an `eps` or `group_eps` above 0, which moves advantages of equal meaning apart
+            by about eps over the standard deviation, those that differ by up to 100 eps.
         weights: of the K rewards; 1 each by default.
 
     Raises:
@@ -174,14 +176,22 @@ def _distinct(values_PG: Tensor, tolerance: float) -> Tensor:
 
 
 def _without_eps(estimator: Callable[[RewardMatrix], Advantages]) -> tuple[Callable[[RewardMatrix], Advantages], float]:
-    """The estimator with eps 0, and the eps that it had; itself and 0 where it has none."""
+    """The estimator with every eps at 0, and the largest that it or its preset had; itself and 0 where it has none."""
     if isinstance(estimator, Conditioned):
         inner, eps = _without_eps(estimator.inner)
         return evolve(estimator, inner=inner), eps
-    eps = getattr(estimator, "eps", 0)
-    if not attrs.has(type(estimator)) or not isinstance(eps, int | float) or not eps > 0:
+    if not attrs.has(type(estimator)):
         return estimator, 0.0
-    return evolve(estimator, eps=0), float(eps)  # type: ignore[misc]
+    fields = {field.name for field in attrs.fields(type(estimator))}  # type: ignore[arg-type]
+    names = [name for name in ("eps", "group_eps") if name in fields]
+    preset = isinstance(estimator, GRPO | GDPO) and estimator.preset is not None
+    where = estimator._knobs() if preset else estimator  # type: ignore[attr-defined]
+    values = (getattr(where, name) for name in names)
+    eps = max((float(value) for value in values if isinstance(value, int | float)), default=0.0)
+    if not eps > 0:
+        return estimator, 0.0
+    changes = dict.fromkeys(names, 0) | ({"preset": None} if preset else {})
+    return evolve(estimator, **changes), eps  # type: ignore[misc]
 
 
 def _arrangements(row: Sequence[int]) -> int:

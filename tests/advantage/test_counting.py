@@ -47,3 +47,13 @@ def test_an_eps_that_is_not_small_is_refused(eps: float, ranges: list[tuple[floa
     with pytest.raises(ValueError, match=r"eps=.* is not small against .* with eps=0; count with eps=0, or say with"):
         count_distinct_groups(GRPO(eps=eps), 4, ranges)
     assert count_distinct_groups(GRPO(eps=eps), 4, ranges, decimals=6) >= 7
+
+
+def test_the_eps_of_a_preset_and_of_a_group_make_no_groups_either() -> None:
+    binary = [(0, 1), (0, 1)]
+    for preset in ("trl", "verl", "nemo-rl", "ms-swift"):
+        assert [count_distinct_groups(GRPO(preset=preset), G, binary) for G in (2, 3, 4)] == [2, 4, 7], preset
+        assert [count_distinct_groups(GDPO(preset=preset), G, binary) for G in (2, 3, 4)] == [3, 6, 14], preset
+    assert count_distinct_groups(GDPO(batch_norm=False, group_eps=1e-6), 4, binary) == 14
+    with pytest.raises(ValueError, match=r"eps=1 of the estimator is not small"):
+        count_distinct_groups(GDPO(batch_norm=False, group_eps=1.0), 6, [(0, 1), (0, 3)])

@@ -593,7 +593,49 @@ MUTATIONS = (
         "on_B > on_B.new_tensor(condition.at_least)",
         ("tests/advantage/test_conditioned.py",),
     ),
+    Mutation(
+        "advantages stay in the order of the groups",
+        "answer.values_B.index_select(0, given_B)",
+        "answer.values_B",
+        ("tests/advantage/test_groups.py",),
+    ),
+    Mutation(
+        "a batch of several blocks loses its last groups",
+        "for first in range(0, number, step):",
+        "for first in range(0, number - step, step):",
+        ("tests/advantage/test_groups.py",),
+    ),
+    Mutation(
+        "the eps of a preset tells groups apart",
+        "where = estimator._knobs() if preset else estimator",
+        "where = estimator",
+        ("tests/advantage/test_counting.py",),
+    ),
+    Mutation(
+        "the share of merged pairs has no width where none was merged",
+        " + z * z / (4 * n * n))",
+        ")",
+        ("tests/report/test_analyze.py",),
+    ),
+    Mutation(
+        "a threshold out of reach is accepted",
+        "condition.at_least > bounds[condition.on][1]",
+        "condition.at_least < bounds[condition.on][0]",
+        ("tests/advantage/test_conditioned.py",),
+    ),
     # Metrics
+    Mutation(
+        "saturation is a share of what was seen in place of the bounds",
+        "if (bounds := rewards.bounds.get(rewards.names[k])) is not None:",
+        "if (bounds := None) is not None:",
+        ("tests/training/test_metrics.py",),
+    ),
+    Mutation(
+        "the ends of what was tried are exchanged",
+        '((min(values), "smallest"), (max(values), "largest"))',
+        '((max(values), "smallest"), (min(values), "largest"))',
+        ("tests/compare/test_compare_tuning.py",),
+    ),
     Mutation(
         "the loss is logged as a sum over optimizer steps",
         'totals.pop("loss", 0.0) / len(norms)',
