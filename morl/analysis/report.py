@@ -12,7 +12,7 @@ from morl.analysis.forest import forests, headline
 from morl.analysis.looks import looks_of
 from morl.analysis.plan import PRIMARY, Plan
 from morl.analysis.results import Results
-from morl.analysis.runs import FailedRun, LabelledRun, read_run
+from morl.analysis.runs import FailedRun, LabelledRun, sorted_out
 from morl.analysis.summary import summarise
 from morl.errors import ConfigError
 
@@ -33,7 +33,7 @@ def write_report(
 
     Args:
         folder: made if need be; an earlier report in it is overwritten.
-        runs: the finished runs of the study.
+        runs: the finished runs of the study; one whose folder is damaged is reported as failed.
         failed: those that are to be reported as failed.
         title: heading of the page.
         command: what somebody types to make the study again.
@@ -41,10 +41,11 @@ def write_report(
 
     Raises:
         ConfigError: matplotlib is not installed, there is nothing to report, or runs of a line differ in settings.
-        DataError: a run folder lacks a file that finished runs have.
+        DataError: no run folder can be read.
     """
     require_matplotlib()
-    results = summarise([read_run(run) for run in runs], failed, title, command, plan)
+    readable, damaged = sorted_out(runs)
+    results = summarise(readable, [*failed, *damaged], title, command, plan)
     page = render(results)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / RESULTS).write_text(results.to_json(), encoding="utf-8")

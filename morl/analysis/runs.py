@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,24 @@ class FailedRun:
     seed: int
     error: str
     log: Path | None = None
+
+
+def sorted_out(runs: Sequence[LabelledRun]) -> tuple[list[Run], list[FailedRun]]:
+    """The runs that can be read, and the others, which are reported as failed.
+
+    Raises:
+        DataError: none can be read; that of the first.
+    """
+    readable: list[Run] = []
+    damaged: list[FailedRun] = []
+    for run in runs:
+        try:
+            readable.append(read_run(run))
+        except DataError as error:
+            damaged.append(FailedRun(run.line, run.seed, f"its folder cannot be read: {error}"))
+            if len(damaged) == len(runs):
+                raise
+    return readable, damaged
 
 
 @frozen(eq=False)

@@ -13,7 +13,7 @@ from rich.console import Console
 from morl.analysis import FailedRun, LabelledRun, require_matplotlib, write_report
 from morl.analysis.plan import PRIMARY, Place, Plan, check_primary, read_contrasts, read_primary
 from morl.analysis.report import RESULTS
-from morl.analysis.results import Results
+from morl.analysis.results import Failure, Results
 from morl.compare.arguments import Arguments, Keep
 from morl.compare.check import CheckedCell, check_cells
 from morl.compare.declared import declarations, declared_in_time, remember
@@ -170,6 +170,7 @@ class Study:
         finished, failed = (
             [cell for cell in self.cells if records[cell.slug].state == state] for state in ("finished", "failed")
         )
+        damaged: list[Failure] = []
         if finished:
             page = write_report(
                 self.folder.path,
@@ -179,20 +180,24 @@ class Study:
                 command=self.command,
                 plan=plan,
             )
+            results = Results.load(self.folder.path / RESULTS)
+            damaged = [*results.failures[len(failed) :]]
             rest = len(self.cells) - len(finished) - len(failed)
             part = f", of {len(finished)} of {len(self.cells)} runs" if rest else ""
             console.print(f"report: {page}{part}", soft_wrap=True, highlight=False, markup=False)
         else:
             console.print("no run is finished, so there is nothing to report")
-        if self.metric is not None and len(finished) == len(self.cells):
-            results = Results.load(self.folder.path / RESULTS)
+        if self.metric is not None and len(finished) == len(self.cells) and not damaged:
             ends = write_tuned(self.folder.tuned, self.grid, self.cells, results, self.metric)
             for text in (*ends, f"tuned arms: {self.folder.tuned}"):
                 console.print(text, soft_wrap=True, highlight=False, markup=False)
         if failed:
             text = f"{len(failed)} of {len(self.cells)} runs failed; their output is in {self.folder.path / 'logs'}"
             console.print(text, style="red", soft_wrap=True, highlight=False, markup=False)
-        return 1 if failed else 0
+        for one in damaged:
+            text = f"{one.line}, seed {one.seed}: {one.error}; remove the folder, and the same command runs it again"
+            console.print(text, style="red", soft_wrap=True, highlight=False, markup=False)
+        return 1 if failed or damaged else 0
 
     def _asked(self, slots: Slots) -> dict[str, Any]:
         """The content of `grid.yaml`."""

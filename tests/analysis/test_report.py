@@ -17,7 +17,7 @@ from morl.analysis import FailedRun, require_matplotlib, write_report
 from morl.analysis.plan import Contrast, Plan
 from morl.analysis.report import RESULTS
 from morl.analysis.results import Results
-from morl.errors import ConfigError
+from morl.errors import ConfigError, DataError
 
 VOID = {"meta", "br", "link", "img", "input", "hr"}
 NASTY = '<script>alert("$x$ & y")</script>'
@@ -286,3 +286,18 @@ def test_the_reference_lists_what_is_in_the_file(grid_file, repository):
     listed = [name for cell in cells for name in re.findall(r"`(\w+)`", cell)]
     results = json.loads(grid_file.with_name(RESULTS).read_text())
     assert listed == [*results, *results["lines"][0]]
+
+
+def test_a_damaged_run_is_reported_as_failed_and_does_not_take_the_others_along(make_run, tmp_path):
+    runs = [make_run(line, seed, {"good": [0.1, 0.2]}) for line in ("gdpo", "grpo") for seed in (0, 1)]
+    table = runs[1].folder / "logs" / "metrics.csv"
+    table.write_text(table.read_text().splitlines()[0][:20])
+    page = write_report(tmp_path / "report", runs, title="t", command="c")
+    (failure,) = Results.load(page.parent / RESULTS).failures
+    assert (failure.line, failure.seed) == ("gdpo", 1)
+    assert failure.error.startswith("its folder cannot be read: ")
+    assert "its folder cannot be read" in page.read_text(encoding="utf-8")
+    for run in runs:
+        (run.folder / "logs" / "metrics.csv").unlink()
+    with pytest.raises(DataError, match="report this run as failed"):
+        write_report(tmp_path / "report", runs, title="t", command="c")
