@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import signal
 import socket
+import subprocess
+import sys
 import time
 from pathlib import Path
 from types import TracebackType
@@ -15,10 +18,18 @@ from urllib.request import Request, urlopen
 
 from attrs import define, field
 
-from morl.compare.launch import Commands, Process, stop
 from morl.errors import RolloutError
 
 KEY = "MORL_ROLLOUT_KEY"
+GRACE = 30.0
+"""Seconds that a server has to end."""
+SERVE = """
+import os, signal, sys, threading
+threading.Thread(target=lambda: (sys.stdin.read(), os.killpg(0, signal.SIGKILL)), daemon=True).start()
+from morl.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+"""All that the server starts is killed when its standard input ends, as it does when this process is killed."""
 
 
 @define(eq=False)
@@ -31,7 +42,7 @@ class RolloutServer:
     model: Path
     engine: dict[str, Any]
     url: str = field(init=False, default="")
-    _process: Process | None = field(init=False, default=None)
+    _process: subprocess.Popen[bytes] | None = field(init=False, default=None)
 
     def __enter__(self) -> Self:
         return self
@@ -39,8 +50,14 @@ class RolloutServer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._process is not None:
-            stop([self._process])
+        if self._process is None or self._process.poll() is not None:
+            return
+        os.killpg(self._process.pid, signal.SIGTERM)
+        try:
+            self._process.wait(GRACE)
+        except subprocess.TimeoutExpired:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
 
     def start(self) -> None:
         """Returns when it answers.
@@ -61,10 +78,17 @@ class RolloutServer:
         }
         config.write_text(json.dumps(run))
         options = [f"--{name}={value}" for name, value in {**self.engine, "port": port}.items()]
-        # As `morl compare` starts its cells: all that it starts is killed when this process ends, however that happens.
-        self._process = Commands(threads=1).start(["serve-rollouts", str(config), *options], log, {})
+        with log.open("wb") as written:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", SERVE, "serve-rollouts", str(config), *options],
+                stdin=subprocess.PIPE,
+                stdout=written,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                env=os.environ | {"OMP_NUM_THREADS": "1"},
+            )
         while not self._answers():
-            if self._process.exit_code() is not None:
+            if self._process.poll() is not None:
                 raise RolloutError(f"the rollout server ended:\n{log.read_text()[-2000:]}")
             time.sleep(0.05)
 
