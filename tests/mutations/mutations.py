@@ -40,6 +40,7 @@ TOOLS = "tests/training/test_tools_in_runs.py"
 ENVIRONMENTS = "tests/training/test_environments_in_runs.py"
 TRL = "tests/integrations/test_trl.py"
 BRIDGE = "tests/conversation/test_bridge.py"
+QUANTISED = "tests/policy/test_policy_quantised.py"
 
 MUTATIONS = (
     # The loss of a token
@@ -857,6 +858,25 @@ MUTATIONS = (
         "self._ids_NS, self._lengths_N = self._ids_NS[order], self._lengths_N[order]",
         "self._ids_NS, self._lengths_N = self._ids_NS[: len(order)], self._lengths_N[: len(order)]",
         ("tests/rollout/test_trial.py::test_samples_have_the_logprobs_of_the_sequence_alone[NemotronH]",),
+    ),
+    # Weights of four bits
+    Mutation(
+        "the gradient through weights of four bits is doubled",
+        "return (gradient @ dense_weight(ctx.weight)",
+        "return (2 * gradient @ dense_weight(ctx.weight)",
+        (f"{QUANTISED}::test_the_gradient_is_that_of_the_dense_matrix[float32]",),
+    ),
+    Mutation(
+        "layers of any width get weights of four bits",
+        "and module.in_features % BLOCK == 0",
+        "and module.in_features > 0",
+        (f"{QUANTISED}::test_a_weight_is_near_what_it_stands_for_or_stays_dense[96]",),
+    ),
+    Mutation(
+        "checkpoints of adapters know the codes of their base, not the scales",
+        "for part in (weight, *scales_of(weight)):",
+        "for part in (weight,):",
+        ("tests/training/test_quantised_in_runs.py::test_checkpoints_leave_the_codes_out_and_notice_other_scales",),
     ),
 )
 
