@@ -7,7 +7,7 @@ baseline is what RL trainers commonly do: prompts padded at the left, completion
 mask, logits of the completion columns only, `log_softmax` and `gather`.  Runs are interleaved; medians are printed.
 `--peak` runs one path once and prints the peak memory of its process (in kB, Linux only) instead.
 `--compile` adds baseline and packed passes through `torch.compile`, which needs a C++ compiler, and prints
-what the first round cost each path, compilers included.
+what the first round cost each path, compilers included, in place of peaks.
 """
 
 from __future__ import annotations
@@ -133,13 +133,14 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--peak", choices=(*PATHS, *COMPILED))
     parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--passes", type=int, default=P * G // MICRO_BATCH, help="micro-batches of a round")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     chosen = (*PATHS, *COMPILED) if arguments.compile else PATHS
     for size in arguments.sizes:
         paths = steps(size, arguments.vocab)
         for work in arguments.work:
-            batches = make_batches(work, arguments.vocab)
+            batches = make_batches(work, arguments.vocab)[: arguments.passes]
             if arguments.peak:
                 run(paths[arguments.peak], batches)
                 print(re.findall(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[0])
@@ -157,13 +158,14 @@ def main() -> None:
             options = ["--sizes", size, "--work", work, "--vocab", str(arguments.vocab), "--peak"]
             peak = {
                 path: int(subprocess.check_output([sys.executable, __file__, *options, path], text=True)) // 1024
-                for path in chosen
+                for path in PATHS
+                if not arguments.compile
             }
             print(f"{size}, {work}, vocabulary {arguments.vocab}")
             for path in chosen:
                 ratio = median["baseline"] / median[path]
-                told = f"  first {first[path]:7.3f} s" if arguments.compile else ""
-                print(f"  {path:17} {median[path]:7.3f} s  {ratio:5.2f}x  peak {peak[path]} MB{told}", flush=True)
+                other = f"first {first[path]:7.3f} s" if arguments.compile else f"peak {peak[path]} MB"
+                print(f"  {path:17} {median[path]:7.3f} s  {ratio:5.2f}x  {other}", flush=True)
 
 
 if __name__ == "__main__":

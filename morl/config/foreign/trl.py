@@ -171,7 +171,7 @@ INHERITED: Mapping[str, Row] = {
     "fp16": absent("needs gradient scaling, which manual optimisation would have to do"),
     "gradient_checkpointing": differs("off by default", "policy.gradient_checkpointing"),
     "gradient_checkpointing_kwargs": absent("never reentrant, and nothing else is to choose"),
-    "torch_compile": absent("lengths and the plan of attention differ with every pass; it has not been measured"),
+    "torch_compile": absent("lengths and the plan of attention differ with every pass; see the limits"),
     "use_liger_kernel": absent("log-probabilities are computed in chunks, without a tensor of all logits' size"),
     "use_cpu": differs("`cpu`", "trainer.accelerator"),
     "full_determinism": differs("runs repeat bit for bit without it", "trainer.deterministic"),
