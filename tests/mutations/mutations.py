@@ -595,6 +595,18 @@ MUTATIONS = (
         ("tests/advantage/test_conditioned.py",),
     ),
     Mutation(
+        "a run trains on rewards without their conditions",
+        "values_BK[:, k] = torch.where(counts[name], values_BK[:, k], 0.0)",
+        "pass",
+        update("conditioned"),
+    ),
+    Mutation(
+        "a schedule of weights runs backwards",
+        "return start + (end - start) * bend(share)",
+        "return start + (end - start) * bend(1 - share)",
+        update("schedule-grpo"),
+    ),
+    Mutation(
         "advantages stay in the order of the groups",
         "answer.values_B.index_select(0, given_B)",
         "answer.values_B",

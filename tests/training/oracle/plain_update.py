@@ -31,6 +31,8 @@ class Setup:
     weights: Mapping[str, float] = field(default_factory=dict)
     on_failure: str = "abstain"
     estimator: str = "gdpo"
+    condition: tuple[str, str, float] | None = None
+    weighting: str = "constant"
     seed: int = 3
     mini_batches: int = 2
     inner_epochs: int = 2
@@ -99,7 +101,7 @@ def plain_run(
         cut = torch.tensor([setup.cut(ids) for _, ids in rows])
         if setup.mask_truncated == "statistics":
             scores[cut] = math.nan
-        contributions = advantages(setup, scores, group_of)
+        contributions = advantages(setup, scores, group_of, step)
         with torch.no_grad():
             sampler = past[max(step - setup.lag, 0)]
             rollout = [logprobs(sampler, *row, setup.heat(row[0]))[0] for row in rows]
@@ -244,19 +246,47 @@ def logprobs(model: nn.Module, prompt: Sequence[int], ids: Sequence[int], temper
     return log[torch.arange(len(ids)), torch.tensor(ids)], -(log.exp() * log).sum(-1)
 
 
-def advantages(setup: Setup, scores: Tensor, group_of: Tensor) -> Tensor:
+def conditioned(setup: Setup, scores: Tensor) -> Tensor:
+    """Scores as the estimator sees them: GDPO paper, eq. 8; where it is not known whether a reward counts, NaN."""
+    if setup.condition is None:
+        return scores
+    limited, on = ([*setup.rewards].index(name) for name in setup.condition[:2])
+    seen = scores.clone()
+    seen[scores[:, on] < setup.condition[2], limited] = 0.0
+    seen[scores[:, on].isnan() | scores[:, limited].isnan(), limited] = math.nan
+    return seen
+
+
+def weight_of(setup: Setup, name: str, step: int, spread: Mapping[str, float]) -> float:
+    """Weight of a reward in one group, in which the rewards have these standard deviations."""
+    weight = setup.weights.get(name, 1.0)
+    if setup.weighting == "schedule":  # from twice the weight to half of it in two steps
+        return weight * (2.0 - 1.5 * min(step, 2) / 2)
+    if setup.weighting == "dvao":  # arXiv 2605.25604
+        total = sum(abs(setup.weights.get(other, 1.0)) * std for other, std in spread.items())
+        return weight * spread[name] / total if total else 0.0
+    return weight
+
+
+def advantages(setup: Setup, scores: Tensor, group_of: Tensor, step: int) -> Tensor:
     """What each reward adds to each advantage (B, K); GDPO paper (arXiv 2601.05242), eq. 1, 2 and 4 to 7, eps 1e-6."""
     parts, eps = torch.zeros_like(scores), 1e-6
+    scores = conditioned(setup, scores)
     has_any = ~scores.isnan().all(1)
     for g in group_of.unique():
         members = group_of == g
+        kept = [scores[members & ~scores[:, k].isnan(), k] for k in range(scores.shape[1])]
+        spread = {
+            name: float(values.std()) if len(values) > 1 else 0.0
+            for name, values in zip(setup.rewards, kept, strict=True)
+        }
         for k, name in enumerate(setup.rewards):
             present = members & ~scores[:, k].isnan()
             values = scores[present, k]
             if len(values) and values.min() < values.max():
                 centred = values - values.mean()
                 scale = values.std() if setup.estimator == "gdpo" else 1.0
-                parts[present, k] = setup.weights.get(name, 1.0) * centred / scale
+                parts[present, k] = weight_of(setup, name, step, spread) * centred / scale
         if setup.estimator == "grpo":
             parts[members] /= _root_mean_square(parts[members & has_any].sum(1)) + eps
     return parts / (_root_mean_square(parts[has_any].sum(1)) + eps) if setup.estimator == "gdpo" else parts
@@ -366,11 +396,14 @@ def _reward_metrics(
 ) -> dict[str, float]:
     values, metrics = contributions.sum(1), {}
     alive = torch.zeros(len(group_of.unique()), scores.shape[1], dtype=torch.bool)
+    seen = alive.clone()
     for k, name in enumerate(setup.rewards):
         present = scores[~scores[:, k].isnan(), k]
         for g in group_of.unique():
             column = scores[group_of == g, k]
             alive[g, k] = len(column[~column.isnan()].unique()) > 1
+            column = conditioned(setup, scores)[group_of == g, k]
+            seen[g, k] = len(column[~column.isnan()].unique()) > 1
         metrics |= {
             f"reward/{name}/mean": float(present.mean()),
             f"reward/{name}/std": float(present.std()),
@@ -391,7 +424,7 @@ def _reward_metrics(
         "advantage/distinct": float(len({round(value, 9) + 0.0 for value in values.tolist()})),
         "advantage/std": float(values.square().mean().sqrt()),
         "advantage/max_abs": float(values.abs().max()),
-        "groups/with_signal": float(alive.any(1).double().mean()),
+        "groups/with_signal": float(seen.any(1).double().mean()),
     }
 
 

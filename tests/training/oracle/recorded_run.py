@@ -74,6 +74,19 @@ class Recorder:
             self.steps[step].append((list(prompt.token_ids), members))
 
 
+def estimator_of(setup: Setup) -> dict[str, Any]:
+    """The estimator's section of the config."""
+    weighting: dict[str, Any] = {"name": setup.weighting}
+    if setup.weighting == "schedule":
+        course = {"shape": "linear", "start": 2.0, "end": 0.5, "steps": 2}
+        weighting["rewards"] = dict.fromkeys(setup.rewards, course)
+    section: dict[str, Any] = {"name": setup.estimator, "weighting": weighting}
+    if setup.condition is not None:
+        limited, on, at_least = setup.condition
+        section |= {"name": f"conditioned-{setup.estimator}", "conditions": {limited: {"on": on, "at_least": at_least}}}
+    return section
+
+
 def config_of(setup: Setup, model: Path, prompts: Path, output: Path) -> dict[str, Any]:
     """The same setup as a config of morl."""
     loss: dict[str, Any] = {
@@ -101,7 +114,7 @@ def config_of(setup: Setup, model: Path, prompts: Path, output: Path) -> dict[st
             "lora": {"rank": setup.lora_rank, "alpha": setup.lora_alpha} if setup.lora_rank else None,
         },
         "prompts": {"path": str(prompts)},
-        "estimator": {"name": setup.estimator},
+        "estimator": estimator_of(setup),
         "rollout": {"lag": setup.lag},
         "sampling": {
             "temperature": setup.temperature,
