@@ -32,7 +32,7 @@ SETUPS = {
     "whole-batch": setup(
         mini_batches=1, temperature=1.0, schedule="constant", warmup_steps=0, max_grad_norm=0.0, eps=0.1
     ),
-    "conditioned": setup(condition=("second", "first", 0.5), exceptions={"missing": 3}),
+    "conditioned": setup(condition=("second", "first", 1.0), exceptions={"missing": 4}),
     "schedule-grpo": setup(weighting="schedule", estimator="grpo-no-std", steps=4),
     "conditioned-dvao": setup(condition=("second", "first", 1.0), weighting="dvao"),
     "grpo-k3": setup(estimator="grpo", aggregation="sequence-mean", kl_coef=0.3, schedule="cosine"),
