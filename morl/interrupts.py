@@ -53,13 +53,18 @@ def deferred() -> Iterator[None]:
         raise pending
 
 
-def check() -> None:
+def check(*, waiting: bool = False) -> None:
     """Ends a thread beside the main one when there is no time for it to finish.
 
+    Args:
+        waiting: it only waits for what may never come, so that Ctrl-C ends it as well, which else is patient.
+
     Raises:
-        Terminated: SIGTERM came; Ctrl-C is patient.
+        Terminated: SIGTERM came, or what else ends it.
     """
-    if _state.terminating.is_set() and threading.current_thread() is not threading.main_thread():
+    if (
+        _state.terminating.is_set() or (waiting and _state.answered)
+    ) and threading.current_thread() is not threading.main_thread():
         raise Terminated
 
 

@@ -107,7 +107,7 @@ class Asking:
 
         Raises:
             RolloutError: too many calls go on after their time limit.
-            Terminated: SIGTERM came, and this is not the main thread.
+            Terminated: the run is to end, and this is not the main thread.
         """
         until: float | None = None
         while True:
@@ -182,7 +182,7 @@ class Asking:
 
     def _wait(self, until: float | None) -> None:
         """Until a call has ended, is past its limit, or `until`; at most `POLL` seconds."""
-        interrupts.check()
+        interrupts.check(waiting=True)
         limits = [call.deadline for _, call in self._running.values()]
         if until is not None:
             limits.append(until)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
+import subprocess
+import sys
 import threading
 from decimal import Decimal
 from fractions import Fraction
@@ -358,3 +361,46 @@ def test_functions_and_classes_may_be_passed_as_they_are(settings, tmp_path):
     row = json.loads((result.folder / "samples" / "step-000001.jsonl").read_text().splitlines()[0])
     assert row["turns"][0]["answers"][0]["content"] == "1"
     assert row["rewards"]["Reaches"] == pytest.approx(0.1)
+
+
+HANGING = """
+import sys, time
+from pathlib import Path
+from morl import train
+from morl.testing import ScriptedReplies, tiny_chat_model, tool_call
+
+def hang(x: int) -> str:
+    \"\"\"Never answers.
+
+    Args:
+        x: anything.
+    \"\"\"
+    print("asked", flush=True)
+    time.sleep(1000)
+
+folder = Path(sys.argv[1])
+(folder / "prompts.jsonl").write_text('{"prompt": "A"}')
+config = {
+    "output": str(folder / "run"),
+    "policy": {"path": tiny_chat_model(folder / "model")},
+    "prompts": {"path": str(folder / "prompts.jsonl"), "chat": True},
+    "environment": {"name": "tools", "functions": [hang], "call_timeout": None, "timeout": None},
+    "rewards": {"short": {"name": "length", "limit": 20}},
+    "rollout": {"lag": 1},
+    "training": {"steps": 2, "prompts_per_step": 2, "group_size": 2},
+    "trainer": {"accelerator": "cpu", "devices": 1, "progress": False},
+}
+train(config, rollout=ScriptedReplies(lambda context, member, turn: tool_call("hang", x=1)))
+"""
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_a_run_whose_tool_never_answers_while_it_samples_ahead(tmp_path):
+    (tmp_path / "hanging.py").write_text(HANGING)
+    command = [sys.executable, str(tmp_path / "hanging.py"), str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
+        assert run.stdout is not None
+        assert any("asked" in line for line in run.stdout)
+        run.send_signal(signal.SIGINT)
+        _, said = run.communicate(timeout=120)
+    assert run.returncode == 1, said
