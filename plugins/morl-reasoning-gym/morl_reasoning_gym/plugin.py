@@ -24,7 +24,7 @@ def morl_register_reward_providers() -> Mapping[str, Factory]:
 @hookimpl
 def morl_register_examples() -> Mapping[str, Mapping[str, Mapping[str, Any]]]:
     """A problem, and replies to it."""
-    problem = {"task": "chain_sum", "settings": {}, "level": None, "seed": 0, "row": 0}
+    problem: dict[str, Any] = {"task": "chain_sum", "settings": {}, "level": None, "seed": 0, "row": 0}
     example = {"columns": {"reasoning_gym": problem}, "texts": ["<answer>4</answer>", "<answer>four</answer>", "4"]}
     names = ("reasoning-gym-correctness", "reasoning-gym-format")
     return {
