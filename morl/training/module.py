@@ -11,6 +11,7 @@ checkpoints hold everything, and a resumed run continues bit for bit.
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
@@ -210,7 +211,10 @@ class RLModule(L.LightningModule):
         scheduler = self.lr_schedulers()
         assert isinstance(scheduler, LambdaLR)
         lr = float(scheduler.get_last_lr()[0])
-        scheduler.step()
+        with warnings.catch_warnings():
+            # A step that `trainer.on_nonfinite` skips is one of the schedule all the same.
+            warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step", UserWarning)
+            scheduler.step()
 
         totals = self.exchange.sum(sums.sums)
         # Where every completion was dropped there are no tokens and no sums.

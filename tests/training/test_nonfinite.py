@@ -68,7 +68,8 @@ def test_it_outlives_a_run_that_is_taken_back_and_is_in_nobodys_way(settings):
     assert train(tree).model.is_dir()
 
 
-def test_what_never_recovers_ends_the_run(settings):
+def test_what_never_recovers_ends_the_run(settings, recwarn):
     tree = settings({**ONE_STEP_EACH, "training.steps": 20, "training.on_nonfinite": "skip"})
     with pytest.raises(TrainingError, match="the gradient of step 10 is not finite 10 times in a row"):
         train(tree, loss=Explodes())
+    assert not [each for each in recwarn if "lr_scheduler.step()" in str(each.message)]

@@ -33,7 +33,9 @@ def morl_register_examples() -> Mapping[str, Mapping[str, Mapping[str, Any]]]:
     tests = [{"code": "assert double(1) == 2"}, {"code": "assert double(2) == 4"}]
     program = "```python\ndef double(x):\n    return %s\n```"
     texts = [program % body for body in ("2 * x", "x + 1", "1 / 0")]
+    reads = {"untried": "it reads a data set, from the hub by default"}
     return {
+        "prompt source": {"humaneval": reads, "mbpp": reads, "code-contests": reads},
         "reward provider": {"code": {"columns": {"tests": tests}, "texts": [*texts, "I cannot."]}},
         "environment": {"python-sandbox": {"replies": ["It is 4."]}},
     }

@@ -25,6 +25,9 @@ def morl_register_prompt_sources() -> Mapping[str, Factory]:
 def morl_register_examples() -> Mapping[str, Mapping[str, Mapping[str, Any]]]:
     """The reference that the reward compares with."""
     return {
-        "prompt source": {"math-problems": {"untried": "it reads a data set that the config names"}},
+        "prompt source": {
+            "gsm8k": {"untried": "it reads a data set, from the hub by default"},
+            "math-problems": {"untried": "it reads a data set that the config names"},
+        },
         "reward provider": {"math-correctness": {"columns": {"answer": "4"}}},
     }
