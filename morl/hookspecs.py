@@ -201,7 +201,8 @@ class RolloutBackend(Protocol):
 
     One that can continue from what it has computed has a method `turns: () -> ContextManager`.  Within it the prompts
     of a call begin with prompts and completions of calls before it, as the turns of a conversation do, and it may keep
-    their keys and values, until the weights change.
+    their keys and values, until the weights change.  It is entered once after `start`, without a call, so that what it
+    tries on the policy is over before another thread trains it.
 
     One that takes further contexts while it samples has a method `stream: () -> RolloutStream`.  A conversation whose
     environment was slow then goes on at once, whatever others are doing; without it, it waits for a call to end.

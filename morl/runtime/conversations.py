@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from attrs import define, evolve, field, frozen
@@ -122,14 +122,17 @@ class Conversations:
             seeds=Seeds(),
             zero_at_limits=options.on_limit == "zero",
         )
+        # What a backend tries on the policy before a first conversation it tries here: later, under a lag, another
+        # thread may train the policy meanwhile.
+        with self._turns():
+            pass
 
     def generate(
         self, prompts: Sequence[EncodedPrompt], n: int, sampling: Sampling, seeds: Sequence[int]
     ) -> RolloutBatch:
         """`n` conversations about each prompt; the prompts of the batch are those that the policy read."""
         assert self._driver is not None
-        turns = getattr(self.backend, "turns", nullcontext)
-        with turns():
+        with self._turns():
             return self._driver.run(prompts, n, sampling, seeds)
 
     def sync_weights(self, version: int) -> None:
@@ -149,6 +152,10 @@ class Conversations:
             for error in asking.hurry([] if close is None else [close], CLOSING):
                 _log.warning("the environment could not be closed: %s", told(error), exc_info=error)
             asking.close()
+
+    def _turns(self) -> AbstractContextManager[None]:
+        turns: Callable[[], AbstractContextManager[None]] = getattr(self.backend, "turns", nullcontext)
+        return turns()
 
     def _stream(self) -> RolloutStream:
         stream = getattr(self.backend, "stream")()  # noqa: B009 - not every backend has one
