@@ -142,6 +142,8 @@ def outcome(kind: str) -> tuple[str, float]:
 
 def _answer(kind: str, answers: Any) -> None:
     torch.set_num_threads(1)
+    transformers.logging.set_verbosity_error()
+    logging.getLogger("morl").setLevel(logging.ERROR)  # of what is slower
     answers.put(outcome(kind))
 
 
@@ -149,8 +151,6 @@ def main() -> int:
     """0, or 1 if an accepted model is off by more than the tolerance, or its process ended without an answer."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("kinds", nargs="*", metavar="MODEL_TYPE", help="default: all of transformers")
-    transformers.logging.set_verbosity_error()
-    logging.getLogger("morl").setLevel(logging.ERROR)  # of what is slower
     forks = multiprocessing.get_context("fork")
     wrong = []
     for kind in parser.parse_args().kinds or MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
