@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import os
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
@@ -14,6 +15,15 @@ from browser import Browser, find_chromium
 from morl.testing import models
 
 _COUNTER = itertools.count()
+
+
+@pytest.fixture(autouse=True)
+def _logging_is_left_as_it_was() -> Iterator[None]:
+    """A test that silences morl's log spoils those that read it, of another file and in some orders alone."""
+    logger = logging.getLogger("morl")
+    before = (logger.level, logger.disabled, logger.propagate, logging.root.manager.disable)
+    yield
+    assert (logger.level, logger.disabled, logger.propagate, logging.root.manager.disable) == before
 
 
 @pytest.fixture(scope="session")
