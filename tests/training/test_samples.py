@@ -123,8 +123,8 @@ def test_a_failure_is_told_from_a_reward_that_does_not_apply(settings, tmp_path)
     assert seen == {0, 1, 2}
     assert main(["report", str(result.folder)]) == 0
     page = (result.folder / "report.html").read_text(encoding="utf-8")
-    assert "`picky` has no score here: does not apply." in page
-    assert "`picky` has no score here: failed." in page
+    assert "<code>picky</code> has no score here: does not apply." in page
+    assert "<code>picky</code> has no score here: failed." in page
 
 
 def test_completions_that_the_estimator_did_not_see_are_marked_and_replayed_without(settings):
