@@ -5,11 +5,14 @@ busy.  Processes keep to `OMP_NUM_THREADS`, 1 if it is not set, which several wo
 
 This process does not wait for the disk: a run of four steps waits 40 times, and only a power cut could tell.  What is
 synced, and in which order, is tested in `tests/artifacts/test_files.py`; processes that tests start do wait.
+
+Ctrl-C reaches this process and those that it starts, although a shell lets what it runs in the background ignore it.
 """
 
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 
 for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
@@ -35,3 +38,9 @@ def _no_wait_for_the_disk() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda handle: os.fstat(handle) and None)  # which fails for what is not open, too
         yield
+
+
+@pytest.fixture(autouse=True)
+def _interrupts() -> None:
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
