@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from drawing import sampled
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
@@ -14,8 +15,6 @@ from morl.policy.export import check_export
 from morl.policy.load import load_model, load_policy, load_tokenizer, wrap_policy
 from morl.policy.options import LoRA
 from morl.policy.save import save_policy
-from morl.rollout.transformers import TransformersBackend
-from morl.types import EncodedPrompt, Prompt, Sampling
 
 LOGPROBS = 1e-4
 KINDS = {
@@ -37,22 +36,6 @@ def trained(path: Path, lora: LoRA, **options):
         if parameter.requires_grad:
             parameter.data += 0.05 * torch.randn(parameter.shape, generator=generator)
     return policy
-
-
-def sampled(policy, tokenizer):
-    """Completions of two prompts with the log-probabilities that they were drawn with, and the policy's own."""
-    backend = TransformersBackend()
-    backend.start(policy, tokenizer, "")
-    backend.sync_weights(1)
-    prompts = [
-        EncodedPrompt(Prompt(text), text, tuple(tokenizer(text)["input_ids"]), n)
-        for n, text in enumerate(["the", "a 1 2"])
-    ]
-    batch = backend.generate(prompts, 3, Sampling(max_tokens=10), [1, 2])
-    plan = policy.make_plan(
-        [prompt.token_ids for prompt in prompts], batch.group_ids_B, batch.completion_ids_BT, batch.completion_mask_BT
-    )
-    return batch.rollout_logprobs_BT[batch.completion_mask_BT], policy(plan).logprobs_T
 
 
 @pytest.mark.parametrize("checkpointing", [False, True], ids=["", "checkpointing"])

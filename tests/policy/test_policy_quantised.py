@@ -7,6 +7,7 @@ import sys
 
 import pytest
 import torch
+from drawing import sampled
 from scipy.stats import norm
 from torch import nn
 from transformers import AutoModelForCausalLM
@@ -19,8 +20,6 @@ from morl.policy.options import LoRA, Quantisation
 from morl.policy.quantised import quantise
 from morl.policy.save import save_policy
 from morl.rollout.replica import build_replica, copy_weights, whole_weights
-from morl.rollout.transformers import TransformersBackend
-from morl.types import EncodedPrompt, Prompt, Sampling
 
 pytest.importorskip("bitsandbytes", reason="bitsandbytes is not installed: pip install 'morl-llm[quantised]'")
 
@@ -90,19 +89,8 @@ def test_a_weight_is_near_what_it_stands_for_or_stays_dense(inputs, make_model_f
 def test_samples_training_and_export_agree(kind, checkpointing, wide_model, tmp_path, batch, one_by_one):
     tokenizer = load_tokenizer(str(wide_model))
     policy = trained(wide_model, kind, gradient_checkpointing=checkpointing)
-    backend = TransformersBackend()
-    backend.start(policy, tokenizer, "")
-    backend.sync_weights(1)
-    prompts = [
-        EncodedPrompt(Prompt(text), text, tuple(tokenizer(text)["input_ids"]), n)
-        for n, text in enumerate(["the", "a 1 2"])
-    ]
-    drawn = backend.generate(prompts, 3, Sampling(max_tokens=10), [1, 2])
-    plan = policy.make_plan(
-        [prompt.token_ids for prompt in prompts], drawn.group_ids_B, drawn.completion_ids_BT, drawn.completion_mask_BT
-    )
-    now = policy(plan).logprobs_T
-    assert (drawn.rollout_logprobs_BT[drawn.completion_mask_BT] - now).abs().max().item() < LOGPROBS
+    drawn, now = sampled(policy, tokenizer)
+    assert (drawn - now).abs().max().item() < LOGPROBS
 
     now.sum().backward()
     assert all(weight.grad is not None for weight in policy.parameters() if weight.requires_grad)
