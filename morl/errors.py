@@ -89,8 +89,13 @@ def is_theirs(error: BaseException) -> bool:
 
 
 def suggest(name: str, known: Iterable[str]) -> str:
-    """`"; did you mean 'x'?"` for a name near one of `known`, else an empty string."""
-    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    """`"; did you mean 'x'?"` for a name near one of `known`, else an empty string.
+
+    >>> suggest("gpdo", ["grpo", "gdpo"])  # the same letters are nearer than another one
+    "; did you mean 'gdpo'?"
+    """
+    names = list(known)
+    near = [each for each in names if sorted(each) == sorted(name)] or difflib.get_close_matches(name, names, n=1)
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
