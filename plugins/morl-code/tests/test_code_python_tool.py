@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -21,8 +22,10 @@ from morl.testing import check_environment
 from morl.types import EnvironmentAnswer, Message, Prompt
 from morl_code.python_tool import PythonEpisode, PythonSandbox
 from morl_code.sandbox import probe
+from morl_code.sandbox import session as sandbox_session
 from morl_code.sandbox.client import LocalSandbox
 from morl_code.sandbox.limits import Limits
+from morl_code.sandbox.process import Process
 from morl_code.sandbox.sessions import Sandboxes, Session
 
 FOUND = [level for level in probe.LEVELS if not probe.missing(level)]
@@ -159,6 +162,36 @@ def test_a_call_over_its_limit_is_ended(code: str) -> None:
     assert said(episode, "1") == "1\n"
     episode.close()
     environment.close()
+
+
+def test_a_program_that_reads_the_link_runs_no_further_when_it_is_ended() -> None:
+    """However long the kill takes to come: what it would print then is no part of the answer."""
+    ours, theirs = socket.socketpair()
+    ended, control = socket.socketpair()
+    broken, nothing = os.pipe()
+    shown = os.memfd_create("shown")
+    pid = os.fork()
+    if pid == 0:
+        ours.close()
+        os.setpgid(0, 0)
+        while theirs.recv(1):
+            pass
+        os.write(shown, b"went on")
+        os._exit(0)
+    theirs.close()
+    os.close(nothing)
+
+    class Late(Process):
+        def end(self) -> tuple[int, float, str]:
+            time.sleep(0.2)
+            return super().end()
+
+    assert sandbox_session.Session(Late(pid, broken), ours, control).end()[0] == -signal.SIGKILL
+    assert os.fstat(shown).st_size == 0
+    assert ours.fileno() == -1  # and then it is closed
+    os.close(shown)
+    ended.close()
+    control.close()
 
 
 def test_calls_after_the_limit_of_all_are_not_run() -> None:

@@ -55,9 +55,11 @@ class Session:
         }
 
     def end(self) -> tuple[int, float, str]:
-        """See `Process.end`."""
-        self._link.close()
-        return self._process.end()
+        """See `Process.end`; the link is open until then, or a program that reads from it would go on."""
+        try:
+            return self._process.end()
+        finally:
+            self._link.close()
 
     def _wait(self, clock: Clock) -> bytes | None:
         """What the process answers to this call, and not to an earlier one or out of turn.
