@@ -6,10 +6,10 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+from processes import runs, until
 
 from morl.compare.launch import _Command, stop, sweep
 
@@ -35,15 +35,7 @@ def begin(code: str) -> tuple[_Command, int]:
 
 def is_gone(pid: int) -> bool:
     """Whether a process has ended, within a moment; on a busy machine, moments are long."""
-    for _ in range(6000):
-        try:
-            # One that nobody waits for is dead all the same.
-            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
-                return True
-        except FileNotFoundError:
-            return True
-        time.sleep(0.02)
-    return False
+    return until(lambda: not runs(pid))
 
 
 def test_what_an_ended_cell_left_behind_is_killed():

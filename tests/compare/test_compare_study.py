@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from processes import runs, until
 
 from morl import train
 from morl.cli import main
@@ -193,17 +194,10 @@ def children(process: int) -> set[str]:
     return found
 
 
-def is_running(process: str) -> bool:
-    try:
-        return " Z " not in Path(f"/proc/{process}/stat").read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_ends_all_processes_and_the_same_command_goes_on(compare, study, number):
-    slow = ("--rewards.slow={name: python, function: 'rewards.py:slow'}", "--training.steps=6")
+    slow = ("--rewards.slow={name: python, function: 'rewards.py:slow'}", "--training.steps=12")
     rows = Path("out/cells/gdpo-seed0/logs/metrics.csv")
     thread = interrupt_when(lambda: rows.exists() and len(rows.read_text().splitlines()) >= 4, number)
     code, said = compare("--seeds", "0", "1", "--jobs", "2", *slow)
@@ -213,11 +207,8 @@ def test_an_interrupt_ends_all_processes_and_the_same_command_goes_on(compare, s
     assert "stopped; the same command resumes the study:\n  morl compare config.yaml --seeds 0 1" in said
     assert states() == {"gdpo-seed0": "interrupted", "gdpo-seed1": "interrupted"}
     # A process that was killed on a busy machine takes a moment to be gone.
-    deadline = time.monotonic() + 300
-    for child in Path("children.txt").read_text().split():
-        while is_running(child):
-            assert time.monotonic() < deadline, "nothing that a cell started outlives it"
-            time.sleep(0.05)
+    started = [int(child) for child in Path("children.txt").read_text().split()]
+    assert until(lambda: not any(map(runs, started))), "nothing that a cell started outlives it"
     first = seconds()["gdpo-seed0"]
     assert first > 1
     assert list(Path("out/cells/gdpo-seed0/checkpoints").glob("step-*.ckpt"))
@@ -226,9 +217,9 @@ def test_an_interrupt_ends_all_processes_and_the_same_command_goes_on(compare, s
     assert code == 0
     assert "morl resume out/cells/gdpo-seed0" in Path("out/logs/gdpo-seed0.log").read_text()
     assert seconds()["gdpo-seed0"] > first
-    assert len([row for row in metrics(Path("out/cells/gdpo-seed0")) if row["loss"]]) == 6
+    assert len([row for row in metrics(Path("out/cells/gdpo-seed0")) if row["loss"]]) == 12
     evaluations = json.loads(Path("out/cells/gdpo-seed0/evaluation.json").read_text())
-    assert [row["step"] for row in evaluations] == [0, 6]
+    assert [row["step"] for row in evaluations] == [0, 12]
 
 
 @pytest.mark.slow
@@ -253,10 +244,7 @@ def test_no_cell_outlives_a_command_that_is_killed(compare, study, tmp_path):
     process.kill()
     process.communicate()
     # Cells die at once, as fast as the machine is.
-    deadline = time.monotonic() + 300
-    while any(map(is_running, cells)):
-        assert time.monotonic() < deadline, "a cell outlives the command"
-        time.sleep(0.05)
+    assert until(lambda: not any(map(runs, map(int, cells)))), "a cell outlives the command"
     code, said = compare("--seeds", "0", "1", "--report_only", *slow)
     assert code == 0
     assert "no run is finished, so there is nothing to report" in said

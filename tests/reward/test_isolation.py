@@ -7,9 +7,10 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
 
 import pytest
+from attrs import evolve
+from processes import runs, until
 
 from morl.errors import ConfigError
 from morl.isolation import ProcessPool, WorkerDied
@@ -119,6 +120,7 @@ def test_what_holds_the_interpreter_is_stopped_at_the_time_limit(score, caplog, 
     assert scores_of(found) == [None]
     assert "no answer within 5 s" in caplog.text
     assert "goes on in the background" not in caplog.text
+    scorer.entries["r"] = evolve(scorer.entries["r"], timeout=600)
     again = scorer.score([Completion(Prompt("2+2?", {"ground_truth": "4"}), text, ()) for text in ("torch",)])
     assert again.values_BK.tolist() == [[0.0]], "the next step has a worker, which has not imported torch"
 
@@ -128,10 +130,7 @@ def test_what_a_stopped_function_started_ends_with_it(score, tmp_path):
     scorer, _ = score("compute_score", "4", isolate="process", timeout=15.0)
     scorer.score([Completion(Prompt("?", {"ground_truth": str(file)}), "child", ())])
     child = int(file.read_text())
-    deadline = time.monotonic() + 60
-    while _runs(child) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not _runs(child)
+    assert until(lambda: not runs(child))
 
 
 def test_workers_are_kept_from_step_to_step(score):
@@ -177,8 +176,8 @@ def test_one_slow_completion_loses_one_score(score):
 def test_no_process_outlives_its_pool(path):
     with ProcessPool(f"{path}:compute_score") as pool:
         pid = int(pool.call({"solution_str": "pid", "ground_truth": ""}))
-        assert _runs(pid)
-    assert not _runs(pid)
+        assert runs(pid)
+    assert not runs(pid)
 
 
 @pytest.mark.parametrize("end", ["finish", "raise", "SIGINT", "SIGTERM", "SIGKILL"])
@@ -201,19 +200,14 @@ def test_no_process_outlives_its_parent(path, end):
         if end.startswith("SIG"):
             parent.send_signal(getattr(signal, end))
         parent.wait()
-    deadline = time.monotonic() + 60
-    while _runs(worker) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not _runs(worker)
+    assert until(lambda: not runs(worker))
 
 
 def test_a_worker_that_died_idle_is_replaced(path):
     with ProcessPool(f"{path}:compute_score") as pool:
         pid = int(pool.call({"solution_str": "pid", "ground_truth": ""}))
         os.kill(pid, signal.SIGKILL)
-        deadline = time.monotonic() + 60
-        while _runs(pid) and time.monotonic() < deadline:
-            time.sleep(0.05)
+        assert until(lambda: not runs(pid))
         assert int(pool.call({"solution_str": "pid", "ground_truth": ""})) != pid
         with pytest.raises(WorkerDied):
             pool.call({"solution_str": "exit", "ground_truth": ""})
@@ -248,11 +242,3 @@ def test_wrong_options_are_refused(path, options, message):
         FunctionReward(f"{path}:compute_score", **options)
     with pytest.raises(ConfigError, match="concurrency=2 has no effect"):
         FunctionReward(f"{path}:lengths", concurrency=2)
-
-
-def _runs(pid: int) -> bool:
-    try:
-        with open(f"/proc/{pid}/stat") as file:
-            return file.read().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False

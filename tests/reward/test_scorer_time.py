@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from attrs import evolve
 
 from morl.errors import RewardError
 from morl.reward import LengthReward, RewardEntry, RewardScorer
@@ -91,19 +92,29 @@ def test_a_late_call_fails_and_its_answer_is_ignored(completions, scripted, rele
     assert "reward 'slow' failed on 4 of 4" in caplog.text
     assert "no answer within 2 s; it cannot be stopped and still runs in the background (1 of 4)" in caplog.text
     # The next step gets a worker of its own while the first still hangs, and no late answer.
+    scorer.entries["slow"] = evolve(scorer.entries["slow"], timeout=600)
     assert scorer.score(completions).values_BK[:, 0].tolist() == [1.0] * 4
     assert scores.values_BK[:, 0].isnan().all()
 
 
-def test_a_patient_reward_does_not_lengthen_the_limit_of_another(completions, scripted, release):
+def test_a_patient_reward_does_not_lengthen_the_limit_of_another(completions, scripted):
+    over = threading.Event()
+
     def slow(c):
-        release.wait(0.5)
+        assert over.wait(300), "the other one was waited for as long as this one"
         return [1.0] * len(c)
 
+    async def cancelled(_):
+        try:
+            await asyncio.sleep(600)
+        finally:
+            over.set()
+
     scorer = RewardScorer(
-        {"patient": RewardEntry(scripted(slow), timeout=600), "brief": RewardEntry(scripted(slow), timeout=0.1)}
+        {"patient": RewardEntry(scripted(slow), timeout=600), "brief": RewardEntry(scripted(cancelled), timeout=2.0)}
     )
     assert scorer.score(completions).failed_BK.tolist() == [[False, True]] * 4
+    scorer.close()
 
 
 def test_a_reward_that_always_hangs_ends_the_run(completions, scripted, release):
@@ -122,6 +133,7 @@ def test_a_reward_that_always_hangs_ends_the_run(completions, scripted, release)
     release.set()
     for thread in threads:
         thread.join()
+    scorer.entries["r"] = evolve(scorer.entries["r"], timeout=600)
     assert not scorer.score(completions).failed_BK.any()
 
 
@@ -160,6 +172,7 @@ def test_a_coroutine_that_blocks_the_loop_is_left_behind_and_named(completions, 
     scorer = scorer_of(scripted(block_once), timeout=2.0)
     assert scorer.score(completions).failed_BK.all()
     assert "the event loop that all async rewards share was blocked" in caplog.text
+    scorer.entries["r"] = evolve(scorer.entries["r"], timeout=600)
     assert scorer.score(completions).values_BK.tolist() == [[1.0]] * 4
     scorer.close()
 

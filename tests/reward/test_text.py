@@ -75,7 +75,7 @@ def keep_busy(stop):
 def busy_process():
     """Other threads of the process that use all the processor time they get."""
     stop = threading.Event()
-    threads = [threading.Thread(target=keep_busy, args=(stop,), daemon=True) for _ in range(4)]
+    threads = [threading.Thread(target=keep_busy, args=(stop,), daemon=True) for _ in range(8)]
     for thread in threads:
         thread.start()
     yield

@@ -9,7 +9,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import runpy
-import socket
 import sys
 import threading
 from collections.abc import Mapping, Sequence
@@ -18,6 +17,7 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 from attrs import frozen
+from processes import free_port
 
 PRELOADED = [
     "datasets",
@@ -56,7 +56,7 @@ def run(command: Sequence[str | Path], folder: Path, *, ranks: int = 1, environm
     log = folder / f"output-{len(list(folder.glob('output-*')))}.txt"
     variables = {**dict.fromkeys(THREADS, "1"), "GLOO_SOCKET_IFNAME": "lo", **environment}
     if ranks > 1:
-        variables |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port()), "WORLD_SIZE": str(ranks)}
+        variables |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": str(ranks)}
     started = []
     for rank in range(ranks):
         own = {**variables, "LOCAL_RANK": str(rank)} if ranks > 1 else variables
@@ -83,12 +83,6 @@ def _ended(processes: Sequence[ForkServerProcess]) -> list[int]:
         if any(codes):
             limit = GRACE
     return codes
-
-
-def _free_port() -> int:
-    with socket.socket() as connection:
-        connection.bind(("127.0.0.1", 0))
-        return int(connection.getsockname()[1])
 
 
 def _process(command: Sequence[str], log: Path, environment: Mapping[str, str]) -> None:

@@ -7,6 +7,7 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from attrs import define, field
+from processes import free_port
 
 
 class _Grades(BaseHTTPRequestHandler):
@@ -36,7 +37,7 @@ class JudgeServer:
     """A server on the loopback device that can be stopped and started again at the same address."""
 
     _server: _Server | None = None
-    _port: int = field(default=0)
+    _port: int = field(factory=free_port)
 
     @property
     def url(self) -> str:
@@ -46,7 +47,6 @@ class JudgeServer:
     def start(self) -> None:
         """Answers from now on."""
         self._server = _Server(("127.0.0.1", self._port), _Grades)
-        self._port = self._server.server_address[1]
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
     def stop(self) -> None:

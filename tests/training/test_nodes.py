@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from contextlib import ExitStack, contextmanager
 import pytest
 import yaml
 from attrs import frozen
+from processes import free_port
 
 from morl import train
 
@@ -66,12 +66,6 @@ def ip(*arguments: str) -> bool:
     if shutil.which("ip") is None:
         return False
     return subprocess.run(["ip", *arguments], capture_output=True, check=False).returncode == 0
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 @pytest.mark.slow

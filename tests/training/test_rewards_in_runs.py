@@ -12,6 +12,7 @@ import time
 
 import pytest
 import yaml
+from processes import runs, until
 
 from morl import ConfigError, DataError, RewardError, train
 from morl.reward import FunctionReward, RewardEntry, When
@@ -128,10 +129,7 @@ def test_no_worker_process_outlives_a_run_that_is_stopped(settings, graders, tmp
         finally:
             run.kill()
     workers = {int(line) for line in note.read_text().splitlines()}
-    deadline = time.monotonic() + 60
-    while any(os.path.exists(f"/proc/{worker}") for worker in workers) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not [worker for worker in workers if os.path.exists(f"/proc/{worker}")]
+    assert until(lambda: not any(map(runs, workers)))
 
 
 # Groups, rows, sources -----------------------------------------------------------------------------------------------

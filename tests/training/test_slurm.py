@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from processes import free_port
 
 from morl import train
 from morl.artifacts.folder import RunFolder
@@ -50,9 +50,6 @@ def submit(tmp_path):
     (programs / "python").write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
     for program in programs.iterdir():
         program.chmod(0o755)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     started = []
 
     def start(*arguments):
@@ -67,7 +64,7 @@ def submit(tmp_path):
             "SLURM_NTASKS_PER_NODE": "1",
             "SLURM_NODELIST": "127.0.0.1",
             "MASTER_ADDR": "127.0.0.1",
-            "MASTER_PORT": str(port),
+            "MASTER_PORT": str(free_port()),
             "GLOO_SOCKET_IFNAME": "lo",
             "OMP_NUM_THREADS": "1",
         }

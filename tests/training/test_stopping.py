@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from processes import free_port
 
 from morl import train
 from morl.artifacts.folder import RunFolder
@@ -90,6 +91,7 @@ def started(tmp_path, settings):
         environment = {
             **os.environ,
             "GLOO_SOCKET_IFNAME": "lo",
+            "MASTER_PORT": str(free_port()),
             "OMP_NUM_THREADS": "1",
             "PYTHONPATH": str(tmp_path),
             "READY": str(tmp_path / "ready"),

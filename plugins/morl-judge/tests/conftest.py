@@ -76,7 +76,7 @@ class Server:
 
     def stop(self) -> None:
         """Closes the port; what is under way is broken off."""
-        asyncio.run_coroutine_threadsafe(self._runner.cleanup(), self._loop).result(10)
+        asyncio.run_coroutine_threadsafe(self._runner.cleanup(), self._loop).result(300)
 
     def end(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -88,11 +88,11 @@ def server() -> Iterator[Server]:
     started = threading.Event()
     thread = threading.Thread(target=server.run, args=(started,), daemon=True)
     thread.start()
-    assert started.wait(10)
+    assert started.wait(300)
     yield server
     server.stop()
     server.end()
-    thread.join(10)
+    thread.join(300)
 
 
 @pytest.fixture

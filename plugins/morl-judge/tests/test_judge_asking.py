@@ -138,22 +138,26 @@ async def misbehave(body: Any, request: web.Request) -> web.StreamResponse:
     return reply("Grade: 7")
 
 
-def test_failures_are_told_by_kind_and_fail_alone(server: Any, make: Any) -> None:
+@pytest.mark.parametrize("limit", [1.0, 60.0], ids=["of those that never answer", "of the others"])
+def test_failures_are_told_by_kind_and_fail_alone(server: Any, make: Any, limit: float) -> None:
+    """What answers has a long limit, or a busy machine would make it one more that does not."""
     server.handler = misbehave
-    judge = make(attempts=3, request_timeout=1.0)
-    scores = score(judge, "fine", *FAILURES, "surrogate")
-    assert kinds(scores) == [7.0, *(kind for kind, _ in FAILURES.values()), 7.0]
-    for said, (kind, requests) in FAILURES.items():
+    judge = make(attempts=3, request_timeout=limit)
+    failures = {said: of for said, of in FAILURES.items() if (of[0] == "timeout") == (limit < 60)}
+    fine = [] if limit < 60 else ["fine", "surrogate"]
+    scores = score(judge, *failures, *fine)
+    assert kinds(scores) == [*(kind for kind, _ in failures.values()), *[7.0] * len(fine)]
+    for place, (said, (kind, requests)) in enumerate(failures.items()):
         assert server.asked(f"Said: {said}") == requests, said
-        assert str(scores[1 + list(FAILURES).index(said)]).startswith(f"{kind}: ")
-    assert judge.counters.failures.total() == len(FAILURES)
-    assert judge.counters.retries == sum(requests - 1 for _, requests in FAILURES.values())
+        assert str(scores[place]).startswith(f"{kind}: ")
+    assert judge.counters.failures.total() == len(failures)
+    assert judge.counters.retries == sum(requests - 1 for _, requests in failures.values())
 
 
 def test_the_scorer_counts_them_per_completion(server: Any, make: Any) -> None:
     server.handler = misbehave
-    scorer = RewardScorer({"judge": RewardEntry(make(attempts=1, request_timeout=1.0))})
-    scores = scorer.score(completions("fine", "500", "half", "never", "good"))
+    scorer = RewardScorer({"judge": RewardEntry(make(attempts=1))})
+    scores = scorer.score(completions("fine", "500", "half", "no-json", "good"))
     scorer.close()
     assert scores.failed_BK.flatten().tolist() == [False, True, True, True, False]
     assert scores.values_BK.flatten()[[0, 4]].tolist() == [7.0, 7.0]
@@ -211,6 +215,8 @@ def test_a_retry_after_that_is_too_long_is_a_failure_at_once_and_one_that_says_n
 
 def test_requests_under_way_are_limited(server: Any, make: Any) -> None:
     async def handler(body: Any, request: Any) -> Any:
+        while server.most_under_way < 3:  # until so many have met
+            await asyncio.sleep(0.01)
         await asyncio.sleep(0.02)
         return reply("Grade: 1")
 
@@ -221,10 +227,10 @@ def test_requests_under_way_are_limited(server: Any, make: Any) -> None:
 
 def test_the_limit_of_a_batch_fails_the_late_ones_only(server: Any, make: Any) -> None:
     server.handler = misbehave
-    judge = make(batch_limit=1.5)
+    judge = make(batch_limit=4.0)
     scores = score(judge, "never", "fine")
     assert kinds(scores) == ["timeout", 7.0]
-    assert "not answered within the 1.5 s of the batch" in str(scores[0])
+    assert "not answered within the 4 s of the batch" in str(scores[0])
 
 
 def test_a_call_that_is_given_up_sends_nothing_more(server: Any, make: Any) -> None:
@@ -241,13 +247,14 @@ def test_a_call_that_is_given_up_sends_nothing_more(server: Any, make: Any) -> N
     scorer = RewardScorer({"judge": RewardEntry(judge, timeout=1.5)})
     scores = scorer.score(completions("fine", "500", "never", *map(str, range(20))))
     assert scores.failed_BK.all()
-    assert server.aborted.wait(10)
+    assert server.aborted.wait(300)
     sent = len(server.bodies)
     # Long enough for some twenty retries.
     threading.Event().wait(1.0)
     assert len(server.bodies) == sent < 23
     # What came before is kept.
     server.handler = None
+    scorer.entries["judge"] = RewardEntry(judge, timeout=600)
     assert scorer.score(completions("fine")).values_BK.tolist() == [[7.0]]
     scorer.close()
 

@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
+from processes import runs, until
 
 from morl.errors import PluginError
 from morl.types import Completion, Prompt
@@ -302,14 +303,6 @@ if sys.argv[1] == "busy":
 """
 
 
-def gone(pid: int) -> bool:
-    """Whether the process ended; nobody may have waited for an orphan yet."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except FileNotFoundError:
-        return True
-
-
 @pytest.mark.parametrize("end", ["exit", "kill", "interrupt"])
 def test_no_worker_outlives_the_trainer(end: str) -> None:
     command = [sys.executable, "-c", textwrap.dedent(TRAINER), "idle" if end == "exit" else "busy"]
@@ -320,7 +313,4 @@ def test_no_worker_outlives_the_trainer(end: str) -> None:
         if end != "exit":
             assert trainer.stdout.readline() == "busy\n"
             trainer.send_signal(signal.SIGKILL if end == "kill" else signal.SIGINT)
-    deadline = time.monotonic() + PATIENCE
-    while not all(map(gone, pids)):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    assert until(lambda: not any(map(runs, pids)))

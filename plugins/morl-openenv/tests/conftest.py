@@ -7,7 +7,6 @@ import contextlib
 import importlib.util
 import json
 import os
-import socket
 import subprocess
 import threading
 import time
@@ -19,6 +18,7 @@ from typing import Any
 
 import pytest
 from attrs import define, field
+from processes import free_port
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
@@ -203,9 +203,7 @@ class RealServer:
 
 def start_real(kind: str, sessions: int) -> RealServer:
     """A server that answers."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = [PYTHON, str(SERVERS / "real.py"), str(port), kind, str(sessions)]
     server = RealServer(subprocess.Popen(command, start_new_session=True), f"http://127.0.0.1:{port}")
     while True:

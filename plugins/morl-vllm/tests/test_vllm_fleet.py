@@ -21,6 +21,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import torch
 from attrs import define, field
+from processes import free_port
 from safetensors.torch import save_file
 
 from morl.errors import ConfigError, RolloutError
@@ -51,7 +52,7 @@ class Stand:
     run: str | None = None
     version: int | None = None
     key: str = KEY
-    port: int = 0
+    port: int = field(factory=free_port)
     _http: Any = field(init=False, default=None)
 
     @property
@@ -110,7 +111,7 @@ class Stand:
             self.drawn += len(asked["prompts"])
             rows = zip(asked["prompts"], asked["seeds"], strict=True)
             groups = [[[[len(prompt), seed], [0.0, -1.0], False]] * asked["n"] for prompt, seed in rows]
-            time.sleep(0.02)
+            time.sleep(0.1)  # in which the other server gets some of the work, on a busy machine too
             return self._reply(request, 200, {"version": self.version, "groups": groups})
         status = {"run": self.run, "version": self.version, "max_model_len": 64, "lacks": self.lacks}
         return self._reply(request, 200, status)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from processes import free_port
 
 from morl.errors import ConfigError, DataError, MorlError, RolloutError
 from morl_vllm.installed import installed_engine
@@ -53,9 +53,7 @@ def serve(_environment: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
                 }
             )
         )
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
-        main([str(config), f"--port={port}", *arguments])
+        main([str(config), f"--port={free_port()}", *arguments])
 
     return run
 

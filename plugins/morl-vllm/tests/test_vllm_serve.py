@@ -9,7 +9,6 @@ import json
 import logging
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -21,6 +20,7 @@ from typing import Any
 import pytest
 import torch
 from attrs import define, field
+from processes import free_port
 
 import morl
 from morl.config.schema import EnvironmentConfig
@@ -45,12 +45,6 @@ pytestmark = [
 KEY = "of-the-tests"
 TOLERANCE = 1e-4
 PROMPTS = [EncodedPrompt(Prompt(""), "", tuple(range(2, 60 + row)), row) for row in range(12)]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @define(eq=False)

@@ -9,7 +9,6 @@ import csv
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from processes import free_port
 
 import morl
 from morl_vllm.installed import installed_engine
@@ -78,9 +78,7 @@ def test_a_run_in_this_process(shopper: str, tmp_path: Path, patience: float) ->
 @pytest.fixture
 def server(shopper: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The URL of a rollout server for the policy."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     monkeypatch.setenv(VARIABLE, "of-the-tests")
     config = tmp_path / "server.yaml"
     run = {"policy": {"path": shopper}, "prompts": {"path": "none"}, "rewards": {"r": {"name": "length", "limit": 4}}}
