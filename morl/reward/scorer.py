@@ -99,11 +99,13 @@ class RewardScorer:
         spoilt = self._spoilt(completions)
         if self._environment is not None and self.entries[self._environment].on_failure == "drop":
             dropped_B[[*spoilt]] = True
+        # Where the policy was never asked, there is nothing that it said: a score of "" would be a wrong one.
+        unasked = {*spoilt, *(row for row, completion in enumerate(completions) if not completion.turns)}
         rows = {
             name: [
                 row
                 for row, completion in enumerate(completions)
-                if entry.applies(completion.prompt) and (row not in spoilt or name == self._environment)
+                if entry.applies(completion.prompt) and (row not in unasked or name == self._environment)
             ]
             for name, entry in self.entries.items()
         }

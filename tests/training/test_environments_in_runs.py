@@ -114,7 +114,8 @@ def test_a_failure_is_told_apart_from_a_zero(settings, tmp_path, rows_of, kind, 
     assert said in next(info["failure"] for info in recorder.rollouts.infos if "failure" in info)
     assert float(row["reward/score/failed"]) == 0.25
     assert float(row["reward/score/missing"]) == (0.0 if on_failure == "zero" else 0.25)
-    assert float(row["reward/vowel/missing"]) == (0.0 if on_failure == "zero" else 0.25)
+    # Under "zero" the others score what was said, and nothing was where the episode never began.
+    assert float(row["reward/vowel/missing"]) == (0.0 if on_failure == "zero" and kind != "open" else 0.25)
     assert float(row["completions/dropped"]) == (0.25 if on_failure == "drop" else 0.0)
     assert float(row[f"conversation/status/{status}"]) == 0.25
 
@@ -129,6 +130,28 @@ def test_a_conversation_that_a_limit_ends_before_its_rewards_came(settings, tmp_
     assert sorted(given, key=str) == ([1.0, 1.0, 1.0, None] if on_limit == "abstain" else [0.0, 1.0, 1.0, 1.0])
     assert float(row["reward/score/missing"]) == missing
     assert float(row["reward/score/failed"]) == 0.0
+
+
+class Long:
+    """Begins one of the two prompts with more than the model has room for."""
+
+    def reset(self, prompt, **row):
+        return "0" * (5000 if "how many" in str(prompt) else 1)
+
+    def get_reward(self):
+        return 0.5
+
+
+def test_what_was_never_said_is_not_scored(settings, tmp_path, rows_of):
+    changes = {"rewards": {"short": {"name": "length", "limit": 50}}, "sampling.max_tokens": 4}
+    result, recorder = run_faulty(settings, tmp_path, PythonEnvironment(Long), lambda *_: "a", changes)
+    (row,) = rows_of(result)
+    assert recorder.rollouts.statuses == ("context_full", "context_full", "completed", "completed")
+    assert recorder.rollouts.lengths_B.tolist() == [0, 0, 2, 2]
+    for name in ("short", "Long"):
+        assert float(row[f"reward/{name}/missing"]) == 0.5
+        assert float(row[f"reward/{name}/failed"]) == 0.0
+    assert float(row["completions/dropped"]) == 0.0
 
 
 def test_what_a_prompt_lacks_of_the_columns_of_a_reset_is_refused(settings, tmp_path):
