@@ -115,11 +115,16 @@ class Driver:
     def run(self, prompts: Sequence[EncodedPrompt], n: int, sampling: Sampling, seeds: Sequence[int]) -> RolloutBatch:
         """`n` conversations about each prompt, side by side in the order of the prompts.
 
+        Prompts of other settings (`EncodedPrompt.sampling`) are drawn by theirs, in calls of their own.
+
         Raises:
             MorlError: the environment or the rollout backend says that its input is wrong, or breaks its contract.
         """
         groups = [
-            [Talk(prompt, group, member, seed) for member in range(n)]
+            [
+                Talk(evolve(prompt, sampling=None), group, member, seed, prompt.sampling or sampling)
+                for member in range(n)
+            ]
             for group, (prompt, seed) in enumerate(zip(prompts, seeds, strict=True))
         ]
         talks = [talk for group in groups for talk in group]
@@ -127,11 +132,13 @@ class Driver:
             for talk in talks:
                 open_one = partial(self.environment.open, copied(talk.prompt.prompt), self.seeds.episode(talk.seed))
                 self._ask(talk, partial(opened, talk, open_one), self._opened)
-            if self.stream is None or any(prompt.sampling is not None for prompt in prompts):
-                self._converse(groups, sampling)
+            # What a stream draws at a time differs in nothing but the longest turn.
+            settings = {evolve(talk.sampling, max_tokens=1) for talk in talks}
+            if self.stream is None or len(settings) > 1:
+                self._converse(groups)
             else:
                 with closing(self.stream()) as stream:
-                    self._converse_by(Flow(stream, self.limits, sampling), groups)
+                    self._converse_by(Flow(stream, self.limits), groups)
             while answered := self.asking.drain():
                 self._hear(answered)
         except BaseException:
@@ -141,15 +148,15 @@ class Driver:
             raise
         return assembled([group[0].prompt for group in groups], talks, self.version)
 
-    def _converse(self, groups: Sequence[Sequence[Talk]], sampling: Sampling) -> None:
+    def _converse(self, groups: Sequence[Sequence[Talk]]) -> None:
         """Until nothing is left to be sampled."""
         ready = False
         while True:
             self._hear(self.asking.take(self.patience, ready=ready))
             for group in groups:
                 self._begin(group)
-            for request in requests(ready_rows(groups, self.seeds.turn), self.limits, sampling.max_tokens):
-                self._sample(request, sampling)
+            for request in requests(ready_rows(groups, self.seeds.turn), self.limits):
+                self._sample(request)
             # Conversations that the environment need not be asked about can go on at once.
             ready = any(talk.stage is Stage.READY for group in groups for talk in group)
             if not ready and not self.asking.awaiting:
@@ -181,24 +188,23 @@ class Driver:
             interrupts.check()
             went_on = False
             for talk, drawn in flow.take(lambda: until_answered and self.asking.answered):
-                self._take_turn(talk, drawn, flow.sampling)
+                self._take_turn(talk, drawn)
                 went_on = went_on or talk.stage is Stage.READY
             if until_answered and (went_on or self.asking.answered):
                 return
 
-    def _take_turn(self, talk: Talk, drawn: Drawn, sampling: Sampling) -> None:
+    def _take_turn(self, talk: Talk, drawn: Drawn) -> None:
         """Reads a turn that was sampled."""
-        talk.say(drawn, self.limits, sampling.max_tokens, self.language.decode)
+        talk.say(drawn, self.limits, self.language.decode)
         self._said(talk)
 
-    def _sample(self, request: Request, sampling: Sampling) -> None:
+    def _sample(self, request: Request) -> None:
         """One call of the rollout backend, and what the environment is asked about what was said."""
         contexts, seeds = [row.context for row in request.rows], [row.seed for row in request.rows]
-        limited = evolve(sampling, max_tokens=request.max_tokens)
-        batch = self.draw(contexts, request.n, limited, seeds)
+        batch = self.draw(contexts, request.n, request.sampling, seeds)
         for talk, drawn in zip(request.talks, drawn_rows(batch), strict=True):
             if talk.stage is Stage.READY:  # others of the prompt could not be opened
-                self._take_turn(talk, drawn, sampling)
+                self._take_turn(talk, drawn)
 
     def _ask(self, talk: Talk, function: Callable[[], Any], then: Then, *, awaited: bool = True) -> None:
         self.asking.submit(Question((talk, then), function, self.timeout, awaited=awaited))

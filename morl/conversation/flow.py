@@ -10,7 +10,6 @@ from morl.conversation.talk import Drawn, Limits, Stage, Talk
 from morl.conversation.waves import Row, drawn_rows
 from morl.errors import PluginError
 from morl.hookspecs import RolloutStream
-from morl.types import Sampling
 
 
 @define(eq=False)
@@ -20,12 +19,10 @@ class Flow:
     Args:
         stream: of the rollout backend.
         limits: of a conversation.
-        sampling: its `max_tokens` is the longest turn.
     """
 
     stream: RolloutStream
     limits: Limits
-    sampling: Sampling
     _rows: dict[int, Row] = field(init=False, factory=dict)
     _number: int = field(init=False, default=0)
     _left: int = field(init=False, default=0)
@@ -37,7 +34,7 @@ class Flow:
 
     def add(self, row: Row) -> None:
         """Has the next turn of these conversations sampled."""
-        limited = evolve(self.sampling, max_tokens=row.longest(self.limits, self.sampling.max_tokens)[1])
+        limited = evolve(row.sampling, max_tokens=row.longest(self.limits)[1])
         self._number += 1
         self._rows[self._number] = row
         self._left += len(row.talks)

@@ -13,7 +13,7 @@ from morl.conversation.answers import FIGURES as FIGURES
 from morl.conversation.calls import ToolCall
 from morl.conversation.opening import Opening
 from morl.hookspecs import Episode
-from morl.types import CompletionStatus, EncodedPrompt, Message, Turn
+from morl.types import CompletionStatus, EncodedPrompt, Message, Sampling, Turn
 
 if TYPE_CHECKING:
     from morl.conversation.reply_format import ReplyFormat
@@ -84,6 +84,7 @@ class Talk:
         group: row of the prompt in the batch.
         member: number among the completions of the prompt.
         seed: of the prompt.
+        sampling: how its turns are drawn; `max_tokens` is the longest turn.
         episode: once it is open.
         opening: what it says before the first turn.
         format: how replies are read and continued.
@@ -100,6 +101,7 @@ class Talk:
     group: int
     member: int
     seed: int
+    sampling: Sampling
     stage: Stage = Stage.OPENING
     episode: Episode | None = None
     opening: Opening | None = None
@@ -153,13 +155,12 @@ class Talk:
         context = float("inf") if limits.context is None else limits.context - len(self.prompt.token_ids) - used
         return context, float("inf") if limits.tokens is None else limits.tokens - used
 
-    def say(self, drawn: Drawn, limits: Limits, max_tokens: int, decode: Callable[[Sequence[int]], str]) -> None:
+    def say(self, drawn: Drawn, limits: Limits, decode: Callable[[Sequence[int]], str]) -> None:
         """A turn that was sampled, as far as there is room for it.
 
         Args:
             drawn: as the backend sampled it.
             limits: see there.
-            max_tokens: longest turn.
             decode: tokens to text, without special tokens.
         """
         context, tokens = self.room(limits)
@@ -167,7 +168,7 @@ class Talk:
         self.cut = None
         if drawn.truncated or kept < len(drawn.ids):
             self.cut = CompletionStatus.TRUNCATED
-            if min(context, tokens) < max_tokens:
+            if min(context, tokens) < self.sampling.max_tokens:
                 self.cut = CompletionStatus.TOKEN_LIMIT if tokens <= context else CompletionStatus.CONTEXT_FULL
         start = len(self.ids)
         self.ids += drawn.ids[:kept]

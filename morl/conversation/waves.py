@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from morl.conversation.talk import Drawn, Limits, Stage, Talk
-from morl.types import EncodedPrompt, RolloutBatch
+from morl.types import EncodedPrompt, RolloutBatch, Sampling
 
 
 @frozen(eq=False)
@@ -19,10 +19,16 @@ class Row:
     context: EncodedPrompt
     seed: int
 
-    def longest(self, limits: Limits, max_tokens: int) -> tuple[int | None, int]:
+    @property
+    def sampling(self) -> Sampling:
+        """How the next turn is drawn, but for its length."""
+        return self.talks[0].sampling
+
+    def longest(self, limits: Limits) -> tuple[int | None, int]:
         """Tokens that the next turn may have: as the model's context has it, where that is less than `max_tokens`; and
         with the limit of tokens."""
         context, tokens = next(talk for talk in self.talks if talk.stage is Stage.READY).room(limits)
+        max_tokens = self.sampling.max_tokens
         return None if context >= max_tokens else int(context), int(min(context, tokens, max_tokens))
 
 
@@ -32,11 +38,11 @@ class Request:
 
     Attributes:
         rows: their contexts are sampled side by side.
-        max_tokens: longest turn.
+        sampling: how.
     """
 
     rows: tuple[Row, ...]
-    max_tokens: int
+    sampling: Sampling
 
     @property
     def n(self) -> int:
@@ -65,20 +71,24 @@ def ready_rows(groups: Iterable[Sequence[Talk]], seed_of: Callable[[int, int, in
             yield Row((talk,), talk.context, seed_of(talk.seed, talk.member, len(talk.turns)))
 
 
-def requests(rows: Iterable[Row], limits: Limits, max_tokens: int) -> list[Request]:
-    """The calls that sample these contexts.
+def requests(rows: Iterable[Row], limits: Limits) -> list[Request]:
+    """The calls that sample these contexts, those of one setting each.
 
     A turn may be as long as `max_tokens`.  Contexts that the model has less room for need a call with a lower limit;
     the limit of tokens only cuts what was sampled.
     """
+    rows = list(rows)
+    settings = {sampling: place for place, sampling in enumerate(dict.fromkeys(row.sampling for row in rows))}
 
-    def kind(row: Row) -> tuple[int, int]:
-        room = row.longest(limits, max_tokens)[0]
-        return len(row.talks), -1 if room is None else room
+    def kind(row: Row) -> tuple[int, int, int]:
+        room = row.longest(limits)[0]
+        return settings[row.sampling], len(row.talks), -1 if room is None else room
 
-    alike = groupby(sorted(rows, key=kind), key=kind)
-    parts = [tuple(part) for _, part in alike]
-    return [Request(part, max(row.longest(limits, max_tokens)[1] for row in part)) for part in parts]
+    parts = [tuple(part) for _, part in groupby(sorted(rows, key=kind), key=kind)]
+    longest = [max(row.longest(limits)[1] for row in part) for part in parts]
+    return [
+        Request(part, evolve(part[0].sampling, max_tokens=tokens)) for part, tokens in zip(parts, longest, strict=True)
+    ]
 
 
 def drawn_rows(batch: RolloutBatch) -> Iterator[Drawn]:

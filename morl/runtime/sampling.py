@@ -18,7 +18,8 @@ def sample(
 ) -> RolloutBatch:
     """`n` completions of each prompt, as the backend draws them.
 
-    Prompts of other settings (`EncodedPrompt.sampling`) are drawn in calls of their own.
+    Prompts of other settings (`EncodedPrompt.sampling`) are drawn in calls of their own, unless the backend minds them
+    itself, as conversations do.
 
     The backend sees copies of the prompts, and the batch is a copy around the prompts themselves: a backend that keeps
     what it gave, and fills it again at the next call, changes nothing here.
@@ -26,6 +27,8 @@ def sample(
     Raises:
         PluginError: no `RolloutBatch`, or one of other completions than were asked for.
     """
+    if _opens_prompts(backend):
+        return _alike(backend, prompts, n, sampling, seeds)
     settings: dict[Sampling, list[int]] = {}
     for row, prompt in enumerate(prompts):
         settings.setdefault(prompt.sampling or sampling, []).append(row)
@@ -36,6 +39,11 @@ def sample(
         for each, rows in settings.items()
     ]
     return _in_order(RolloutBatch.concatenate(parts), [row for rows in settings.values() for row in rows], n)
+
+
+def _opens_prompts(backend: RolloutBackend) -> bool:
+    """Whether its completions are conversations, see `morl.runtime.conversations`."""
+    return bool(getattr(backend, "opens_prompts", False))
 
 
 def _in_order(batch: RolloutBatch, rows: Sequence[int], n: int) -> RolloutBatch:
@@ -71,8 +79,9 @@ def _asked(
 def _alike(
     backend: RolloutBackend, prompts: Sequence[EncodedPrompt], n: int, sampling: Sampling, seeds: Sequence[int]
 ) -> RolloutBatch:
-    """`sample`, of prompts that are drawn from alike."""
-    plain = [prompt if prompt.sampling is None else evolve(prompt, sampling=None) for prompt in prompts]
+    """`sample`, of prompts that are drawn from alike, or in a call that minds their settings."""
+    minds = _opens_prompts(backend)
+    plain = [prompt if minds or prompt.sampling is None else evolve(prompt, sampling=None) for prompt in prompts]
     name = f"the rollout backend {type(backend).__name__}"
     batch = _asked(backend, copied(plain), n, sampling, list(seeds), name)
     if not isinstance(batch, RolloutBatch):
@@ -88,7 +97,7 @@ def _alike(
             f" {len(groups_B)}, {n} of each of {len(prompts)} prompts side by side: {groups_B.tolist()[:8]}.."
             " (check it with morl.testing.check_rollout_backend)"
         )
-    if getattr(backend, "opens_prompts", False):  # conversations, see `morl.runtime.conversations`
+    if minds:
         opened = zip(batch.prompts, prompts, strict=True)
         return evolve(batch, prompts=tuple(evolve(each, sampling=asked.sampling) for each, asked in opened))
     return evolve(copied(batch), prompts=tuple(prompts))
