@@ -22,7 +22,7 @@ from morl.conversation.episodes import opened
 from morl.conversation.talk import Talk
 from morl.environments.python import PythonEnvironment
 from morl.testing import CHAT_TEMPLATE, ScriptedReplies, tool_call
-from morl.types import EncodedPrompt, EnvironmentAnswer, Prompt
+from morl.types import EncodedPrompt, EnvironmentAnswer, Prompt, Sampling
 
 
 @define(eq=False)
@@ -327,7 +327,7 @@ def test_an_episode_that_opens_too_late_is_closed(kind):
     async def opening():
         return Episode()
 
-    talk = Talk(EncodedPrompt(Prompt("x"), "x", (1,)), 0, 0, 0)
+    talk = Talk(EncodedPrompt(Prompt("x"), "x", (1,)), 0, 0, 0, Sampling())
     assert talk.give_up() is None
     found = opened(talk, opening if kind == "async" else Episode)
     if kind == "async":
