@@ -6,6 +6,8 @@ busy.  Processes keep to `OMP_NUM_THREADS`, 1 if it is not set, which several wo
 This process does not wait for the disk: a run of four steps waits 40 times, and only a power cut could tell.  What is
 synced, and in which order, is tested in `tests/artifacts/test_files.py`; processes that tests start do wait.
 
+No test asks a hub of models: a name that is none would wait for the network where there is one that never answers.
+
 Ctrl-C reaches this process and those that it starts, although a shell lets what it runs in the background ignore it.
 """
 
@@ -17,6 +19,7 @@ from collections.abc import Iterator
 
 for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(_name, os.environ.get("OMP_NUM_THREADS", "1"))  # before anything imports torch
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # read when huggingface_hub is imported, and by processes that tests start
 
 import pytest  # noqa: E402
 import torch  # noqa: E402

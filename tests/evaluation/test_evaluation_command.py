@@ -206,7 +206,6 @@ def test_two_processes_agree_with_one(config, tiny_model, tmp_path, strategy):
 )
 def test_slips_are_told(arguments, message, config, tiny_model, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     write(Path("config.yaml"), config())
     Path("model").symlink_to(tiny_model)
     Path("runs").mkdir()
