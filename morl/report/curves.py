@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sized
 from functools import partial
 
 import numpy as np
@@ -18,7 +18,7 @@ from morl.report.view import View
 MOST_POINTS = 200
 """Of a curve; longer ones are averaged over as many steps as it takes."""
 MOST_CURVES = 24
-"""In one panel; pairs of many rewards are more than anybody can tell apart."""
+"""In one panel, or panels of one figure; pairs of many rewards are more than anybody can tell apart."""
 
 
 def run_plots(view: View) -> list[Plot]:
@@ -51,7 +51,8 @@ def _of_each(view: View, look: Mapping[str, Look]) -> Plot | None:
         curve = view.curve(names.REWARD_MEAN.of(reward))
         if len(curve):
             panels.append(Panel(reward, partial(_single, curve, look[reward], "mean score")))
-    return Plot("rewards", "Mean score of each reward", panels, columns=2) if panels else None
+    title = f"Mean score of each reward{_first_of(panels)}"
+    return Plot("rewards", title, panels[:MOST_CURVES], columns=2) if panels else None
 
 
 def _groups(view: View, look: Mapping[str, Look]) -> Plot | None:
@@ -70,8 +71,8 @@ def _groups(view: View, look: Mapping[str, Look]) -> Plot | None:
             )
     if panels:
         legend = {kind: Look(colour, "-", "s") for kind, (_, colour) in kinds.items()}
-        title = "Groups by what a reward says of them; only mixed ones teach it anything"
-        return Plot("groups", title, panels, legend, columns=2, dashes=False)
+        title = f"Groups by what a reward says of them; only mixed ones teach it anything{_first_of(panels)}"
+        return Plot("groups", title, panels[:MOST_CURVES], legend, columns=2, dashes=False)
     title = "Groups in which a reward does not vary"
     return _of_all(view, look, "groups", names.REWARD_DEAD_GROUPS, title, "share of groups")
 
@@ -94,6 +95,7 @@ def _together(name: str, title: str, unit: str, curves: Mapping[str, Curve], loo
     kept = {each: curve for each, curve in curves.items() if len(curve)}
     if not kept:
         return None
+    title += _first_of(kept)
     kept = dict(list(kept.items())[:MOST_CURVES])
 
     def draw(axes: Axes) -> None:
@@ -102,6 +104,11 @@ def _together(name: str, title: str, unit: str, curves: Mapping[str, Curve], loo
             draw_curve(axes, *thinned(curve), look[each])
 
     return Plot(name, title, [Panel("", draw)], {each: look[each] for each in kept}, width=4.4, height=2.8)
+
+
+def _first_of(found: Sized) -> str:
+    """What a title adds where a figure has room for the first alone."""
+    return f" (the first {MOST_CURVES} of {len(found)})" if len(found) > MOST_CURVES else ""
 
 
 def _completions(view: View) -> Plot | None:

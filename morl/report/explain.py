@@ -120,6 +120,8 @@ def _explanation(view: View, step: StepSamples, sample: Sample) -> Iterator[str]
     found = parts(arithmetic, sample)
     ended = f"; {sample.status}" if sample.status else ""
     yield f"step {step.step}, completion {sample.number}, one of {len(group)} for its prompt{ended}"
+    if step.faults:
+        yield f"{step.faults} lines of the file cannot be read: they are not counted, and their groups lack them"
     yield f"prompt:     {one_line(sample.prompt)}"
     yield f"completion: {one_line(sample.completion)}"
     yield ""

@@ -24,6 +24,9 @@ from morl.report.view import View
 
 ENDS = 5
 """Completions shown from each end of an order."""
+MOST_CHIPS = 20_000
+"""Scores beside the transcripts of all orders; with so many rewards that there would be more, some give no order."""
+FEWEST_ORDERS = 4
 
 
 @frozen
@@ -62,6 +65,7 @@ def render(view: View) -> str:
         pictures=pictures,
         result_table=result_table(view),
         fates=FATES,
+        unordered=len(view.rewards) - len(ordering(view)),
         step=step,
         selections=selections(view, step) if step is not None else [],
         held_out=(held_out := _held_out(view)),
@@ -83,7 +87,7 @@ def _held_out(view: View) -> StepSamples | None:
 
 
 def selections(view: View, step: StepSamples) -> list[Selection]:
-    """By the advantage, then by each reward: the highest, the lowest, and those without a score."""
+    """By the advantage, then by each reward of `ordering`: the highest, the lowest, and those without a score."""
 
     arithmetic = Arithmetic.of(view, step)
 
@@ -94,7 +98,7 @@ def selections(view: View, step: StepSamples) -> list[Selection]:
     learned = sorted((s for s in step.samples if s.advantage is not None), key=lambda s: -(s.advantage or 0.0))
     if learned:
         found.append(Selection("advantage", _ends("advantage", learned, shown)))
-    for reward in view.rewards:
+    for reward in ordering(view):
         scored = [(score, s) for s in step.samples if (score := s.rewards.get(reward)) is not None]
         scored.sort(key=lambda pair: -pair[0])
         groups = _ends(f"score of {reward}", [sample for _, sample in scored], shown)
@@ -103,6 +107,12 @@ def selections(view: View, step: StepSamples) -> list[Selection]:
             groups.append((f"without a score of {reward} ({len(without)})", shown(without[:ENDS])))
         found.append(Selection(reward, groups))
     return found
+
+
+def ordering(view: View) -> tuple[str, ...]:
+    """Rewards that transcripts are ordered by: all, unless there are so many that the page could not be opened."""
+    room = MOST_CHIPS // (3 * ENDS * max(1, len(view.rewards)))
+    return view.rewards[: max(FEWEST_ORDERS, room)]
 
 
 def _ends(what: str, ordered: Sequence[Sample], shown: Any) -> list[tuple[str, list[Transcript]]]:

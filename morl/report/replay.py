@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -113,23 +114,30 @@ def _of_tokens(samples: Sequence[Sample]) -> dict[str, Any]:
         return {}
     lengths = [one.tokens or 0 for one in samples]
     found: dict[str, Any] = {"lengths_B": torch.tensor(lengths)}
-    turns = [
-        [int(turn.get("tokens", 0)) for turn in one.turns] or [length]
-        for one, length in zip(samples, lengths, strict=True)
-    ]
-    if any(sum(own) != length for own, length in zip(turns, lengths, strict=True)):
+    turns = [_turns(one, length) for one, length in zip(samples, lengths, strict=True)]
+    whole = [own for own in turns if own is not None]
+    if len(whole) < len(turns):
         return found
-    ends = [[sum(own[: k + 1]) for k in range(len(own))] for own in turns]
+    ends = [list(accumulate(tokens for tokens, _ in own)) for own in whole]
     found["spans"] = tuple(tuple(zip([0, *own[:-1]], own, strict=True)) for own in ends)
-    given = tuple(
-        tuple(
-            {name: float(value) for name, value in (turn.get("rewards") or {}).items() if value is not None}
-            for turn in one.turns
-        )
-        or ({},)
-        for one in samples
-    )
+    given = tuple(tuple(earned for _, earned in own) for own in whole)
     return found | ({"turn_rewards": given} if any(any(own) for own in given) else {})
+
+
+def _turns(sample: Sample, length: int) -> list[tuple[int, dict[str, float]]] | None:
+    """Tokens of each turn and what it was given; None where the file says what cannot be, or nothing that adds up."""
+    try:
+        own = [
+            (
+                int(turn.get("tokens", 0)),
+                {name: float(value) for name, value in (turn.get("rewards") or {}).items() if value is not None},
+            )
+            for turn in sample.turns
+        ] or [(length, {})]
+    except (AttributeError, OverflowError, TypeError, ValueError):
+        return None
+    lengths = [tokens for tokens, _ in own]
+    return own if min(lengths) >= 0 and sum(lengths) == length else None
 
 
 def replay(view: View, step: StepSamples, name: str | None, settings: Mapping[str, Any]) -> Replay:

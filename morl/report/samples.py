@@ -13,6 +13,9 @@ from attrs import field, frozen
 MOST_LINES = 20_000
 """Of one file; a page with more completions is read by nobody."""
 
+MOST_TOKENS = 1 << 40
+"""Of a completion."""
+
 
 @frozen(eq=False)
 class Sample:
@@ -116,7 +119,7 @@ def read_samples(path: Path, step: int) -> StepSamples:
                 continue
             try:
                 samples.append(_sample(json.loads(line), len(samples)))
-            except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
                 faults += 1
     return StepSamples(step, tuple(samples), faults, left_out)
 
@@ -133,7 +136,7 @@ def _sample(row: Mapping[str, Any], number: int) -> Sample:
         prompt=str(row.get("prompt", "")),
         completion=str(row.get("completion", "")),
         status=str(row.get("status") or ("truncated" if row.get("truncated") else "")),
-        tokens=None if tokens is None else int(tokens),
+        tokens=None if tokens is None else _count(tokens),
         rewards=rewards,
         contributions={str(name): float(value) for name, value in (row.get("contributions") or {}).items()},
         advantage=_score(row.get("advantage")),
@@ -160,6 +163,14 @@ def _pieces(row: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
     if "fate" in row:
         return ((str(row["fate"]), str(row.get("completion", ""))),)
     return tuple((str(fate), str(text)) for fate, text in row.get("pieces") or ())
+
+
+def _count(value: Any) -> int:
+    """A number of tokens; what no completion can have is no sample."""
+    number = int(value)
+    if not 0 <= number < MOST_TOKENS:
+        raise ValueError(f"{number} tokens")
+    return number
 
 
 def _score(value: Any) -> float | None:

@@ -22,11 +22,22 @@ CROWDED = 0.25
 AGAINST = -0.05
 """Of the variance of the advantage; rewards whose contributions have a covariance below it work against each other."""
 MOSTLY = 0.5
+FEWEST = 3
+"""Steps of a quarter that something is said about."""
 CLEAR = 3.0
 """Standard errors between the first and the last steps that make a change."""
 
 
-PROBLEMS = ("never scored", "failing", "never right", "saturated", "constant", "crowded out", "falling")
+PROBLEMS = (
+    "never scored",
+    "no longer scored",
+    "failing",
+    "never right",
+    "saturated",
+    "constant",
+    "crowded out",
+    "falling",
+)
 
 
 @frozen
@@ -35,8 +46,8 @@ class Verdict:
 
     Attributes:
         reward: its name.
-        kind: `never scored`, `failing`, `unweighted`, `never right`, `saturated`, `constant`, `crowded out`,
-            `learning`, `falling`, `no change` or `too short`.
+        kind: `never scored`, `no longer scored`, `failing`, `unweighted`, `never right`, `saturated`, `constant`,
+            `crowded out`, `learning`, `falling`, `no change` or `too short`.
         text: with the figures.
     """
 
@@ -71,6 +82,12 @@ def _of_reward(view: View, reward: str) -> list[tuple[str, str]]:
     mean = view.curve(names.REWARD_MEAN.of(reward))
     if not len(mean):
         return [*found, ("never scored", "never scored: no completion of any step has a score")]
+    since = math.ceil(steps * RECENT)
+    if since >= FEWEST and mean.steps[-1] <= steps - since:
+        return [
+            *found,
+            ("no longer scored", f"no longer scored: no completion after step {int(mean.steps[-1])} has a score"),
+        ]
     if view.weight(reward) == 0:
         found.append(("unweighted", "its weight is 0: it is logged, and nothing is learned from it"))
     if still := _still(view, reward):
@@ -146,7 +163,7 @@ def _change(mean: Curve, steps: int) -> tuple[str, str]:
     """From the first quarter of the steps to the last, by Welch's standard error."""
     size = math.ceil(steps * RECENT)
     first, last = mean.values[mean.steps <= size], mean.values[mean.steps > steps - size]
-    if len(first) < 3 or len(last) < 3:
+    if len(first) < FEWEST or len(last) < FEWEST:
         return "too short", f"mean {mean.values[-1]:.3g}; too few steps to say whether it changes"
     before, after = float(np.mean(first)), float(np.mean(last))
     error = math.sqrt(float(np.var(first, ddof=1)) / len(first) + float(np.var(last, ddof=1)) / len(last))

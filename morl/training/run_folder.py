@@ -32,6 +32,9 @@ from morl.training.trackers import open_trackers
 
 _log = logging.getLogger(__name__)
 
+MOST_LOOKS = 100
+"""At a lock that is taken away each time; on a file system that numbers files anew at every look none would be held."""
+
 
 @contextmanager
 def held(folder: RunFolder) -> Iterator[None]:
@@ -45,16 +48,7 @@ def held(folder: RunFolder) -> Iterator[None]:
     if not is_first_rank():
         yield
         return
-    try:
-        folder.path.mkdir(parents=True, exist_ok=True)
-        lock = folder.lock.open("a")
-    except FileExistsError as error:
-        raise ConfigError(f"output: {folder.path} is a file; name a folder") from error
-    except (OSError, ValueError) as error:  # which a null byte is
-        raise ConfigError(f"output: {folder.path} cannot be written to: {error}; choose another --output") from error
-    with lock:
-        if not _lock(lock):
-            raise ConfigError(f"output: another process is running in {folder.path}; wait for its end, or stop it")
+    with _held_lock(folder):
         try:
             yield
         finally:
@@ -62,6 +56,39 @@ def held(folder: RunFolder) -> Iterator[None]:
             # Only where nothing was begun.
             with suppress(OSError):
                 folder.path.rmdir()
+
+
+def _held_lock(folder: RunFolder) -> IO[str]:
+    """The file of the folder's lock, locked.
+
+    Raises:
+        ConfigError: the folder cannot be written to, or another process holds it.
+    """
+    for look in range(MOST_LOOKS):
+        try:
+            folder.path.mkdir(parents=True, exist_ok=True)
+            lock = folder.lock.open("a")
+        except FileExistsError as error:
+            raise ConfigError(f"output: {folder.path} is a file; name a folder") from error
+        except (OSError, ValueError) as error:  # which a null byte is
+            raise ConfigError(
+                f"output: {folder.path} cannot be written to: {error}; choose another --output"
+            ) from error
+        if not _lock(lock):
+            lock.close()
+            raise ConfigError(f"output: another process is running in {folder.path}; wait for its end, or stop it")
+        # Whoever held it takes it away at the end, also between our opening and our locking: then it locks nothing.
+        if _is_there(lock, folder.lock) or look == MOST_LOOKS - 1:
+            break
+        lock.close()
+    return lock
+
+
+def _is_there(file: IO[str], path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except OSError:
+        return False
 
 
 @contextmanager

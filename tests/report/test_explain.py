@@ -172,3 +172,35 @@ def test_a_file_with_no_sample_is_refused(make_folder, capsys):
     assert "has no samples/step-*.jsonl with completions" in said(
         capsys, "explain", str(folder), "--completion=0", code=2
     )
+
+
+@pytest.mark.parametrize(
+    "turns",
+    [
+        [{"tokens": None}],
+        [{"tokens": "many"}],
+        [{"tokens": 5, "rewards": {"a": "x"}}],
+        [{"tokens": 5, "rewards": [1]}],
+        [{"tokens": 9}, {"tokens": -4}],
+        [{"tokens": 1e400}],
+    ],
+    ids=str,
+)
+def test_turns_that_cannot_be_read_matter_to_estimators_of_turns_alone(make_folder, capsys, turns):
+    found, _ = logged()
+    found[2]["turns"] = turns
+    folder = make_folder(None, found, CONFIG)
+    view = read_view(folder)
+    own, again = replay(view, view.samples(), "gdpo", {}).found
+    torch.testing.assert_close(own.values_B, again.values_B, rtol=0, atol=1e-12)
+    arguments = ["replay", str(folder), "--estimator=turn-level"]
+    assert "do not say how many tokens each turn has" in said(capsys, *arguments, code=2)
+
+
+def test_a_completion_whose_group_may_lack_lines_is_explained_with_that_caveat(make_folder, capsys):
+    folder = make_folder(None, logged()[0], CONFIG)
+    path = folder / "samples" / "step-000008.jsonl"
+    path.write_text("{\n" + path.read_text())
+    assert "1 lines of the file cannot be read: they are not counted" in said(
+        capsys, "explain", str(folder), "--completion=0"
+    )

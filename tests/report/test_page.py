@@ -162,6 +162,31 @@ def test_a_file_that_was_cut_off_is_read_up_to_there(make_folder):
     assert "1 lines of step-000008.jsonl cannot be read" in page_of(folder).text
 
 
+def test_with_very_many_rewards_not_all_of_them_order_transcripts_or_have_a_curve(make_folder):
+    names = [f"reward {k}" for k in range(150)]
+    found = rows([{name: float(n % 2) for name in names} for n in range(24)], 4, advantage=0.5)
+    source = render(read_view(make_folder({f"reward/{name}/mean": [0.1, 0.2] for name in names}, found, None)))
+    page = Page(source)
+    assert len(source) < 4_000_000
+    assert len([tag for tag, _ in page.tags if tag == "input"]) == 1 + 8
+    assert "the last 142 have none" in page.text
+    assert "Mean score of each reward (the first 24 of 150)" in page.text
+    assert page.text.count("reward 149") > 100, "each transcript shows what every reward gave"
+
+
+def test_a_line_with_numbers_that_nothing_can_hold_is_no_sample(make_folder):
+    folder = make_folder(COLUMNS, scored(8), CONFIG)
+    path = folder / "samples" / "step-000008.jsonl"
+    lines = path.read_text().splitlines()
+    odd = [{"tokens": 1e400}, {"tokens": 10**30}, {"tokens": -1}, {"group": 1e400}, {"advantage": 10**400}]
+    odd += [{"rewards": {"correct": 10**400, "brief": 1}}, {"contributions": {"correct": 10**400}}]
+    path.write_text(
+        "".join(json.dumps(json.loads(lines[k]) | change) + "\n" for k, change in enumerate(odd)) + lines[7]
+    )
+    assert read_samples(path, 8).faults == len(odd)
+    assert "7 lines of step-000008.jsonl cannot be read" in page_of(folder).text
+
+
 def test_of_many_completions_so_many_are_read_and_few_are_shown(make_folder):
     folder = make_folder(None, None, CONFIG)
     (folder / "samples").mkdir()

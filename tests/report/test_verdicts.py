@@ -33,6 +33,12 @@ def kinds(folder, reward):
         ({"reward/correct/mean": RISING[::-1]}, "falling", "mean from 0.81 to 0.11"),
         ({}, "no change", "no clear change: mean 0.503 in the first steps, 0.503 in the last"),
         ({"reward/correct/mean": ["nan"] * 12}, "never scored", "never scored"),
+        (
+            {"reward/correct/mean": [0.5] * 9 + ["nan"] * 3},
+            "no longer scored",
+            "no completion after step 9",
+        ),
+        ({"reward/correct/mean": [0.5] * 10 + ["nan"] * 2}, "too short", "too few steps"),
         ({"reward/correct/failed": [0.0] * 9 + [0.3] * 3}, "failing", "failing in 30% of the completions"),
         ({"reward/correct/saturation": [0.97] * 12}, "saturated", "at 97% of its range"),
         ({"reward/correct/dead_groups": [0.96] * 12}, "constant", "in 96% of the groups"),

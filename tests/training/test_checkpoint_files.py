@@ -20,6 +20,7 @@ from morl import ConfigError, DataError, train
 from morl.artifacts.files import checksum_of, draft_of, fault_of, remove
 from morl.artifacts.folder import RunFolder
 from morl.errors import TrainingError
+from morl.training import run_folder
 from morl.training.checkpoint_files import bytes_of, check_room, seal, usable_checkpoint, write_whole
 
 
@@ -342,3 +343,18 @@ def test_two_processes_do_not_share_a_folder(stopped):
             train(config, resume=True)
         process.stdin.close()
     assert not folder.lock.exists()
+
+
+def test_a_lock_that_its_holder_takes_away_while_another_process_opens_it_is_taken_anew(tmp_path, monkeypatch):
+    folder, locked = RunFolder(tmp_path), run_folder._lock
+
+    def as_the_holder_ends(file):
+        monkeypatch.setattr(run_folder, "_lock", locked)
+        folder.lock.unlink()
+        return locked(file)
+
+    monkeypatch.setattr(run_folder, "_lock", as_the_holder_ends)
+    with run_folder.held(folder):
+        third = "import fcntl, sys; fcntl.lockf(open(sys.argv[1], 'a'), fcntl.LOCK_EX | fcntl.LOCK_NB)"
+        done = subprocess.run([sys.executable, "-c", third, folder.lock], capture_output=True, text=True, check=False)
+    assert "BlockingIOError" in done.stderr
