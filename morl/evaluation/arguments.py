@@ -11,6 +11,9 @@ from attrs import field, frozen
 from morl.config.command import CommandParser
 from morl.errors import ConfigError
 
+POLICY_KEYS = ("dtype", "attention", "trust_remote_code", "model_args")
+"""Of the section `policy`, what can be said about any model."""
+
 _DESCRIPTION = """\
 Samples completions of the held-out prompts of CONFIG (its section `evaluation`) from MODEL, scores them with CONFIG's
 rewards, and reports means, pass@k and lengths with confidence intervals. MODEL takes the place of CONFIG's policy: a
@@ -72,6 +75,12 @@ def read_arguments(arguments: Sequence[str]) -> Arguments:
         if name in ("--policy", "--policy.name", "--policy.path"):
             raise ConfigError(
                 f"{name} has no effect here: the model is the second argument, morl evaluate CONFIG MODEL"
+            )
+        if name.startswith("--policy.") and name.split(".")[1] not in POLICY_KEYS:
+            raise ConfigError(
+                f"{name} has no effect here: MODEL is computed as its folder has it, without adapters or quantisation"
+                " of its own; merge an adapter into it first, as morl export does; of the policy's keys"
+                f" {', '.join(POLICY_KEYS)} can be set"
             )
     if options.limit is not None and options.limit < 1:
         raise ConfigError(f"--limit must be at least 1 token; got {options.limit}")

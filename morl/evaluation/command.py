@@ -20,7 +20,8 @@ def evaluate(arguments: list[str]) -> int:
     if wants_help(arguments):
         print(help_text(), end="")
         return 0
-    if arguments and RunFolder(Path(arguments[0])).config.is_file():
+    alone = bool(arguments) and RunFolder(Path(arguments[0])).config.is_file()
+    if alone:
         arguments = [str(RunFolder(Path(arguments[0])).config), *arguments]  # a run brings its own config
     paths, tree, rest = read_configs(arguments)
     if not paths or not rest or rest[0].startswith("-"):
@@ -33,15 +34,21 @@ def evaluate(arguments: list[str]) -> int:
     for option, path in (("--output", asked.output), ("--samples_file", asked.samples_file)):
         if path is not None and path.is_dir():
             raise ConfigError(f"{option} names a file; {path} is a folder")
+    said = merge({}, asked.overrides).get("policy") or {}
+    if alone:  # the model is this policy's own
+        said = {"trust_remote_code": (tree.get("policy") or {}).get("trust_remote_code", False)} | said
+    loading = {name: said[name] for name in ("trust_remote_code", "model_args") if name in said}
     tree = merge(tree, asked.overrides)
     # Before Lightning and transformers are imported: a typo in the command is to be reported immediately.
-    resolve(tree, model, asked.measures, Registry.for_config(tree))
+    resolve(tree, model, asked.measures, Registry.for_config(tree), loading)
 
     from morl.evaluation.report import table, write_json, write_samples
     from morl.evaluation.run import evaluate_model
 
     with interrupts_as_such():
-        found = evaluate_model(tree, model, asked.measures, keep_samples=asked.samples_file is not None)
+        found = evaluate_model(
+            tree, model, asked.measures, keep_samples=asked.samples_file is not None, loading=loading
+        )
     if found.is_first_rank:
         Console().print(table(found))
         if asked.output is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from morl.config.load import parse
@@ -13,10 +14,18 @@ from morl.evaluation.model import find_model
 from morl.plugins import Registry
 
 
-def resolve(tree: Mapping[str, Any], model: str, measures: Measures, registry: Registry) -> Config:
+def resolve(
+    tree: Mapping[str, Any],
+    model: str,
+    measures: Measures,
+    registry: Registry,
+    loading: Mapping[str, Any] = MappingProxyType({}),
+) -> Config:
     """The config of a run with `model` in place of its policy.
 
-    Of the policy's settings `dtype` and `attention` stay; what only matters to training, such as adapters, is left out.
+    Of the policy's settings `dtype` and `attention` stay; what only matters to training, such as adapters, is left out,
+    and so is what was said of another model, such as its revision, or that its code may run.  `loading` says that of
+    this one.
 
     Raises:
         ConfigError: as `morl.config.load.parse`; nothing is held out; a k of pass@k above the number of samples.
@@ -28,7 +37,7 @@ def resolve(tree: Mapping[str, Any], model: str, measures: Measures, registry: R
             " --evaluation.prompts.name=jsonl --evaluation.prompts.path=FILE"
         )
     kept = {key: value for key, value in (tree.get("policy") or {}).items() if key in ("dtype", "attention")}
-    config = parse({**tree, "policy": {**kept, "name": "pretrained", "path": find_model(model)}}, registry)
+    config = parse({**tree, "policy": {**kept, **loading, "name": "pretrained", "path": find_model(model)}}, registry)
     assert config.evaluation is not None
     largest, samples = max(measures.k or (1,)), config.evaluation.samples
     if largest > samples:

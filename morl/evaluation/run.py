@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import lightning.pytorch as L
@@ -61,6 +62,7 @@ def evaluate_model(
     measures: Measures | None = None,
     *,
     keep_samples: bool = False,
+    loading: Mapping[str, Any] = MappingProxyType({}),
     plugins: Iterable[object] = (),
 ) -> Evaluation:
     """Scores `model` on the held-out prompts of `config` with its rewards.
@@ -74,6 +76,7 @@ def evaluate_model(
         model: a model folder, a run folder, or a hub name.
         measures: what to measure besides the mean of every reward.
         keep_samples: keep every completion.
+        loading: `trust_remote_code` and `model_args` of the section `policy`, for this model.
         plugins: plugin modules or objects, besides those installed.
 
     Raises:
@@ -84,7 +87,7 @@ def evaluate_model(
     measures = measures or Measures()
     registry = Registry.for_config(config, plugins)
     model = ready_model(model)
-    resolved = resolve(config, model, measures, registry)
+    resolved = resolve(config, model, measures, registry, loading)
     parts = build_parts(resolved, registry)
     check_settings(resolved, parts)
     for name in measures.success:

@@ -51,15 +51,18 @@ def _save_model(model: PreTrainedModel, folder: Path, weights: dict[str, Tensor]
     """Saves the model with the generation config as it was loaded.
 
     Many folders hold settings that contradict each other, such as a temperature without `do_sample`; transformers reads
-    them, but refuses to write them.
+    them, but refuses to write them.  Between ranks that know of each other it would write on the first alone, where
+    each of them may have a folder of its own: which ranks write is the caller's to say.
     """
-    own = model.generation_config
+    own, here = model.generation_config, vars(model)
     if own is not None:
         model.generation_config = GenerationConfig()
+    here["should_save_on_this_rank"] = lambda is_main_process: True
     try:
         model.save_pretrained(folder, state_dict=weights)
     finally:
         model.generation_config = own
+        del here["should_save_on_this_rank"]
     if own is not None:
         own.to_json_file(folder / "generation_config.json", keys_to_pop=["compile_config"])
 

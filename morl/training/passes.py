@@ -44,7 +44,7 @@ def completion_logprobs(
 ) -> tuple[Tensor, Tensor | None]:
     """Log-probabilities (B, T) of this rank's sampled tokens under `policy`, float32, 0 everywhere else.
 
-    Every rank must call.
+    They are those of the network that samples, without the dropout of adapters.  Every rank must call.
 
     Args:
         policy: whose log-probabilities.
@@ -58,6 +58,8 @@ def completion_logprobs(
     logprobs_BT = torch.zeros_like(rollouts.rollout_logprobs_BT)
     entropy_BT = torch.zeros_like(logprobs_BT) if entropy else None
     batches = micro_batch_rows(policy, rollouts, torch.arange(len(rollouts)), budget)
+    training = policy.training
+    policy.eval()
     for number in range(common_number(len(batches), exchange)):
         if number >= len(batches):
             idle_pass(policy, spare)
@@ -67,6 +69,7 @@ def completion_logprobs(
         logprobs_BT[rows] = padded(found.logprobs_T, rollouts.sampled_mask_BT[rows])
         if entropy_BT is not None:
             entropy_BT[rows] = padded(found.entropy_T, rollouts.sampled_mask_BT[rows])
+    policy.train(training)
     return logprobs_BT, entropy_BT
 
 

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from morl.cli import main
@@ -63,6 +64,31 @@ def test_the_tables_the_warnings_and_the_file(config, capsys):
     assert main(["diagnose", str(config), "--estimators", "grpo-no-std", "--prompts", "10", *weights]) == 0
     said = " ".join(capsys.readouterr().out.split())
     assert "will push `short` down" not in said
+
+
+def test_a_policy_with_an_adapter_is_the_model_that_the_adapter_is_merged_into(config, tiny_model, tmp_path):
+    peft = pytest.importorskip("peft")
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    base = AutoModelForCausalLM.from_pretrained(tiny_model)
+    adapted = peft.get_peft_model(base, peft.LoraConfig(r=2, target_modules=["q_proj", "down_proj"]))
+    source = torch.Generator().manual_seed(0)
+    for name, weight in adapted.named_parameters():
+        if "lora_" in name:
+            weight.data = 0.3 * torch.randn(weight.shape, generator=source)
+    adapted.save_pretrained(tmp_path / "adapter")
+    adapted.merge_and_unload().save_pretrained(tmp_path / "merged")
+    AutoTokenizer.from_pretrained(tiny_model).save_pretrained(tmp_path / "merged")
+    found = {}
+    for name, option in {
+        "adapter": f"--policy.lora.adapter={tmp_path / 'adapter'}",
+        "merged": f"--policy.path={tmp_path / 'merged'}",
+        "plain": "--policy.lora.rank=2",
+    }.items():
+        assert main(["diagnose", str(config), f"--output={name}.json", "--prompts=6", option]) == 0
+        found[name] = json.loads(Path(f"{name}.json").read_text())
+    assert found["adapter"]["rewards"] == found["merged"]["rewards"]
+    assert found["adapter"]["rewards"] != found["plain"]["rewards"]
 
 
 def test_a_divergence_from_the_reference_costs_nothing_before_the_first_step(config, capsys):

@@ -182,6 +182,7 @@ def test_two_processes_agree_with_one(config, tiny_model, tmp_path, strategy):
         (["config.yaml", "model", "--samples_file=."], r"--samples_file names a file; \. is a folder"),
         (["config.yaml", "model", "--sucess=1"], "unknown option --sucess; did you mean '--success'"),
         (["config.yaml", "model", "--policy.path=x"], "--policy.path has no effect here: the model is the second"),
+        (["config.yaml", "model", "--policy.lora.adapter=x"], "--policy.lora.adapter has no effect here: MODEL is"),
         (["config.yaml", "model", "--evaluation.sample=2"], "unknown key 'evaluation.sample'; did you mean"),
         (["config.yaml", "model", "--evaluation=null"], "the config has no section `evaluation`.*--evaluation.prompts"),
         (["config.yaml", "model", "--evaluation.temperature=0"], "set samples to 1, or a temperature"),

@@ -28,7 +28,7 @@ Batch = tuple[list[list[int]], Tensor, Tensor, Tensor]
 OneByOne = Callable[..., Tensor]
 
 
-@pytest.mark.parametrize("lora", [None, LoRA(rank=4)], ids=["full", "lora"])
+@pytest.mark.parametrize("lora", [None, LoRA(rank=4), LoRA(rank=4, dropout=0.5)], ids=["full", "lora", "dropout"])
 def test_contradictory_generation_configs_are_kept(lora: LoRA | None, tiny_model: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(tiny_model, tmp_path / "model"))
     (folder / "generation_config.json").write_text(json.dumps(CONTRADICTION))

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from attrs import evolve
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from morl import ConfigError, DataError, train
+from morl.cli import main
 from morl.config import PolicyConfig, parse
 from morl.config.yaml12 import load
 from morl.plugins import Registry
@@ -84,6 +87,23 @@ def test_code_of_a_model_runs_only_where_it_is_trusted(settings, loud_model, tin
     again = AutoModelForCausalLM.from_pretrained(result.model, trust_remote_code=True)
     plain = AutoModelForCausalLM.from_pretrained(tiny_model)
     assert torch.allclose(again(ids).logits, 2 * plain(ids).logits, rtol=1e-5)
+
+
+def test_an_evaluation_trusts_the_code_of_a_run_of_its_own_and_that_it_is_told_to(
+    settings, loud_model, prompt_file, tmp_path, capsys
+):
+    held_out = {"evaluation": {"prompts": {"path": str(prompt_file), "limit": 2}, "initial": False}}
+    tree = small(settings, path=str(loud_model), trust_remote_code=True) | held_out
+    result, config = train(tree), str(tmp_path / "other.yaml")
+    Path(config).write_text(yaml.safe_dump(tree))
+    output = f"--output={tmp_path / 'figures.json'}"
+    assert main(["evaluate", str(result.folder), output]) == 0
+    found = json.loads((tmp_path / "figures.json").read_text())
+    assert found["rewards"]["vowel"]["mean"]["mean"] == result.evaluations[1]["vowel"]
+    assert main(["evaluate", config, str(result.model)]) != 0
+    assert "trust_remote_code" in capsys.readouterr().err
+    assert main(["evaluate", config, str(result.model), output, "--policy.trust_remote_code=true"]) == 0
+    assert json.loads((tmp_path / "figures.json").read_text())["rewards"] == found["rewards"]
 
 
 def test_attention_of_the_padded_path_is_as_asked(tiny_model):

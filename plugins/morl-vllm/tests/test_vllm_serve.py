@@ -7,6 +7,7 @@ import csv
 import http.client
 import json
 import logging
+import math
 import os
 import signal
 import subprocess
@@ -21,8 +22,10 @@ import pytest
 import torch
 from attrs import define, field
 from processes import free_port
+from transformers import AutoModelForCausalLM
 
 import morl
+from morl import hookimpl
 from morl.config.schema import EnvironmentConfig
 from morl.errors import RolloutError
 from morl.policy.load import load_policy, load_tokenizer
@@ -339,6 +342,83 @@ def check_log(run: Path, steps: int, lag: int) -> None:
         rows = [row for row in csv.DictReader(file) if row["rollout/logprob_difference_max"]]
     assert [float(row["rollout/lag"]) for row in rows] == [0.0] + (steps - 1) * [float(lag)]
     assert max(float(row["rollout/logprob_difference_max"]) for row in rows) < 1e-4
+
+
+@define
+class Drawings:
+    """Token ids of what was sampled, by the text of its prompt."""
+
+    seen: dict[str, list[tuple[list[int], list[int]]]] = field(factory=dict)
+
+    @hookimpl
+    def morl_rollouts_ready(self, step: int, rollouts: RolloutBatch) -> None:
+        for row, prompt in zip(rollouts.completions(), rollouts.group_ids_B.tolist(), strict=True):
+            encoded = rollouts.prompts[prompt]
+            drawn = (list(encoded.token_ids), list(row.token_ids))
+            self.seen.setdefault(str(encoded.prompt.content), []).append(drawn)
+
+
+def test_rows_of_a_run_have_settings_of_their_own(processes: list[Process], model: str, tmp_path: Path) -> None:
+    """Each is seen in what was drawn, by the model's own logits, and nowhere else; the policy does not move."""
+    text, ends, penalty = "the answer is a number", tuple(range(2, 120)), 1e6
+    own: dict[str, dict[str, Any]] = {
+        "free": {},
+        "cold": {"temperature": 0.3},
+        "least": {"min_p": 0.5},
+        "new": {"repetition_penalty": penalty},
+        "ends": {"stop_token_ids": ends, "max_tokens": 6},
+    }
+    drawings = Drawings()
+    config = {
+        "output": str(tmp_path / "run"),
+        "policy": {"path": model},
+        "rollout": {"name": "vllm-server", "urls": [process.url for process in processes]},
+        "sampling": {"max_tokens": 12, "overrides_column": "drawn"},
+        "optimizer": {"lr": 0.0},
+        "training": {"steps": 2, "prompts_per_step": len(own), "group_size": 16},
+        "trainer": {"accelerator": "cpu"},
+    }
+    prompts = [Prompt(f"{text} {name}", {"drawn": setting}) for name, setting in own.items()]
+    result = morl.train(config, prompts=prompts, rewards={"even": even}, plugins=[drawings])
+    check_log(result.folder, steps=2, lag=0)
+
+    seen = {name: drawings.seen[f"{text} {name}"] for name in own}
+    assert all(len(rows) == 32 for rows in seen.values())
+    shares = {name: _share_below_half(model, rows) for name, rows in seen.items()}
+    assert shares["least"] == 0.0
+    assert shares["free"] > 0.3, "most tokens of a random model are not among the most probable ones"
+    assert shares["cold"] < shares["free"] - 0.1
+    again = {name: _repeats_of_the_improbable(model, rows) for name, rows in seen.items()}
+    assert again["new"] == 0 < again["free"]
+    for _, ids in seen["ends"]:
+        assert all(token not in ends for token in ids[:-1])
+        assert ids[-1] in ends or len(ids) == 6 or ids[-1] == 0
+    assert any(token in ends for _, ids in seen["free"] for token in ids[:-1])
+
+
+def _logits(model: str, prompt: list[int], ids: list[int]) -> torch.Tensor:
+    with torch.no_grad():
+        logits: torch.Tensor = AutoModelForCausalLM.from_pretrained(model)(torch.tensor([prompt + ids])).logits
+    return logits[0, len(prompt) - 1 : -1]
+
+
+def _share_below_half(model: str, rows: list[tuple[list[int], list[int]]]) -> float:
+    """The share of tokens that were less than half as probable as the most probable one."""
+    found = []
+    for prompt, ids in rows:
+        behind = _logits(model, prompt, ids)
+        gap = behind.amax(-1) - behind.gather(1, torch.tensor(ids)[:, None])[:, 0]
+        found.append(gap > math.log(2) + 1e-4)
+    return float(torch.cat(found).float().mean())
+
+
+def _repeats_of_the_improbable(model: str, rows: list[tuple[list[int], list[int]]]) -> int:
+    """How many tokens had been there before, in prompt or completion, and had a logit clearly below 0."""
+    count = 0
+    for prompt, ids in rows:
+        for place, logits in enumerate(_logits(model, prompt, ids)):
+            count += ids[place] in prompt + ids[:place] and float(logits[ids[place]]) < -0.01
+    return count
 
 
 @pytest.mark.parametrize(("strategy", "lag"), [("ddp", 1), ("fsdp2", 0)])
