@@ -88,14 +88,16 @@ def is_theirs(error: BaseException) -> bool:
     return isinstance(error, Exception) or type(error) is SystemExit
 
 
-def suggest(name: str, known: Iterable[str]) -> str:
-    """`"; did you mean 'x'?"` for a name near one of `known`, else an empty string.
+def suggest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
+    """`"; did you mean 'x'?"` for a name near one of `known`, by difflib's ratio, else an empty string.
 
     >>> suggest("gpdo", ["grpo", "gdpo"])  # the same letters are nearer than another one
     "; did you mean 'gdpo'?"
     """
     names = list(known)
-    near = [each for each in names if sorted(each) == sorted(name)] or difflib.get_close_matches(name, names, n=1)
+    near = [each for each in names if sorted(each) == sorted(name)] or (
+        difflib.get_close_matches(name, names, n=1, cutoff=cutoff)
+    )
     return f"; did you mean {near[0]!r}?" if near else ""
 
 

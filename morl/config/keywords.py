@@ -13,6 +13,8 @@ from morl.errors import ConfigError, suggest
 
 Called = TypeVar("Called", bound=Callable[..., Any])
 
+_TYPO, _LIKE = 0.85, 0.65  # how near, by difflib's ratio, a name has to be
+
 
 def explain_fields(cls: type, section: str = "", sections: Mapping[str, Sequence[str]] | None = None) -> None:
     """Has a class of the schema refuse an argument that it does not take as a file would; the class is changed.
@@ -20,7 +22,7 @@ def explain_fields(cls: type, section: str = "", sections: Mapping[str, Sequence
     Args:
         cls: of the schema.
         section: that it describes; empty for the config itself.
-        sections: keys of every section, for the config itself.
+        sections: keys of every section.
     """
     made = cls.__init__  # type: ignore[misc]
     known = {*inspect.signature(cls).parameters}
@@ -28,9 +30,8 @@ def explain_fields(cls: type, section: str = "", sections: Mapping[str, Sequence
     @functools.wraps(made)
     def init(self: Any, *args: Any, **given: Any) -> None:
         if strangers := _strangers(given, known):
-            first = next(iter(strangers))
-            path = f"{section}.{first}" if section else first
-            raise unknown_key(path, section, known, None if section else strangers, sections)
+            paths = {f"{section}.{name}" if section else name: value for name, value in strangers.items()}
+            raise unknown_key(next(iter(paths)), section, known, paths, sections)
         made(self, *args, **given)
 
     cls.__init__ = init  # type: ignore[misc]
@@ -67,10 +68,12 @@ def unknown_key(
     known: set[str],
     strangers: Mapping[str, Any] | None = None,
     sections: Mapping[str, Sequence[str]] | None = None,
+    others: str = "",
 ) -> ConfigError:
     """The error of a key that its section does not take, with a near one, or else with all that it takes.
 
-    A key of another trainer is answered with what stands for it here, and so are the others beside it.
+    A key of another trainer, or one that is usual, is answered with what stands for it here, and so are the others
+    beside it. Next comes a typo, then a key of another section, then an option of another part.
 
     Args:
         path: the key.
@@ -78,23 +81,28 @@ def unknown_key(
         known: what that takes.
         strangers: all keys beside this one that are unknown there, with their values.
         sections: keys of every section, among which one that belongs elsewhere is looked for.
+        others: parts that could stand there in place of the one that does, and take the key.
     """
     takes = f"{where} takes" if where else "the config has the sections"
-    near = suggest(path.rpartition(".")[2], sorted(known))
-    hints: list[str] = []
-    # Within a section a near name tells more; options of rewards bear all sorts of names.
-    if not where or not (near or path.startswith("rewards.")):
-        hints = [found for key, value in (strangers or {path: None}).items() for found in foreign.hints(key, value)]
-    if not where and not hints:
-        near = near or _elsewhere(path, sections or {})
-    if hints or near:
-        return ConfigError("\n  ".join([f"unknown key {path!r}{'' if hints else near}", *hints]))
+    head, _, name = path.rpartition(".")
+    of_a_reward = head.startswith("rewards")  # whose options bear all sorts of names
+    elsewhere = "" if of_a_reward else _elsewhere([name], sections or {})
+    given = strangers or {path: None}
+    if hints := [found for key, value in given.items() for found in foreign.hints(key, value, usual=not elsewhere)]:
+        return ConfigError("\n  ".join([f"unknown key {path!r}", *hints]))
+    near = suggest(name, sorted(known), _TYPO) or elsewhere
+    if not near and others:
+        return ConfigError(f"unknown key {path!r}; it is an option of {others}\n  {takes}: {', '.join(sorted(known))}")
+    near = near or suggest(name, sorted(known), _LIKE)
+    if not near and not of_a_reward:
+        everywhere = {key for keys in (sections or {}).values() for key in keys}
+        near = _elsewhere(difflib.get_close_matches(name, sorted(everywhere), n=1, cutoff=0.8), sections or {})
+    if near:
+        return ConfigError(f"unknown key {path!r}{near}")
     return ConfigError(f"unknown key {path!r}\n  {takes}: {', '.join(sorted(known))}")
 
 
-def _elsewhere(name: str, sections: Mapping[str, Sequence[str]]) -> str:
-    """Keys of this name in the sections, or of one that is very near."""
-    everywhere = {key for keys in sections.values() for key in keys}
-    near = difflib.get_close_matches(name, sorted(everywhere), n=1, cutoff=0.8)
-    found = [f"{section}.{key}" for section, keys in sections.items() for key in keys if key in near]
+def _elsewhere(names: Sequence[str], sections: Mapping[str, Sequence[str]]) -> str:
+    """Keys of these names in the sections."""
+    found = [f"{section}.{key}".lstrip(".") for section, keys in sections.items() for key in keys if key in names]
     return f"; did you mean {' or '.join(map(repr, found))}?" if found else ""

@@ -159,7 +159,7 @@ def refuse_unknown(tree: Tree, parser: ArgumentParser) -> None:
                 inside = f"{at}." if at else ""
                 siblings = {d.removeprefix(inside).split(".")[0] for d in known if d.startswith(inside)}
                 where = f"{at} with name={name_of(tree, paths[at])}" if at in paths and paths[at].kind else at
-                raise unknown_key(path, where, {name for name in siblings if name != "help"})
+                raise unknown_key(path, where, {name for name in siblings if name != "help"}, None, schema.KEYS)
 
     walk(tree, "")
 

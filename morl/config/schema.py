@@ -118,17 +118,17 @@ class Config:
     reference: ReferenceConfig = field(factory=ReferenceConfig)
 
 
-KEYS = {
+KEYS = {"": (*fields_dict(Config), "tools")} | {
     name: tuple(key for key in fields_dict(factory) if key not in ("name", "options", "prompts"))
     for name, field_ in fields_dict(Config).items()
     if has(factory := getattr(field_.default, "factory", None) or object)
 }
-"""Section -> its own keys, of the sections that every config has."""
+"""Section -> its own keys, of the sections that every config has, and the config's own."""
 
 # So that `Config(learning_rate=..)` or `TrainingConfig(stepz=..)` is answered as it is in a file.
 explain_fields(Config, sections=KEYS)
 for _name, _field in fields_dict(Config).items():
     _section = getattr(_field.default, "factory", None) or object
     if has(_section) and _section.__module__.startswith("morl.config."):
-        explain_fields(_section, _name)
-explain_fields(EvaluationConfig, "evaluation")
+        explain_fields(_section, _name, KEYS)
+explain_fields(EvaluationConfig, "evaluation", KEYS)

@@ -9,8 +9,8 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 from attrs import fields_dict, has
 
+from morl.config.keywords import unknown_key
 from morl.config.sections import Tree, leaf_at
-from morl.errors import suggest
 
 _PATH = re.compile(r'Parser key "([^"]+)":\s*')
 _OF_TYPE = re.compile(r"Expected a|Not of type|Does not validate|not accepted")
@@ -42,8 +42,7 @@ def type_error(error: Exception, declared: Mapping[str, Any], tree: Tree) -> str
     if own is not None and isinstance(value, Mapping):
         known = fields_dict(own)
         if stranger := _STRANGER.search(text):
-            near = suggest(stranger[1], known)
-            return f"unknown key '{path}.{stranger[1]}'{near}\n  {path} takes: {', '.join(known)}"
+            return str(unknown_key(f"{path}.{stranger[1]}", path, {*known}))
         if inner := [name for name in _INNER.findall(text) if name in known]:
             return _message(f"{path}.{inner[0]}", known[inner[0]].type, value.get(inner[0]))
     return _message(path, hint, value)

@@ -14,6 +14,8 @@ from morl.config.sections import Section, Tree, name_of, node_at, part_of, secti
 from morl.plugins import Registry
 from morl.plugins.registry import CONDITIONED
 
+_FEW = 3  # parts that a message names
+
 
 def refuse_typos(tree: Tree, registry: Registry, given: frozenset[str] = frozenset()) -> None:
     """Refuses a key that neither morl nor the named part takes, as far as the text of the part tells.
@@ -32,10 +34,10 @@ def refuse_typos(tree: Tree, registry: Registry, given: frozenset[str] = frozens
         taken = _known(section, tree, registry)
         if taken is None:
             continue
-        for key in node:
-            if key not in taken:
-                where = f"{section.path} with name={name_of(tree, section)}" if section.kind else section.path
-                raise unknown_key(f"{section.path}.{key}", where, taken)
+        if strangers := {f"{section.path}.{key}": value for key, value in node.items() if key not in taken}:
+            where = f"{section.path} with name={name_of(tree, section)}" if section.kind else section.path
+            first = next(iter(strangers))
+            raise unknown_key(first, where, taken, strangers, schema.KEYS, _others(first, section, tree, registry))
 
 
 def _known(section: Section, tree: Tree, registry: Registry) -> set[str] | None:
@@ -53,3 +55,14 @@ def _known(section: Section, tree: Tree, registry: Registry) -> set[str] | None:
     if options is None:
         return None
     return own | options
+
+
+def _others(path: str, section: Section, tree: Tree, registry: Registry) -> str:
+    """The other parts of the section's kind that take a key, as far as their texts tell."""
+    if section.kind is None:
+        return ""
+    parts = [part for part in registry.names(section.kind) if part.name != name_of(tree, section)]
+    key = path.rpartition(".")[2]
+    found = [repr(part.name) for part in parts if key in (declared_options(part.factory) or ())]
+    more = [f"{len(found) - _FEW} more"] if len(found) > _FEW else []
+    return f"the {section.kind} {' or '.join([*found[:_FEW], *more])}" if found else ""

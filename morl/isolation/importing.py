@@ -36,7 +36,7 @@ def import_function(path: str) -> Any:
     if not separator or not location or not attribute:
         raise ConfigError(
             f"expected 'package.module:function' or 'path/to/file.py:function'; got {path!r}"
-            + (f" (did you mean {'{}:{}'.format(*path.rsplit('.', 1))!r}?)" if "." in path.strip(".") else "")
+            + (f"; did you mean {_with_colon(path)!r}?" if "." in path.strip(".") else "")
         )
     module = _load_file(Path(location)) if location.endswith(".py") else _load_module(location)
     found: Any = module
@@ -61,6 +61,10 @@ def _load_module(name: str) -> ModuleType:
         ) from error
     except Exception as error:
         raise ConfigError(f"{name} cannot be imported: {type(error).__name__}: {error}") from error
+
+
+def _with_colon(path: str) -> str:
+    return f"{path}:function" if path.endswith(".py") else ":".join(path.rsplit(".", 1))
 
 
 def _load_file(path: Path) -> ModuleType:

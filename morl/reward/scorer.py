@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import torch
 
@@ -12,7 +14,7 @@ from morl.copies import copied
 from morl.errors import ConfigError, MorlError, RewardError
 from morl.reward.entry import RewardEntry, required_columns, reward_bounds, reward_names, reward_weights
 from morl.reward.environment import EnvironmentRewards, failed, failure
-from morl.reward.health import Health, Tally, describe
+from morl.reward.health import Health, Tally, describe, in_a_line, their_part
 from morl.reward.values import Score, excerpt, read_scores, within
 from morl.reward.workers import Done, Work, Workers
 from morl.types import Completion, Prompt, RewardScores
@@ -80,6 +82,7 @@ class RewardScorer:
             {name for name, owner in counted.items() if owner in environments},
         )
         self._traceback_shown: set[tuple[str, type[BaseException]]] = set()
+        self._held: list[tuple[str, Any]] = []
         self._workers = Workers()
 
     def score(self, completions: Sequence[Completion]) -> RewardScores:
@@ -89,6 +92,7 @@ class RewardScorer:
             RewardError: a provider broke its contract, failed under the policy `raise`, said that its input is wrong,
                 or hangs for the fifth time.
         """
+        self._say_held()
         completions = tuple(completions)
         B, K = len(completions), len(self.names)
         values_BK = torch.full((B, K), torch.nan, dtype=torch.float64)
@@ -156,10 +160,14 @@ class RewardScorer:
         Raises:
             RewardError: see `morl.reward.health.Health.judge`.
         """
+        held, self._held = self._held, []
         self._health.judge(ranks)
+        self._held = held
+        self._say_held()
 
     def close(self) -> None:
         """Stop what runs in the background, that of providers with a method `close` included."""
+        self._say_held()
         self._workers.close()
         for entry in self.entries.values():
             close = getattr(entry.provider, "close", None)
@@ -222,7 +230,8 @@ class RewardScorer:
             error, completion = scores[failures[0]], completions[failures[0]]
             assert isinstance(error, BaseException)
             example = describe(error, completion, excerpt(completion))
-        self._health.add(name, Tally(len(scores), len(failures), example))
+        missing = sum(isinstance(score, float) and math.isnan(score) for score in scores)
+        self._health.add(name, Tally(len(scores), len(failures), example, missing))
 
     def _report(self, entry_name: str, columns: Mapping[str, list[Score]], completions: Sequence[Completion]) -> None:
         """Logs the failures of one entry in one line, or raises."""
@@ -241,11 +250,22 @@ class RewardScorer:
         policy = self.entries[entry_name].on_failure
         message = (
             f"reward {entry_name!r} failed on {len(failures)} of {len(completions)} completions (on_failure: {policy});"
-            f" first: {type(error).__name__}: {error}; completion {row}: {excerpt(completions[row])}"
+            f" first: {in_a_line(error)}; completion {row}: {excerpt(completions[row])}"
         )
         if policy == "raise":
             raise RewardError(message) from error
         # One traceback per kind of error tells where; one per step would bury the rest of the log.
-        kind = (entry_name, type(error))
-        _log.warning(message, exc_info=None if kind in self._traceback_shown else error)
+        kind, trace = (entry_name, type(error)), their_part(error.__traceback__)
+        shown = None if trace is None or kind in self._traceback_shown else (type(error), error, trace)
         self._traceback_shown.add(kind)
+        ending = len(failures) == len(completions) and any(self._health.may_end(n, len(failures)) for n in columns)
+        if ending:
+            self._held.append((message, shown))
+        else:
+            _log.warning(message, exc_info=shown)
+
+    def _say_held(self) -> None:
+        """Logs the failures that were held back for `judge`, whose error would have said the same."""
+        held, self._held = self._held, []
+        for message, shown in held:
+            _log.warning(message, exc_info=shown)

@@ -46,8 +46,22 @@ def config(tmp_path: Path, monkeypatch) -> Path:
         # Names of morl's own in the wrong place, and in the right one with a typo.
         ("--lr=1e-6", "unknown key 'lr'; did you mean 'optimizer.lr'?"),
         ("--group_size=8", "unknown key 'group_size'; did you mean 'training.group_size'?"),
-        ("--training.max_steps=8", "unknown key 'training.max_steps'; did you mean 'steps'?"),
-        ("--rewards.short.model=x", "unknown key 'rewards.short.model'\n"),
+        ("--training.seed=8", "TRL's seed is seed"),
+        ("--training.lr=1e-6", "unknown key 'training.lr'; did you mean 'optimizer.lr'?"),
+        ("--rollout.max_tokens=8", "unknown key 'rollout.max_tokens'; did you mean 'sampling.max_tokens'?"),
+        ("--training.max_steps=8", "TRL's max_steps is training.steps: rollout batches, not optimizer steps"),
+        ("--training.save_steps=8", "TRL's save_steps is training.checkpoint_every"),
+        # Names that are usual, and the ends of verl's.
+        ("--batch_size=8", "batch_size is training.prompts_per_step here: prompts, each of which gets"),
+        ("--training.ppo_epochs=2", "ppo_epochs is training.inner_epochs here"),
+        ("--ppo_max_token_len_per_gpu=9", "ppo_max_token_len_per_gpu is training.micro_batch_tokens"),
+        ("--prompts.prompt_column=question", "prompt_column is prompts.prompt here"),
+        ("--evaluation.steps=8", "steps is evaluation.every here"),
+        ("--rewards.short.fn=x", "fn is rewards.short.function here: of the reward `python`"),
+        ("--policy.lora.r=8", "r is policy.lora.rank here"),
+        # Options of another part, of the same kind.
+        ("--loss.max_ratio=3", "unknown key 'loss.max_ratio'; it is an option of the policy loss 'cispo'"),
+        ("--rewards.short.nonsense=x", "unknown key 'rewards.short.nonsense'\n"),
     ],
 )
 def test_a_foreign_option_is_answered_with_morls(config, capsys, argument, says):

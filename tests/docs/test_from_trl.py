@@ -12,7 +12,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from trl import GRPOConfig, GRPOTrainer, ModelConfig, ScriptArguments
 
 from morl.config import schema
-from morl.config.foreign import hints, lightning, trl, verl
+from morl.config.foreign import common, hints, lightning, trl, verl
 from morl.config.sections import NESTED, sections
 from morl.plugins import Registry
 
@@ -50,7 +50,20 @@ def test_the_other_names_are_those_of_trl_and_of_lightning():
     assert {*lightning.TRAINER} - trainer == {"gpus", "ckpt_path", "seed_everything"}, "former ones, and those of fit"
 
 
-TABLES = {"own": trl.OWN, "inherited": trl.INHERITED, "script": trl.SCRIPT, "verl": verl.KEYS, "l": lightning.TRAINER}
+TABLES = {
+    "own": trl.OWN,
+    "inherited": trl.INHERITED,
+    "script": trl.SCRIPT,
+    "verl": verl.KEYS,
+    "l": lightning.TRAINER,
+    "usual": common.FLAT,
+    "usual in a section": {
+        f"{section}.{name}": row
+        for section, rows in common.SECTIONS.items()
+        if section != "rewards"
+        for name, row in rows.items()
+    },
+}
 
 
 @pytest.mark.parametrize("rows", TABLES.values(), ids=TABLES)
@@ -60,6 +73,16 @@ def test_every_key_of_the_tables_is_one_of_morls(rows):
     assert len(named) > 10
     assert named <= known_keys() | mappings
     assert all(row.note for row in rows.values() if not row.keys), "what has no equivalent has a reason"
+
+
+def test_no_usual_name_is_a_key_already():
+    """Each would be in the way of what it names."""
+    own = {f"{section}.{key}" for section, keys in schema.KEYS.items() for key in keys}
+    assert not {f"{section}.{name}" for section, rows in common.SECTIONS.items() for name in rows} & own
+    assert not {*common.FLAT} & {*fields_dict(schema.Config), *trl.OWN, *trl.INHERITED, *trl.SCRIPT, *lightning.TRAINER}
+    assert {f"{section}.name" for section in common.CHOOSES} <= known_keys()
+    entry = {key.rpartition(".")[2] for key in known_keys() if key.startswith("rewards.<entry>.")}
+    assert {key for row in common.SECTIONS["rewards"].values() for key in row.keys} <= entry
 
 
 def test_nearly_all_fields_have_an_equivalent():

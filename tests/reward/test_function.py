@@ -288,7 +288,7 @@ def test_files_of_one_name_are_told_apart(folder):
     [
         (
             "my_rewards.brief",
-            r"expected 'package.module:function' or .*got 'my_rewards.brief' \(did you mean 'my_rewards:brief'\?\)",
+            r"expected 'package.module:function' or .*got 'my_rewards.brief'; did you mean 'my_rewards:brief'\?",
         ),
         ("brief", "expected 'package.module:function' or 'path/to/file.py:function'; got 'brief'$"),
         (":brief", "expected 'package.module:function'"),

@@ -45,6 +45,49 @@ def test_a_reward_that_never_gave_a_score_ends_the_run_on_its_first_step(policy)
     assert "x" * 100 not in message, "what it was given is shortened"
 
 
+def test_what_ends_the_run_is_said_once_and_begins_with_the_reason(caplog):
+    """Neither a warning that says the same before, nor a traceback of something that was not raised."""
+    scorer = scorer_of(lambda completions, **columns: ["good"] * len(completions))
+    with pytest.raises(RewardError) as caught:
+        step(scorer, "a", "b")
+    assert not caplog.records
+    assert str(caught.value).splitlines() == [
+        "reward 'judge' failed on all 2 completions of its first step, and has never given a score: a score is a"
+        " number, or None where the reward does not apply; got 'good' (str)",
+        "mend it, or set its max_failed_steps to null to train without its scores",
+        "prompt: text, '2+2?'",
+        "completion: 'a'",
+        "columns: none",
+    ]
+
+
+def test_a_traceback_begins_where_it_leaves_morl():
+    scorer = scorer_of()
+    with pytest.raises(RewardError) as caught:
+        step(scorer, "bad", "bad", ground_truth="4")
+    traceback = str(caught.value).partition("Traceback")[2]
+    assert "in moody" in traceback
+    assert "/morl/" not in traceback
+
+
+def test_a_failure_that_another_rank_makes_up_for_is_a_warning_all_the_same(caplog):
+    scorer = scorer_of()
+    scorer.score([Completion(Prompt("2+2?", {"ground_truth": "4"}), "bad", ())] * 2)
+    assert not caplog.records
+    scorer.judge([scorer.take_tallies(), {"judge": Tally(2, 0)}])
+    assert "reward 'judge' failed on 2 of 2 completions" in caplog.text
+
+
+@pytest.mark.parametrize("nothing", [None, float("nan")])
+def test_a_reward_without_a_single_score_is_a_warning_once(nothing, caplog):
+    scorer = scorer_of(lambda completions, **columns: [nothing] * len(completions))
+    for _ in range(2):
+        step(scorer, "a", "b", "c", "d")
+    assert [record.getMessage().partition(":")[0] for record in caplog.records] == [
+        "reward 'judge' gave none of the 4 completions of its first step a score"
+    ]
+
+
 def bare(completions, answers, **columns):  # wrong column
     return [1.0 for _ in completions]
 

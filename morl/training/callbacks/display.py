@@ -189,8 +189,8 @@ def _summary(metrics: Mapping[str, float]) -> str:
         f" | entropy {get(names.ENTROPY.name, 0):.2f}"
         f" | {get(names.TOKENS_PER_SECOND.name, 0):,.0f} tokens/s"
         f"{_conversations(metrics)}"
-        f" | {get(names.ADVANTAGE_DISTINCT.name, 0):.0f} different advantages for completions with"
-        f" {get(names.DISTINCT_COMBINATIONS.name, 0):.0f} different sets of scores"
+        f" | different advantages: {get(names.ADVANTAGE_DISTINCT.name, 0):.0f}, for completions with different scores:"
+        f" {get(names.DISTINCT_COMBINATIONS.name, 0):.0f}"
     )
 
 
