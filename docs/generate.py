@@ -222,7 +222,7 @@ def study(name: str, *pairs: tuple[str, str]) -> Iterator[str]:
             apart.setdefault((found.first, found.second), {})[found.reward] = _apart(found)
     rows = [[f"{second} − {first}", *(cells[r] for r in results.rewards)] for (first, second), cells in apart.items()]
     caption = "The same, differences between runs of one seed: mean [95% interval]; bold where there is a verdict"
-    yield from _markdown(Table(caption, ["lines", *results.rewards], rows))
+    yield from _markdown(Table(caption, ["configurations", *results.rewards], rows))
 
 
 def declared_study(name: str) -> Iterator[str]:
@@ -420,12 +420,12 @@ def _source(thing: Any) -> Iterator[str]:
     yield from ("```python", re.sub(r"  # type: ignore\[[\w-]+\]", "", source).rstrip(), "```", "")
 
 
-_ESTIMATORS = (("grpo", "gdpo"), ("grpo-no-std", "gdpo"), ("gdpo", "gdpo without batch step"))
+_ESTIMATORS = (("grpo", "gdpo"), ("grpo-no-std", "gdpo"), ("gdpo", "gdpo without batch normalisation"))
 _CONDITIONED = (
     ("grpo", "conditioned grpo"),
     ("gdpo", "conditioned gdpo"),
     ("conditioned grpo", "conditioned gdpo"),
-    ("conditioned gdpo", "conditioned gdpo without batch step"),
+    ("conditioned gdpo", "conditioned gdpo without batch normalisation"),
 )
 PAGES: Mapping[str, Mapping[str, Callable[[], Iterator[str]]]] = {
     "reference/config.md": {"sections": config_sections, "parts": part_options},

@@ -63,14 +63,14 @@ def runs_table(results: Results) -> Table:
         return f"{steps[line, seed]} steps" if (line, seed) in steps else _ABSENT
 
     rows = [[name, *(cell(name, seed) for seed in seeds)] for name in names]
-    return Table("Finished and failed runs by seed", ["line", *(f"seed {seed}" for seed in seeds)], rows)
+    return Table("Finished and failed runs by seed", ["configuration", *(f"seed {seed}" for seed in seeds)], rows)
 
 
 def scores_table(results: Results, measure: str) -> Table:
     """Lines by rewards."""
     return Table(
         f"{measured(results, measure)}: median [quartiles] over seeds",
-        ["line", "runs", *results.rewards],
+        ["configuration", "runs", *results.rewards],
         [[line.name, str(len(line.steps)), *_scores(line, measure, results.rewards)] for line in results.lines],
     )
 
