@@ -57,6 +57,18 @@ API = (
     "morl.errors",
 )
 """The public modules."""
+BOOSTS = {
+    "tutorial/": 2.0,
+    "how-to/choose-an-estimator.md": 3.0,
+    "how-to/reward-functions.md": 2.0,
+    "how-to/": 1.5,
+    "reference/glossary.md": 1.5,
+    "reference/hooks.md": 0.6,
+    "reference/laws.md": 0.4,
+    "plugins/": 0.7,
+    "project/": 0.4,
+}
+"""By how a page begins, the first that fits. Whoever searches wants to do something, and seldom the contract of plugins or what has changed."""
 PICTURES = (".svg", ".png")
 LANGUAGES = {".py": "python", ".yaml": "yaml", ".yml": "yaml", ".toml": "toml", ".json": "json"}
 
@@ -111,6 +123,9 @@ def on_post_build(config: MkDocsConfig) -> None:
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Links as the site has them, and files of the reader's with their names above them."""
+    for begin, boost in BOOSTS.items():
+        if page.file.src_uri.startswith(begin):
+            page.meta.setdefault("search", {"boost": boost})
     origin = {uri: path for path, uri in _places().items()}.get(page.file.src_uri)
     if origin is None:  # made here
         return markdown

@@ -130,6 +130,8 @@ def test_the_colours_are_those_that_the_reader_prefers(browser, address):
     [
         ("max_grad_norm", "reference/config/"),
         ("standard deviation", "explanation/estimators/"),
+        ("batch size", "how-to/troubleshooting/"),
+        ("multi-turn", "how-to/environments/"),
         ("RewardMatrix", "reference/api/morl.types/"),
         ("wandb", "how-to/troubleshooting/"),
     ],
@@ -142,6 +144,16 @@ def test_the_search_finds(browser, address, words, page):
     assert any(place.startswith(address + page) for place in found), found
     assert opened.problems() == []
     opened.close()
+
+
+def test_copied_is_the_command_without_its_prompt(browser, address):
+    """As the theme copies: the text that is shown while the attribute is set."""
+    page = browser.open(address)
+    block = "document.querySelector('.highlight code:has(.gp)')"
+    assert page.evaluate(f"{block}.innerText").startswith("$ morl diagnose")
+    page.evaluate(f"{block}.setAttribute('data-md-copying', '')")
+    assert page.evaluate(f"{block}.innerText").startswith("morl diagnose")
+    page.close()
 
 
 def test_every_link_within_the_site_leads_to_a_page(site):
