@@ -68,7 +68,8 @@ BOOSTS = {
     "plugins/": 0.7,
     "project/": 0.4,
 }
-"""By how a page begins, the first that fits. Whoever searches wants to do something, and seldom the contract of plugins or what has changed."""
+"""Of pages by how their names begin, the first that fits: whoever searches wants to do something, and seldom the
+contract of plugins or what has changed."""
 PICTURES = (".svg", ".png")
 LANGUAGES = {".py": "python", ".yaml": "yaml", ".yml": "yaml", ".toml": "toml", ".json": "json"}
 

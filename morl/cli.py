@@ -44,6 +44,9 @@ _EXTRA = dict.fromkeys(("report", "explain", "replay", "analyze", "audit", "esti
 _QUICK = frozenset({"plugins", "new-plugin"})
 """Commands that answer at once; `morl plugins doctor` does not."""
 
+_SLOW_HELP = frozenset({"estimators"})
+"""Commands in a package that imports PyTorch."""
+
 USAGE = """\
 morl trains language models on several rewards at once.
 
@@ -104,8 +107,12 @@ def _dispatch(arguments: list[str]) -> int:
 
 def _begin(name: str, rest: list[str]) -> None:
     """Says that a command has begun, where it imports PyTorch, which takes seconds, before it can say more."""
-    slow = name in COMMANDS and (name not in _QUICK or rest[:1] == ["doctor"])
-    if slow and rest and not wants_help(rest):
+    if name not in COMMANDS:  # a plugin's, of which nobody knows what it imports, for its help also
+        slow = bool(rest) and name in {entry.name for entry in entry_points(group=ENTRY_POINT_GROUP)}
+    else:
+        slow = (name not in _QUICK or rest[:1] == ["doctor"]) and bool(rest)
+        slow = slow and (name in _SLOW_HELP or not wants_help(rest))
+    if slow:
         what = "" if rest[0].startswith("-") else f" {rest[0]}"
         progress.say(f"morl {name}{what}: loading PyTorch and what else it needs")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 import subprocess
 import sys
@@ -84,6 +85,37 @@ def test_a_command_says_that_it_has_begun_before_anything_heavy_is_imported(comm
     assert done.returncode == 7
     assert done.stdout == ""
     assert texts(done.stderr) == [f"T  morl {command} x.yaml: loading PyTorch and what else it needs"]
+
+
+def test_a_command_of_a_plugin_says_so_too_also_of_its_help(tmp_path):
+    """Nobody knows what it imports, or how long that takes."""
+    found = tmp_path / "slow-1.0.dist-info"
+    found.mkdir()
+    (found / "METADATA").write_text("Metadata-Version: 2.1\nName: slow\nVersion: 1.0\n")
+    (found / "entry_points.txt").write_text("[morl.commands]\nslow = slow_command:main\n")
+    (tmp_path / "slow_command.py").write_text("raise SystemExit(7)\n")
+    for argument in ("x.yaml", "--help"):
+        done = subprocess.run(
+            [sys.executable, "-c", f"from morl.cli import main; main(['slow', {argument!r}])"],
+            env={**os.environ, "PYTHONPATH": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 7
+        assert done.stdout == ""
+        what = "" if argument == "--help" else " x.yaml"
+        assert texts(done.stderr) == [f"T  morl slow{what}: loading PyTorch and what else it needs"]
+
+
+def test_help_imports_nothing_that_takes_seconds():
+    code = (
+        "import sys; from morl.cli import main\n"
+        "for name in ('report', 'explain', 'replay', 'audit', 'analyze'): main([name, '--help'])\n"
+        "print({'torch', 'scipy', 'matplotlib', 'transformers'} & {*sys.modules}, file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stderr == "set()\n"
 
 
 def test_help_is_not_announced(capsys):

@@ -7,7 +7,7 @@ import contextlib
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -15,7 +15,9 @@ from morl.artifacts.folder import RunFolder
 from morl.console import Parser, wants_help
 from morl.errors import ConfigError, DataError
 from morl.report.text import printable
-from morl.report.view import read_view
+
+if TYPE_CHECKING:
+    from morl.report.view import View
 
 HELP = {
     "report": """\
@@ -56,6 +58,12 @@ otherwise.
 }
 
 
+def _view(folder: Path) -> View:
+    from morl.report.view import read_view  # and scipy, which --help need not wait for
+
+    return read_view(folder)
+
+
 def _natural(text: str) -> int:
     if not (text.isascii() and text.isdecimal()):
         raise argparse.ArgumentTypeError(f"expected a whole number, got {text!r}")
@@ -88,7 +96,7 @@ def report(arguments: list[str]) -> int:
 
     from morl.report.page import render
 
-    text = render(read_view(given.run))
+    text = render(_view(given.run))
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         output.write_text(text, encoding="utf-8", errors="replace")
@@ -111,7 +119,7 @@ def explain(arguments: list[str]) -> int:
 
     from morl.report.explain import explained, overview
 
-    view = read_view(given.run)
+    view = _view(given.run)
     text = overview(view) if given.completion is None else explained(view, given.step, given.completion)
     print(printable(text))
     return 0
@@ -127,7 +135,7 @@ def replay(arguments: list[str]) -> int:
     parser.add_argument("--step", type=_natural)
     parser.add_argument("--rows", type=_natural, default=8)
     given = parser.parse_args(arguments)
-    view = read_view(given.run)
+    view = _view(given.run)
 
     from morl.report.replay import replay as replayed
     from morl.report.replay import table
@@ -205,6 +213,6 @@ def audit(arguments: list[str]) -> int:
     from morl.report.audit import audit as checked
     from morl.report.audit import report as lines
 
-    checks = checked(read_view(given.run))
+    checks = checked(_view(given.run))
     print(printable(lines(checks)))
     return int(any(check.passed is False for check in checks))

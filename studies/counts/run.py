@@ -4,8 +4,8 @@
 
 Writes `results.json` and `counts.svg` beside itself, in well under a minute.  A group is the multiset ("unordered") or
 the tuple ("ordered") of the G advantages of one prompt, over all assignments of reward values to the G completions.
-All weights are 1.  eps is 0, as it would only blur what is exact, and gdpo goes without its batch normalisation, which is one
-positive factor and changes no count.
+All weights are 1.  eps is 0, as it would only blur what is exact, and gdpo goes without its batch normalisation, which
+is one positive factor and changes no count.
 """
 
 from __future__ import annotations
