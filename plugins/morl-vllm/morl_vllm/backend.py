@@ -14,6 +14,7 @@ from torch import nn
 from morl.errors import ConfigError, RolloutError
 from morl.rollout.constraint import Constraint
 from morl.rollout.ends import end_ids
+from morl.sampling import CONSTRAINTS
 from morl.types import EncodedPrompt, RolloutBatch, Sampling
 from morl_vllm.engine import Engine, EngineFault
 from morl_vllm.installed import installed_engine, require_engine
@@ -167,10 +168,13 @@ class VllmBackend(EngineOptions):
             raise RolloutError("the engine was started without constraints: call check_sampling() before start()")
         from morl_vllm.constraint import announce  # needs vLLM
 
-        if sampling not in self._languages:
+        # Compiled once for all limits of tokens, which turns of conversations have many of.
+        given = {name: getattr(sampling, name) for name in ("stop_token_ids", *CONSTRAINTS)}
+        key = Sampling(**given)
+        if key not in self._languages:
             generation_config = getattr(self._policy.base_model, "generation_config", None)
-            self._languages[sampling] = Constraint(sampling, self._tokenizer, generation_config)
-        return announce(self._languages[sampling], ends)
+            self._languages[key] = Constraint(key, self._tokenizer, generation_config)
+        return announce(self._languages[key], ends)
 
     def _new_engine(self) -> Engine:
         device = next(self._policy.parameters()).device

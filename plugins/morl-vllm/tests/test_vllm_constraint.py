@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import torch
 
-from morl import train
-from morl.errors import RolloutError
+from morl import hookimpl, train
+from morl.errors import ConfigError, RolloutError
 from morl.policy.load import load_policy, load_tokenizer
 from morl.rollout.transformers import TransformersBackend
-from morl.types import EncodedPrompt, Prompt, RolloutBatch, Sampling
+from morl.types import EncodedPrompt, EnvironmentAnswer, Prompt, RolloutBatch, Sampling
 from morl_vllm.backend import VllmBackend
 from morl_vllm.installed import installed_engine
 
@@ -139,3 +139,82 @@ def test_rows_of_a_run_have_constraints_and_temperatures_of_their_own(tied_model
     assert all(re.fullmatch(PATTERN, text) for text in seen["the answer is"])
     assert all(re.fullmatch("[0-9]{2}", text) for text in seen["a number:"])
     assert not all(re.fullmatch(PATTERN, text) for text in seen["yes or no"])
+
+
+class Asking:
+    """An environment that asks three times, the last time with so much that little room is left for the reply."""
+
+    reward_names = ("long",)
+
+    def open(self, prompt: Prompt, seed: int) -> Asking:
+        again = Asking()
+        again.left = 3  # type: ignore[attr-defined]
+        return again
+
+    def step(self, reply: Any) -> EnvironmentAnswer:
+        self.left -= 1  # type: ignore[attr-defined]
+        asked = [{"role": "user", "content": "and? " * (40 if self.left == 1 else 1)}]  # type: ignore[attr-defined]
+        done = not self.left  # type: ignore[attr-defined]
+        return EnvironmentAnswer(asked, done, {"long": float(len(reply["content"]))})
+
+    def close(self) -> None: ...
+
+
+class Plugin:
+    """Has the environment, and keeps what was sampled."""
+
+    def __init__(self) -> None:
+        self.rollouts: list[RolloutBatch] = []
+
+    @hookimpl
+    def morl_register_environments(self) -> dict[str, Any]:
+        return {"asking": Asking}
+
+    @hookimpl
+    def morl_rollouts_ready(self, rollouts: RolloutBatch) -> None:
+        self.rollouts.append(rollouts)
+
+
+TEMPLATE = (
+    "{% for message in messages %}<{{ message.role }}>{{ message.content }}<eos>{% endfor %}"
+    "{% if add_generation_prompt %}<assistant>{% endif %}"
+)
+
+
+def talking(folder: Path, model: str, rollout: dict[str, Any]) -> dict[str, Any]:
+    """The config of a run of conversations within a language."""
+    (folder / "template.jinja").write_text(TEMPLATE)
+    (folder / "prompts.jsonl").write_text('{"prompt": "the answer is"}\n{"prompt": "a number:"}\n')
+    return {
+        "output": str(folder / "run"),
+        "policy": {"path": model},
+        "prompts": {
+            "path": str(folder / "prompts.jsonl"),
+            "chat": True,
+            "chat_template": str(folder / "template.jinja"),
+        },
+        "environment": {"name": "asking", "patience": 0},
+        "sampling": {"max_tokens": 12, "regex": PATTERN},
+        "rollout": rollout,
+        "training": {"steps": 2, "prompts_per_step": 2, "group_size": 4},
+        "trainer": {"accelerator": "cpu", "devices": 1, "progress": False},
+    }
+
+
+def test_every_turn_of_a_conversation_follows_it(tied_model: str, tmp_path: Path) -> None:
+    plugin = Plugin()
+    rollout = {"name": "vllm", "kv_cache_gib": 0.125, "max_logprob_difference": 1e-3}
+    train(talking(tmp_path, tied_model, rollout), plugins=[plugin])
+    turns = [turn for rollouts in plugin.rollouts for turns in rollouts.turns or () for turn in turns]
+    assert len(turns) > 16, "several turns of each"
+    assert all(re.fullmatch(PATTERN, turn.text) for turn in turns if not turn.truncated)
+    assert sum(not turn.truncated for turn in turns) > 8
+
+
+def test_servers_refuse_it_before_anybody_is_asked(
+    tied_model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MORL_ROLLOUT_KEY", "a" * 40)
+    config = talking(tmp_path, tied_model, {"name": "vllm-server", "urls": ["http://127.0.0.1:9"]})
+    with pytest.raises(ConfigError, match=r"sampling.regex: servers do not take constraints"):
+        train(config, plugins=[Plugin()])
