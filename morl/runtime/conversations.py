@@ -259,7 +259,9 @@ class Language:
 
     def _has_special(self, opening: Opening) -> bool:
         special = SpecialTokens.of(self.tokenizer)
-        return any(special.found_in(text) for text in texts_in([opening.prompt, opening.messages], keys=True))
+        return any(
+            special.found_in(text) for text in texts_in([opening.prompt, opening.messages, opening.tools], keys=True)
+        )
 
     def _ends(self) -> frozenset[int]:
         return end_ids(self.tokenizer, self.generation_config, Sampling())
