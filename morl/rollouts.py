@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 import torch
-from attrs import evolve, field, frozen
+from attrs import evolve, field, fields, frozen
 from torch import Tensor
 
 from morl.completions import Completion, CompletionStatus, Prompt, Spans, Turn, only_turn, plain_status
@@ -65,7 +65,7 @@ class RolloutBatch:
         infos: of each completion, what an environment has to say about it.  Default: nothing.
 
     Raises:
-        ValueError: masks, turns or statuses that contradict each other.
+        ValueError: tensors of other shapes; masks, turns or statuses that contradict each other.
     """
 
     prompts: tuple[EncodedPrompt, ...]
@@ -83,13 +83,13 @@ class RolloutBatch:
     _infos: tuple[Mapping[str, Any], ...] | None = field(default=None, kw_only=True)
 
     def __attrs_post_init__(self) -> None:
-        B, T = self.completion_ids_BT.shape
-        assert self.completion_mask_BT.shape == self.rollout_logprobs_BT.shape == (B, T)
-        assert self.group_ids_B.shape == self.truncated_B.shape == self.weights_versions_B.shape == (B,)
-        assert len(self.texts) == B
-        for name, column in (("turns", self._turns), ("statuses", self._statuses), ("infos", self._infos)):
+        B = _check_shapes(self)
+        for name in ("texts", "_turns", "_statuses", "_infos"):
+            column = getattr(self, name)
             if column is not None and len(column) != B:
-                raise ValueError(f"{name} must have one entry for each of the {B} completions; got {len(column)}")
+                raise ValueError(
+                    f"{name.lstrip('_')} must have one entry for each of the {B} completions; got {len(column)}"
+                )
         if self._sampled_mask_BT is not None:
             _check_sampled(self._sampled_mask_BT, self.completion_mask_BT, turns_given=self._turns is not None)
         if self._statuses is not None:
@@ -224,6 +224,25 @@ class RolloutBatch:
             statuses=joined("statuses") if given("statuses") else None,
             infos=joined("infos") if given("infos") else None,
         )
+
+
+def _check_shapes(batch: RolloutBatch) -> int:
+    """The number of completions, of which every tensor has as many."""
+    tensors = [(each.name, getattr(batch, each.name)) for each in fields(RolloutBatch)[1:8] if each.name != "texts"]
+    for name, values in tensors:
+        if not isinstance(values, Tensor):
+            raise ValueError(f"{name} must be a tensor; got {type(values).__name__}")
+    ids_BT = batch.completion_ids_BT
+    if ids_BT.ndim != 2:
+        raise ValueError(f"completion_ids_BT must be (B, T), completions by tokens; got {tuple(ids_BT.shape)}")
+    for name, values in tensors:
+        expected = ids_BT.shape if name.endswith("BT") else ids_BT.shape[:1]
+        if values.shape != expected:
+            raise ValueError(
+                f"{name} must be {tuple(expected)}, for completion_ids_BT is {tuple(ids_BT.shape)};"
+                f" got {tuple(values.shape)}"
+            )
+    return len(ids_BT)
 
 
 def _check_sampled(sampled_BT: Tensor, tokens_BT: Tensor, *, turns_given: bool) -> None:

@@ -160,7 +160,8 @@ def _module(config: Config, parts: Parts, count: int) -> EvaluationModule:
     generation_config = load_generation_config(path, hf_config, config.policy.loading)
     shown = sampling_tokenizer(config, tokenizer, hf_config, generation_config, [rows])
     check_overrides({"prompts": rows}, config, parts.backend, shown, hf_config, generation_config)
-    encoded = encode_section(rows, tokenizer, config.prompts, "prompts", prompt_limit(hf_config, config.sampling))
+    limit = prompt_limit(hf_config, config.sampling)
+    encoded = encode_section(rows, tokenizer, config.prompts, "prompts", hf_config, limit)
     drawn = random.Random(seeds.derive(config.seed, seeds.EVALUATION, 0)).sample(range(len(encoded)), len(encoded))
     chosen = [encoded[row] for row in sorted(drawn[:count])]
     progress.say(f"loading the model {path}", wanted=config.trainer.progress)

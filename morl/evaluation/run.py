@@ -124,7 +124,7 @@ def _module(config: Config, parts: Parts, path: str, keep_samples: bool) -> Eval
     if isinstance(parts.backend, Conversations):
         parts.backend.check({"evaluation.prompts": prompts}, tokenizer, generation_config)
     limit = prompt_limit(hf_config, config.sampling)
-    encoded = encode_section(prompts, tokenizer, config.evaluation.prompts, "evaluation.prompts", limit)
+    encoded = encode_section(prompts, tokenizer, config.evaluation.prompts, "evaluation.prompts", hf_config, limit)
     shown = sampling_tokenizer(config, tokenizer, hf_config, generation_config, [prompts])
     check_overrides({"evaluation.prompts": prompts}, config, parts.backend, shown, hf_config, generation_config)
     section = config.policy

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import pluggy
 
 from morl.errors import PluginError, is_theirs, told
+
+T = TypeVar("T")
 
 
 class ObserverError(PluginError):
@@ -20,13 +22,13 @@ def guard(implementation: pluggy.HookImpl, hook: str, label: str) -> None:
     """Puts copies and names around a function that pluggy calls; what pluggy makes of its marks stays as it is."""
     function: Callable[..., Any] = implementation.function
 
-    def guarded(*arguments: Any) -> None:
+    def guarded(*arguments: Any, **named: Any) -> None:  # parameters with a default come by name
         with _named(hook, label):
-            function(*_copies(arguments))
+            function(*_copies(arguments), **_copies(named))
 
-    def guarded_wrapper(*arguments: Any) -> Generator[Any, Any, Any]:
+    def guarded_wrapper(*arguments: Any, **named: Any) -> Generator[Any, Any, Any]:
         with _named(hook, label):
-            return (yield from _once(function(*_copies(arguments))))
+            return (yield from _once(function(*_copies(arguments), **_copies(named))))
 
     wraps = implementation.wrapper or implementation.hookwrapper
     # Past pluggy's `Final`: registering another object in the plugin's place would change who `plugin` is.
@@ -61,7 +63,7 @@ def _named(hook: str, label: str) -> Iterator[None]:
         raise ObserverError(f"{hook} of plugin {label} failed: {told(error)}") from error
 
 
-def _copies(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+def _copies(arguments: T) -> T:
     from morl.copies import copied  # imports torch, which `morl plugins` does without
 
     return copied(arguments)

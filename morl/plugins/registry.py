@@ -22,6 +22,7 @@ from morl._version import DISTRIBUTION, __version__
 from morl.errors import ConfigError, PluginError, asking, is_theirs, suggest, told
 from morl.hookspecs import EXAMPLES_HOOK, PROJECT, REGISTERING_HOOKS, Factory
 from morl.plugins.observers import guard
+from morl.plugins.signatures import check_signatures
 
 ENTRY_POINT_GROUP = "morl"
 """The group of entry points by which distributions announce their plugins."""
@@ -221,9 +222,10 @@ class Registry:
 
     def _add(self, plugin: object, info: PluginInfo) -> None:
         """Takes all that a plugin offers, or nothing of it."""
-        # Objects of one class, and two entry points of one name, are plugins of their own.
-        self._manager.register(plugin, name=f"{info.distribution}:{info.name}:{len(self.plugins)}")
+        check_signatures(self._manager, plugin)
         try:
+            # Objects of one class, and two entry points of one name, are plugins of their own.
+            self._manager.register(plugin, name=f"{info.distribution}:{info.name}:{len(self.plugins)}")
             offered = dict(_offers(self._implementations(plugin), info))
             taken = [key for key in offered if key in self._names]
             for key in taken:
@@ -235,7 +237,8 @@ class Registry:
                     " uninstall one of them or ask its author for another name"
                 )
         except BaseException:
-            self._manager.unregister(plugin)
+            if self._manager.is_registered(plugin):  # pluggy keeps what it took before it refused
+                self._manager.unregister(plugin)
             raise
         for (kind, name), part in offered.items():
             info.offers.setdefault(kind, []).append(name)

@@ -63,6 +63,12 @@ class PolicyModel(nn.Module):
         assert isinstance(model, PreTrainedModel)
         return model
 
+    @property
+    def vocabulary(self) -> int:
+        """Number of token ids that the model can read, from 0."""
+        embeddings: Any = self.base_model.get_input_embeddings()
+        return int(embeddings.weight.shape[0])
+
     def make_plan(
         self,
         prompt_ids: Sequence[Sequence[int]],

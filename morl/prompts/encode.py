@@ -18,6 +18,12 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+NOT_THE_MODELS = (
+    "this tokenizer is not the model's, or has tokens added that the model lacks; take the model's own, or call"
+    " `resize_token_embeddings` and save the model"
+)
+"""What is to be done about a token id that the model does not know."""
+
 
 @frozen
 class _Around:
@@ -60,12 +66,14 @@ class EncodedPrompts(Sequence[EncodedPrompt]):
         tokenizer: of the policy.
         rows: which rows of `prompts`, in order; becomes the `index` of each.
         template: what the chat template is given besides the messages.
+        vocabulary: token ids that the model knows; None takes all of the tokenizer.
     """
 
     prompts: Sequence[Prompt]
     tokenizer: PreTrainedTokenizerBase
     rows: Sequence[int]
     template: ChatTemplate = field(factory=ChatTemplate)
+    vocabulary: int | None = None
     _around: _Around = field(init=False)
 
     @_around.default
@@ -85,6 +93,16 @@ class EncodedPrompts(Sequence[EncodedPrompt]):
         return self._encode(self.rows[index])
 
     def _encode(self, row: int) -> EncodedPrompt:
+        encoded = self._as_tokens(row)
+        if self.vocabulary is not None and (highest := max(encoded.token_ids)) >= self.vocabulary:
+            raise DataError(
+                f"the prompt of row {row} encodes to the token id {highest}"
+                f" ({self.tokenizer.convert_ids_to_tokens(highest)!r}), and the model's vocabulary has"
+                f" {self.vocabulary}: {NOT_THE_MODELS}"
+            )
+        return encoded
+
+    def _as_tokens(self, row: int) -> EncodedPrompt:
         prompt = self.prompts[row]
         check_characters(prompt.content, f"the prompt of row {row}")
         check_row(prompt.columns, f"row {row}")
@@ -120,6 +138,7 @@ def encode_prompts(
     max_tokens: int | None = None,
     on_long: Literal["error", "skip"] = "error",
     template: ChatTemplate | None = None,
+    vocabulary: int | None = None,
 ) -> EncodedPrompts:
     """The prompts of a run, encoded as they are asked for.
 
@@ -132,10 +151,11 @@ def encode_prompts(
         max_tokens: longest prompt that is accepted; None accepts all and saves the pass.
         on_long: `error` refuses a longer prompt, `skip` leaves its row out.
         template: what the chat template is given besides the messages.
+        vocabulary: number of token ids that the model knows; None takes all of the tokenizer.
 
     Raises:
-        DataError: no prompts, or none left; a prompt that is too long; chat messages for a tokenizer without chat
-            template, or that its template refuses; half a character in a row.
+        DataError: no prompts, or none left; a prompt that is too long, or has tokens that the model lacks; chat
+            messages for a tokenizer without chat template, or that its template refuses; half a character in a row.
         ConfigError: an unknown `on_long`; arguments for a chat template that does not look at them, or for text.
     """
     if on_long not in ("error", "skip"):
@@ -144,7 +164,7 @@ def encode_prompts(
         raise DataError("there are no prompts to encode")
     template = template or ChatTemplate()
     template.check(tokenizer)
-    encoded = EncodedPrompts(prompts, tokenizer, range(len(prompts)), template)
+    encoded = EncodedPrompts(prompts, tokenizer, range(len(prompts)), template, vocabulary)
     first = encoded[0].prompt  # a tokenizer that does not fit the prompts shows at once
     if isinstance(first.content, str) and not template.is_plain:
         raise ConfigError(
@@ -168,7 +188,7 @@ def encode_prompts(
     if not kept:
         raise DataError(f"{found}; none is left")
     _log.warning("%s; they are left out", found)
-    return EncodedPrompts(prompts, tokenizer, kept, template)
+    return EncodedPrompts(prompts, tokenizer, kept, template, vocabulary)
 
 
 def _warn_of_rendered_text(prompt: Prompt, tokenizer: PreTrainedTokenizerBase) -> None:

@@ -57,6 +57,7 @@ class Conversations:
     template: ChatTemplate
     _driver: Driver | None = field(init=False, default=None)
     _language: Language | None = field(init=False, default=None)
+    _vocabulary: int | None = field(init=False, default=None)
 
     @property
     def in_process(self) -> bool:
@@ -104,6 +105,7 @@ class Conversations:
         """See `morl.hookspecs.RolloutBackend`."""
         self.backend.start(policy, tokenizer, model_path)
         model: Any = policy.model
+        self._vocabulary = getattr(policy, "vocabulary", None)
         options = self.options
         self._language = Language(
             tokenizer, self.template, options.call_format, getattr(model, "generation_config", None)
@@ -159,7 +161,7 @@ class Conversations:
 
     def _stream(self) -> RolloutStream:
         stream = getattr(self.backend, "stream")()  # noqa: B009 - not every backend has one
-        return Stream(stream, type(self.backend).__name__, self._with_ends)
+        return Stream(stream, type(self.backend).__name__, self._with_ends, self._vocabulary)
 
     def _with_ends(self, sampling: Sampling) -> Sampling:
         assert self._language is not None
@@ -168,7 +170,7 @@ class Conversations:
     def _draw(
         self, contexts: Sequence[EncodedPrompt], n: int, sampling: Sampling, draws: Sequence[int]
     ) -> RolloutBatch:
-        return sample(self.backend, contexts, n, self._with_ends(sampling), draws)
+        return sample(self.backend, contexts, n, self._with_ends(sampling), draws, self._vocabulary)
 
 
 @frozen

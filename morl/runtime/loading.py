@@ -120,6 +120,7 @@ def encode_section(
     tokenizer: PreTrainedTokenizerBase,
     section: HeldOutPromptsConfig,
     path: str,
+    hf_config: PretrainedConfig,
     limit: int | None,
 ) -> EncodedPrompts:
     """The prompts of the config's section `path`, none longer than it says nor than the model's `limit`.
@@ -130,10 +131,14 @@ def encode_section(
     if not len(prompts):
         raise DataError(f"{path}: the source holds no prompt")
     limits = [tokens for tokens in (section.max_prompt_tokens, limit) if tokens is not None]
-    template = chat_template(section, path)
     try:
         return encode_prompts(
-            prompts, tokenizer, max_tokens=min(limits, default=None), on_long=section.on_long, template=template
+            prompts,
+            tokenizer,
+            max_tokens=min(limits, default=None),
+            on_long=section.on_long,
+            template=chat_template(section, path),
+            vocabulary=hf_config.get_text_config().vocab_size,
         )
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error

@@ -10,11 +10,17 @@ from attrs import evolve, frozen
 from morl.copies import copied
 from morl.errors import MorlError, PluginError, RolloutError, is_theirs, told
 from morl.hookspecs import RolloutBackend, RolloutStream
+from morl.runtime.answers import check_answer, check_contexts
 from morl.types import EncodedPrompt, RolloutBatch, Sampling
 
 
 def sample(
-    backend: RolloutBackend, prompts: Sequence[EncodedPrompt], n: int, sampling: Sampling, seeds: Sequence[int]
+    backend: RolloutBackend,
+    prompts: Sequence[EncodedPrompt],
+    n: int,
+    sampling: Sampling,
+    seeds: Sequence[int],
+    vocabulary: int | None = None,
 ) -> RolloutBatch:
     """`n` completions of each prompt, as the backend draws them.
 
@@ -24,18 +30,29 @@ def sample(
     The backend sees copies of the prompts, and the batch is a copy around the prompts themselves: a backend that keeps
     what it gave, and fills it again at the next call, changes nothing here.
 
+    Args:
+        backend: is asked.
+        prompts: what the policy is to continue.
+        n: completions of each.
+        sampling: settings of those that have none of their own.
+        seeds: one for each prompt.
+        vocabulary: ids that the model knows; None where nothing of the batch is given to a model.
+
     Raises:
-        PluginError: no `RolloutBatch`, or one of other completions than were asked for.
+        DataError: prompts that the model cannot read.
+        PluginError: no `RolloutBatch`, or one of other completions than were asked for, or see `check_answer`.
+        RolloutError: log-probabilities that are none.
     """
+    check_contexts(prompts, vocabulary)
     if _opens_prompts(backend):
-        return _alike(backend, prompts, n, sampling, seeds)
+        return _alike(backend, prompts, n, sampling, seeds, vocabulary)
     settings: dict[Sampling, list[int]] = {}
     for row, prompt in enumerate(prompts):
         settings.setdefault(prompt.sampling or sampling, []).append(row)
     if len(settings) == 1:
-        return _alike(backend, prompts, n, next(iter(settings)), seeds)
+        return _alike(backend, prompts, n, next(iter(settings)), seeds, vocabulary)
     parts = [
-        _alike(backend, [prompts[row] for row in rows], n, each, [seeds[row] for row in rows])
+        _alike(backend, [prompts[row] for row in rows], n, each, [seeds[row] for row in rows], vocabulary)
         for each, rows in settings.items()
     ]
     return _in_order(RolloutBatch.concatenate(parts), [row for rows in settings.values() for row in rows], n)
@@ -77,7 +94,12 @@ def _asked(
 
 
 def _alike(
-    backend: RolloutBackend, prompts: Sequence[EncodedPrompt], n: int, sampling: Sampling, seeds: Sequence[int]
+    backend: RolloutBackend,
+    prompts: Sequence[EncodedPrompt],
+    n: int,
+    sampling: Sampling,
+    seeds: Sequence[int],
+    vocabulary: int | None,
 ) -> RolloutBatch:
     """`sample`, of prompts that are drawn from alike, or in a call that minds their settings."""
     minds = _opens_prompts(backend)
@@ -86,10 +108,7 @@ def _alike(
     batch = _asked(backend, copied(plain), n, sampling, list(seeds), name)
     if not isinstance(batch, RolloutBatch):
         raise PluginError(f"{name} returned {type(batch).__name__}; expected a morl.types.RolloutBatch")
-    if batch.completion_ids_BT.dtype not in (torch.int64, torch.int32):
-        raise PluginError(
-            f"{name} returned completion_ids_BT of type {batch.completion_ids_BT.dtype}; expected ids, torch.int64"
-        )
+    check_answer(batch, name, vocabulary, conversations=minds)
     groups_B = torch.arange(len(prompts)).repeat_interleave(n)
     if not torch.equal(batch.group_ids_B, groups_B):
         raise PluginError(
@@ -111,21 +130,29 @@ class Stream:
         stream: of the backend.
         name: of the backend.
         settings: makes the sampling settings those that the backend is to be given.
+        vocabulary: ids that the model knows.
     """
 
     stream: RolloutStream
     name: str
     settings: Callable[[Sampling], Sampling]
+    vocabulary: int | None = None
 
     def add(self, number: int, prompt: EncodedPrompt, n: int, sampling: Sampling, seed: int) -> None:
-        """As there; the backend sees a copy of the prompt."""
+        """As there; the backend sees a copy of the prompt.
+
+        Raises:
+            DataError: a prompt that the model cannot read.
+        """
+        check_contexts([prompt], self.vocabulary)
         self.stream.add(number, copied(prompt), n, self.settings(sampling), seed)
 
     def take(self, stop: Callable[[], bool]) -> list[tuple[int, int, RolloutBatch]]:
         """As there.
 
         Raises:
-            PluginError: something else than batches of one completion.
+            PluginError: something else than batches of one completion, or see `check_answer`.
+            RolloutError: log-probabilities that are none.
         """
         taken = [*self.stream.take(stop)]
         for _, _, batch in taken:
@@ -135,6 +162,7 @@ class Stream:
                     f"the stream of the rollout backend {self.name} gave {what}; expected a morl.types.RolloutBatch of"
                     " one completion"
                 )
+            check_answer(batch, f"the stream of the rollout backend {self.name}", self.vocabulary)
         return taken
 
     def close(self) -> None:

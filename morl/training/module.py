@@ -114,10 +114,10 @@ class RLModule(L.LightningModule):
         self.reference = Reference(policy, lora=lora, options=config.reference) if parts.needs_reference else None
         self.entropy = EntropyBonus.of(config.entropy)
         training, lag = config.training, config.rollout.lag
-        draw = Draw(parts.backend, prompts, config.sampling, training.group_size, config.prompts.shuffle, config.seed)
-        self.rollouts: Rollouts = OnPolicy(draw)
-        if lag:
-            self.rollouts = Ahead(draw, lag, training.length, training.prompts_per_step)
+        drawn = (config.sampling, training.group_size, config.prompts.shuffle, config.seed, policy.vocabulary)
+        draw = Draw(parts.backend, prompts, *drawn)
+        steps = (training.length, training.prompts_per_step)
+        self.rollouts: Rollouts = Ahead(draw, lag, *steps) if lag else OnPolicy(draw)
         self._drawn_ahead: list[list[Any]] = []
         self.collector = Collector(
             rollouts=self.rollouts,

@@ -45,7 +45,11 @@ Weights: TypeAlias = list[dict[str, Tensor]]
 
 @frozen(eq=False)
 class Draw:
-    """Samples the completions of any stretch of the stream of prompts, with the weights that the backend has."""
+    """Samples the completions of any stretch of the stream of prompts, with the weights that the backend has.
+
+    Attributes:
+        vocabulary: token ids that the policy knows.
+    """
 
     backend: RolloutBackend
     prompts: Sequence[EncodedPrompt]
@@ -53,13 +57,14 @@ class Draw:
     group_size: int
     shuffle: bool
     seed: int
+    vocabulary: int
 
     def __call__(self, position: int, count: int, exchange: Exchange) -> RolloutBatch:
         """This rank's share of the prompts at `position` to `position + count`."""
         prompts = self.share(position, count, exchange)
         places = [position + offset for offset in exchange.share(count)]
         draws = [seeds.derive(self.seed, seeds.ROLLOUT, place) for place in places]
-        return sample(self.backend, prompts, self.group_size, self.sampling, draws)
+        return sample(self.backend, prompts, self.group_size, self.sampling, draws, self.vocabulary)
 
     def prompt_at(self, position: int) -> EncodedPrompt:
         """The prompt at one position of the stream, on every rank the same."""

@@ -241,7 +241,7 @@ def _module(config: Config, parts: Parts) -> tuple[RLModule, dict[str, Sequence[
     asked = {"prompts": prompts, "evaluation.prompts": held_out}
     check_overrides(asked, config, parts.backend, shown, hf_config, generation_config)
     limit = prompt_limit(hf_config, config.sampling)
-    encoded = encode_section(prompts, tokenizer, config.prompts, "prompts", limit)
+    encoded = encode_section(prompts, tokenizer, config.prompts, "prompts", hf_config, limit)
     if len(encoded) < config.training.prompts_per_step:
         warnings.warn(
             f"there are {len(encoded)} prompts and training.prompts_per_step={config.training.prompts_per_step}, so a"
@@ -251,7 +251,7 @@ def _module(config: Config, parts: Parts) -> tuple[RLModule, dict[str, Sequence[
     encoded_held_out: Sequence[EncodedPrompt] = ()
     if config.evaluation is not None:
         section = config.evaluation.prompts
-        encoded_held_out = encode_section(held_out, tokenizer, section, "evaluation.prompts", limit)
+        encoded_held_out = encode_section(held_out, tokenizer, section, "evaluation.prompts", hf_config, limit)
     if config.training.epochs is not None:
         config = evolve(config, training=config.training.in_steps(len(encoded)))
         check_length(config, parts)

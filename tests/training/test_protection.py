@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
+import shutil
 import sys
 
 import attrs
 import pytest
 import torch
+from transformers import AutoConfig, AutoTokenizer
 
 from morl import hookimpl, train
 from morl.advantage import GDPO
 from morl.copies import copied
-from morl.errors import ConfigError, PluginError, RolloutError
+from morl.errors import ConfigError, DataError, PluginError, RolloutError
 from morl.loss import ClippedLoss
 from morl.rollout.transformers import TransformersBackend
 from morl.runtime.sampling import sample
@@ -193,22 +195,32 @@ def test_a_batch_of_other_completions_is_refused_by_name(make_rollouts):
 
 @pytest.fixture
 def make_rollouts():
-    """`make_rollouts(n)`: two completions of one token for each of `n` prompts."""
+    """`make_rollouts(n)`: two completions of one token, or of more, for each of `n` prompts."""
     from morl.types import EncodedPrompt
 
-    def make(n):
+    def make(n, tokens=1):
         return RolloutBatch(
             prompts=tuple(EncodedPrompt(Prompt("p"), "p", (1,), row) for row in range(n)),
             group_ids_B=torch.arange(n).repeat_interleave(2),
-            completion_ids_BT=torch.ones(2 * n, 1, dtype=torch.int64),
-            completion_mask_BT=torch.ones(2 * n, 1, dtype=torch.bool),
-            rollout_logprobs_BT=torch.zeros(2 * n, 1),
+            completion_ids_BT=torch.ones(2 * n, tokens, dtype=torch.int64),
+            completion_mask_BT=torch.ones(2 * n, tokens, dtype=torch.bool),
+            rollout_logprobs_BT=torch.zeros(2 * n, tokens),
             truncated_B=torch.zeros(2 * n, dtype=torch.bool),
             texts=("x",) * 2 * n,
             weights_versions_B=torch.zeros(2 * n, dtype=torch.int64),
         )
 
     return make
+
+
+nan, inf = float("nan"), float("inf")
+
+
+def changed(batch, name, value):
+    """With another value at the first token."""
+    values = getattr(batch, name).clone()
+    values[0, 0] = value
+    return attrs.evolve(batch, **{name: values})
 
 
 @pytest.mark.parametrize(
@@ -221,8 +233,18 @@ def make_rollouts():
             PluginError,
             "returned completion_ids_BT of type torch.float32; expected ids, torch.int64",
         ),
+        (
+            lambda batch: changed(batch, "completion_ids_BT", 10_000),
+            PluginError,
+            "returned the token id 10000 at token 0 of completion 0, and the model's vocabulary has ",
+        ),
+        (
+            lambda batch: changed(batch, "rollout_logprobs_BT", nan),
+            RolloutError,
+            "returned the log-probability nan for token 0 of completion 0, and 1 like it; expected finite numbers of",
+        ),
     ],
-    ids=["raises", "exits", "float-ids"],
+    ids=["raises", "exits", "float-ids", "large-id", "nan"],
 )
 def test_a_backend_that_fails_is_named(settings, answer, error, fault):
     class Backend(TransformersBackend):
@@ -231,6 +253,107 @@ def test_a_backend_that_fails_is_named(settings, answer, error, fault):
 
     with pytest.raises(error, match=f"^the rollout backend Backend {re.escape(fault)}"):
         train(settings({"training.steps": 1}), rollout=Backend())
+
+
+def cast(name, dtype):
+    return lambda batch: attrs.evolve(batch, **{name: getattr(batch, name).to(dtype)})
+
+
+def filled(name, value):
+    """With another value at the first token."""
+    return lambda batch: changed(batch, name, value)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "fault"),
+    [
+        (
+            filled("completion_ids_BT", 5),
+            PluginError,
+            "returned the token id 5 at token 0 of completion 0, and the mod",
+        ),
+        (filled("completion_ids_BT", -1), PluginError, "returned the token id -1 at token 0 of completion 0"),
+        (filled("rollout_logprobs_BT", -inf), RolloutError, "returned the log-probability -inf for token 0"),
+        (filled("rollout_logprobs_BT", 0.6), RolloutError, "returned the log-probability 0.6 for token 0"),
+        (filled("completion_mask_BT", False), PluginError, "returned a completion_mask_BT with gaps; expected rows"),
+        (
+            lambda batch: attrs.evolve(batch, completion_mask_BT=batch.completion_mask_BT & False),
+            PluginError,
+            "returned no token for completion 0; expected one at least, for the end-of-sequence token is a part of a",
+        ),
+        (cast("rollout_logprobs_BT", torch.int64), PluginError, "returned rollout_logprobs_BT of type torch.int64"),
+        (cast("completion_mask_BT", torch.int64), PluginError, "returned completion_mask_BT of type torch.int64"),
+        (
+            cast("truncated_B", torch.uint8),
+            PluginError,
+            "returned truncated_B of type torch.uint8; expected torch.bool",
+        ),
+        (cast("group_ids_B", torch.float32), PluginError, "returned group_ids_B of type torch.float32; expected"),
+        (cast("truncated_B", "meta"), PluginError, "returned truncated_B on meta; expected it on the CPU: call .cpu()"),
+        (
+            lambda batch: attrs.evolve(batch, texts=(b"",) * 4),
+            PluginError,
+            "returned bytes for the text of completion 0; expected str",
+        ),
+    ],
+)
+def test_an_answer_that_no_model_can_learn_from_is_refused_by_name(make_rollouts, change, error, fault):
+    batch = make_rollouts(2, tokens=3)
+    with pytest.raises(error, match=f"^the rollout backend Wrong {re.escape(fault)}"):
+        sample(Wrong(change(batch)), batch.prompts, 2, Sampling(), [1, 2], vocabulary=5)
+
+
+def test_a_log_probability_above_0_by_rounding_is_taken(make_rollouts):
+    batch = changed(make_rollouts(2), "rollout_logprobs_BT", 0.03)
+    assert len(sample(Wrong(batch), batch.prompts, 2, Sampling(), [1, 2], vocabulary=5)) == 4
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "fault"),
+    [
+        (
+            "truncated_B",
+            torch.zeros(3, dtype=torch.bool),
+            "truncated_B must be (4,), for completion_ids_BT is (4, 1); g",
+        ),
+        (
+            "rollout_logprobs_BT",
+            torch.zeros(4, 2),
+            "rollout_logprobs_BT must be (4, 1), for completion_ids_BT is (4, 1)",
+        ),
+        ("rollout_logprobs_BT", [[0.0]] * 4, "rollout_logprobs_BT must be a tensor; got list"),
+        ("completion_ids_BT", torch.ones(4), "completion_ids_BT must be (B, T), completions by tokens; got (4,)"),
+        ("texts", ("x",), "texts must have one entry for each of the 4 completions; got 1"),
+    ],
+)
+def test_tensors_that_do_not_fit_together_are_no_batch(make_rollouts, field, value, fault):
+    with pytest.raises(ValueError, match=f"^{re.escape(fault)}"):
+        attrs.evolve(make_rollouts(2), **{field: value})
+
+
+def test_prompts_that_the_model_cannot_read_are_refused_before_it_is_loaded(settings, tmp_path, tiny_model):
+    """The tokenizer has a token more than the model; a prompt without it is none the worse."""
+    folder = shutil.copytree(tiny_model, tmp_path / "added")
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.add_tokens(["<new>"])
+    tokenizer.save_pretrained(folder)
+    (tmp_path / "prompts.jsonl").write_text('{"prompt": "old"}\n{"prompt": "a <new> one"}\n')
+    changes = {"policy.path": str(folder), "prompts": {"path": str(tmp_path / "prompts.jsonl")}}
+    known = AutoConfig.from_pretrained(folder).vocab_size
+    message = (
+        rf"^prompts: the prompt of row 1 encodes to the token id {len(tokenizer) - 1} \('<new>'\), .*has {known}: "
+    )
+    with pytest.raises(DataError, match=message):
+        train(settings(changes))
+    (tmp_path / "prompts.jsonl").write_text('{"prompt": "old"}\n' * 4)
+    train(settings({**changes, "training.steps": 1}))
+
+
+def test_contexts_that_the_model_cannot_read_are_refused_before_the_backend_is_asked(make_rollouts):
+    """Those of a conversation, say, into which somebody's environment brought a token."""
+    prompts = [attrs.evolve(prompt, token_ids=(1, 9)) for prompt in make_rollouts(1).prompts]
+    with pytest.raises(DataError, match="prompt of row 0 holds the token id 9, and the model's vocabulary has 9: "):
+        sample(Wrong(None), prompts, 2, Sampling(), [1], vocabulary=9)
 
 
 @pytest.mark.parametrize(
