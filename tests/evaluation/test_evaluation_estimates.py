@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from morl.evaluation.arguments import Measures
 from morl.evaluation.figures import figures
 from morl.runtime.estimates import estimate, pass_at_k, prompt_means
+from morl.runtime.held_out import HeldOut
 from morl.runtime.scores import BatchScores
 
 NAN = float("nan")
@@ -103,3 +104,12 @@ def test_lengths() -> None:
     assert found.over_limit is not None
     assert found.over_limit.mean == 0.25
     assert figures(scores([[0.0]] * 4), ["r"], 2, Measures()).over_limit is None
+
+
+def test_a_change_is_that_of_the_same_prompts() -> None:
+    """Prompts that only one of the two evaluations scored say nothing of it."""
+    before = HeldOut({}, {}, by_prompt={"right": {3: 0.0, 5: 10.0, 7: 4.0}, "gone": {3: 1.0}})
+    after = HeldOut({}, {}, by_prompt={"right": {7: 5.0, 5: 12.0, 8: 100.0}, "new": {3: 1.0}})
+    changes = after.change(before)
+    assert list(changes) == ["right"]
+    assert changes["right"].mean == pytest.approx((5.0 - 4.0 + 12.0 - 10.0) / 2)

@@ -41,6 +41,7 @@ ENVIRONMENTS = "tests/training/test_environments_in_runs.py"
 TRL = "tests/integrations/test_trl.py"
 BRIDGE = "tests/conversation/test_bridge.py"
 QUANTISED = "tests/policy/test_policy_quantised.py"
+PROTECTION = "tests/training/test_protection.py"
 
 MUTATIONS = (
     # The loss of a token
@@ -889,6 +890,91 @@ MUTATIONS = (
         "for part in (weight, *scales_of(weight)):",
         "for part in (weight,):",
         ("tests/training/test_quantised_in_runs.py::test_checkpoints_leave_the_codes_out_and_notice_other_scales",),
+    ),
+    # What comes from others, and what is on the disk
+    Mutation(
+        "log-probabilities above 0 are taken",
+        "(values_BT <= ROUNDING)",
+        "(values_BT == values_BT)",
+        (f"{PROTECTION}::test_an_answer_that_no_model_can_learn_from_is_refused_by_name",),
+    ),
+    Mutation(
+        "token ids outside of the vocabulary are taken",
+        "| (ids_BT >= vocabulary))",
+        "| (ids_BT != ids_BT))",
+        (f"{PROTECTION}::test_an_answer_that_no_model_can_learn_from_is_refused_by_name",),
+    ),
+    Mutation(
+        "contexts that the model cannot read are given to the backend",
+        "if not 0 <= token < vocabulary),",
+        "if not 0 <= token),",
+        (f"{PROTECTION}::test_contexts_that_the_model_cannot_read_are_refused_before_the_backend_is_asked",),
+    ),
+    Mutation(
+        "hooks may be coroutines",
+        "if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):",
+        "if inspect.isasyncgenfunction(function):",
+        ("tests/test_plugins.py::test_a_broken_plugin_is_set_aside_and_shown",),
+    ),
+    Mutation(
+        "hooks may lack their mark",
+        'elif name.startswith("morl_") and hasattr(manager.hook, name)',
+        'elif name.startswith("morl__") and hasattr(manager.hook, name)',
+        ("tests/test_plugins.py::test_a_broken_plugin_is_set_aside_and_shown",),
+    ),
+    Mutation(
+        "a plugin's sys.exit ends the command",
+        "return isinstance(error, Exception) or type(error) is SystemExit",
+        "return isinstance(error, Exception)",
+        ("tests/test_plugins.py::test_an_installed_plugin_that_exits_is_set_aside",),
+    ),
+    Mutation(
+        "every rank of a node says what it does",
+        'for name in ("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK")',
+        'for name in ("RANK", "NODE_RANK", "GROUP_RANK")',
+        ("tests/test_progress.py::test_only_the_first_rank_speaks",),
+    ),
+    Mutation(
+        "a file has its name before its content is on the disk",
+        "        _sync(written)\n",
+        "        pass\n",
+        ("tests/artifacts/test_files.py",),
+    ),
+    Mutation(
+        "a file's name need not be on the disk",
+        "    _sync(path.parent)\n",
+        "",
+        ("tests/artifacts/test_files.py",),
+    ),
+    Mutation(
+        "an estimator may answer with whole numbers",
+        "if not found.is_floating_point():",
+        "if not isinstance(found, Tensor):",
+        ("tests/training/test_advantages.py",),
+    ),
+    Mutation(
+        "held-out changes pair a prompt with the first one",
+        "value - before.by_prompt[name][row] for",
+        "value - next(iter(before.by_prompt[name].values())) for",
+        ("tests/evaluation/test_evaluation_estimates.py::test_a_change_is_that_of_the_same_prompts",),
+    ),
+    Mutation(
+        "rows that go on take the languages of others",
+        "self._matchers = [self._matchers[row] for row in order.tolist()]",
+        "self._matchers = self._matchers[: len(order)]",
+        ("tests/rollout/test_constraint.py::test_a_row_is_the_same_whatever_it_is_drawn_with",),
+    ),
+    Mutation(
+        "log-probabilities of a constrained draw are those of what it left",
+        "return tokens_N1[:, 0], (logits_NV / (sampling.temperature or 1.0)).log_softmax",
+        "return tokens_N1[:, 0], (penalised_NV / (sampling.temperature or 1.0)).log_softmax",
+        ("tests/rollout/test_constraint.py::test_completions_are_of_the_language_and_log_probabilities_of_the_policy",),
+    ),
+    Mutation(
+        "turns are resumed whatever the trial says",
+        "fault = resuming_fault(trial_model(policy), policy.own_attention)",
+        "fault = None",
+        ("tests/rollout/test_trial.py::test_turns_that_cannot_be_resumed_are_computed_again",),
     ),
 )
 
