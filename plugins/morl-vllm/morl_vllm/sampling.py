@@ -75,6 +75,7 @@ def sampling_params(
     seeds: Sequence[int],
     end_ids: frozenset[int],
     extra_args: Mapping[str, str] | None = None,
+    member: int = 0,
 ) -> list[Any]:
     """`vllm.SamplingParams`, one for each prompt.
 
@@ -86,6 +87,7 @@ def sampling_params(
         seeds: one for each.
         end_ids: tokens that end a completion.
         extra_args: what `morl_vllm.constraint.announce` gave.
+        member: number of the first of these completions among those of its prompt.
     """
     from vllm import SamplingParams
 
@@ -98,7 +100,7 @@ def sampling_params(
             top_k=0 if greedy else sampling.top_k,
             min_p=0.0 if greedy else sampling.min_p,
             repetition_penalty=sampling.repetition_penalty,
-            seed=spread_seed(seed),
+            seed=spread_seed(seed) + member,
             max_tokens=sampling.max_tokens,
             # morl's ends, which may be other ones than those that the engine reads from the tokenizer.
             ignore_eos=True,

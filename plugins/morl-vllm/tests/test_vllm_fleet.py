@@ -26,29 +26,34 @@ from safetensors.torch import save_file
 
 from morl.errors import ConfigError, RolloutError
 from morl.policy.load import load_policy, load_tokenizer
-from morl.types import Sampling
+from morl.types import EncodedPrompt, Prompt, Sampling
+from morl_vllm.sampling import Drawn
 from morl_vllm.server.backend import VllmServerBackend
 from morl_vllm.server.client import Server
 from morl_vllm.server.fleet import Fleet
 from morl_vllm.server.key import VARIABLE
 from morl_vllm.server.request import GenerateRequest
+from morl_vllm.server.stream import ServerStream
 
 KEY = "secret"
 
 
 @define(eq=False)
 class Stand:
-    """A rollout server without an engine: the tokens of a completion are its prompt's length and its seed.
+    """A rollout server without an engine: the tokens of a completion are its prompt's length, and its seed and number.
 
     Attributes:
         fault: how it fails from now on: `die`, `hang`, `fail`, `no morl`, `other model`, `miss` (new weights), or None.
         lacks: flags that it was started without.
         drawn: prompts it answered.
+        slow: a prompt of this length is answered when `others` is set.
     """
 
     fault: str | None = None
     lacks: tuple[str, ...] = ()
     drawn: int = 0
+    slow: int = 0
+    others: threading.Event = field(factory=threading.Event)
     run: str | None = None
     version: int | None = None
     key: str = KEY
@@ -109,8 +114,10 @@ class Stand:
             if asked["run"] != self.run or self.version not in range(asked["oldest"], asked["version"] + 1):
                 return self._reply(request, 409, {"error": f"the weights here are version {self.version}"})
             self.drawn += len(asked["prompts"])
-            rows = zip(asked["prompts"], asked["seeds"], strict=True)
+            rows = zip(asked["prompts"], [seed + asked["member"] for seed in asked["seeds"]], strict=True)
             groups = [[[[len(prompt), seed], [0.0, -1.0], False]] * asked["n"] for prompt, seed in rows]
+            if self.slow in map(len, asked["prompts"]):
+                assert self.others.wait(60)
             time.sleep(0.1)  # in which the other server gets some of the work, on a busy machine too
             return self._reply(request, 200, {"version": self.version, "groups": groups})
         status = {"run": self.run, "version": self.version, "max_model_len": 64, "lacks": self.lacks}
@@ -164,6 +171,68 @@ def test_prompts_are_shared_out(stands: list[Stand], checkpoint: Path) -> None:
     assert [stand.version for stand in stands] == [3, 3]
     assert all(stand.drawn for stand in stands)
     assert sum(stand.drawn for stand in stands) == len(PROMPTS)
+
+
+@pytest.fixture
+def streaming(stands: list[Stand], checkpoint: Path) -> ServerStream:
+    """A stream whose completions are asked for, one by one."""
+    fleet = fleet_of(stands)
+    fleet.load(checkpoint, 1)
+
+    def request_of(prompt: EncodedPrompt, n: int, sampling: Sampling, seed: int) -> GenerateRequest:
+        return GenerateRequest([prompt.token_ids], n, sampling, [seed], [0], fleet.run, 1, 1)
+
+    def batch_of(prompt: EncodedPrompt, drawn: Drawn, sampling: Sampling, version: int) -> Any:
+        return (*drawn.token_ids, version)
+
+    return ServerStream(fleet, request_of, batch_of)
+
+
+def add(stream: ServerStream, number: int, length: int, n: int = 2, temperature: float = 1.0) -> None:
+    prompt = EncodedPrompt(Prompt(""), "", (1,) * length)
+    stream.add(number, prompt, n, Sampling(temperature=temperature), 100 * number)
+
+
+def take(stream: ServerStream, count: int) -> list[Any]:
+    taken: list[Any] = []
+    while len(taken) < count:
+        more = stream.take(lambda: False)
+        assert more, f"{count - len(taken)} are missing"
+        taken += more
+    return sorted(taken)
+
+
+def test_a_context_that_comes_later_is_drawn_beside_a_slow_one(stands: list[Stand], streaming: ServerStream) -> None:
+    for stand in stands:
+        stand.slow = 3
+    add(streaming, 1, length=3)
+    add(streaming, 2, length=4)
+    assert take(streaming, 2) == [(2, 0, (4, 200, 1)), (2, 1, (4, 201, 1))]
+    add(streaming, 3, length=5, temperature=0.0)
+    assert take(streaming, 2) == [(3, 0, (5, 300, 1)), (3, 1, (5, 300, 1))]
+    assert streaming.take(lambda: True) == [], "the slow one is not there"
+    for stand in stands:
+        stand.others.set()
+    assert take(streaming, 2) == [(1, 0, (3, 100, 1)), (1, 1, (3, 101, 1))]
+    assert streaming.take(lambda: False) == [], "nothing is left"
+    assert all(stand.drawn for stand in stands), "both had work"
+
+
+def test_a_stream_does_without_a_lost_server_and_ends_without_any(
+    stands: list[Stand], streaming: ServerStream, caplog: pytest.LogCaptureFixture
+) -> None:
+    stands[0].fault = "die"
+    for number in range(8):
+        add(streaming, number, length=number + 1)
+    expected = [(number, m, (number + 1, 100 * number + m, 1)) for number in range(8) for m in range(2)]
+    assert take(streaming, 16) == expected
+    assert caplog.text.count("its work goes to the others") == 1
+    stands[1].fault = "fail"
+    add(streaming, 9, length=1)
+    with pytest.raises(RolloutError, match="no rollout server is left"):
+        streaming.take(lambda: False)
+    streaming.close()
+    assert streaming.take(lambda: False) == []
 
 
 @pytest.mark.parametrize("fault", ["die", "hang", "fail"])

@@ -290,6 +290,27 @@ def test_conversations(processes: list[Process], model: str) -> None:
             assert gap_of(batch, policy) > 1e-2
 
 
+def test_a_stream_draws_what_a_batch_has(processes: list[Process], model: str) -> None:
+    """Each completion as soon as it has ended, whichever server draws it."""
+    policy = load_policy(model)
+    sampling, greedy = Sampling(max_tokens=8), Sampling(max_tokens=8, temperature=0.0)
+    with backend_of(processes, model, policy) as backend:
+        backend.sync_weights(0)
+        for settings, n in ((sampling, 3), (greedy, 2)):
+            wanted = backend.generate(PROMPTS, n, settings, range(len(PROMPTS)))
+            stream = backend.stream()
+            taken: dict[tuple[int, int], RolloutBatch] = {}
+            for row, prompt in enumerate(PROMPTS):
+                stream.add(row, prompt, n, settings, row)
+            while len(taken) < len(wanted):
+                taken |= {(row, member): batch for row, member, batch in stream.take(lambda: False)}
+            for (row, member), batch in taken.items():
+                length = int(batch.lengths_B[0])
+                ids = wanted.completion_ids_BT[row * n + member, :length]
+                assert batch.completion_ids_BT[0].tolist() == ids.tolist()
+                assert gap_of(batch, policy) < 1e-5
+
+
 def test_a_server_that_missed_a_sync_goes_on_with_older_weights_where_it_may(
     processes: list[Process], model: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,12 +15,13 @@ from morl.rollout.ends import end_ids
 from morl.runtime.exchange import Exchange
 from morl.types import EncodedPrompt, RolloutBatch, Sampling
 from morl_vllm.limits import check_lengths
-from morl_vllm.sampling import SERVER_OPTIONS, check_server_sampling, rollout_batch
+from morl_vllm.sampling import SERVER_OPTIONS, Drawn, check_server_sampling, rollout_batch
 from morl_vllm.server.client import Server
 from morl_vllm.server.fleet import Fleet
 from morl_vllm.server.key import VARIABLE, rollout_key
 from morl_vllm.server.request import GenerateRequest
 from morl_vllm.server.scratch import scratch_folder
+from morl_vllm.server.stream import ServerStream
 from morl_vllm.weights import check_weights, expected_shapes, policy_weights, read_all
 
 
@@ -116,14 +117,31 @@ class VllmServerBackend:
             DataError: a prompt without tokens.
             RolloutError: no server is left, or the backend is not running.
         """
-        fleet = self._started()
         assert len(seeds) == len(prompts) > 0
         assert n >= 1
-        base = self._policy.base_model
+        groups, versions = self._started().generate(self._request(prompts, n, sampling, seeds))
+        return rollout_batch(prompts, n, groups, sampling.stop, self._tokenizer, versions)
+
+    def stream(self) -> ServerStream:
+        """See `morl.hookspecs.RolloutBackend`."""
+
+        def request_of(prompt: EncodedPrompt, n: int, sampling: Sampling, seed: int) -> GenerateRequest:
+            return self._request([prompt], n, sampling, [seed])
+
+        def batch_of(prompt: EncodedPrompt, drawn: Drawn, sampling: Sampling, version: int) -> RolloutBatch:
+            return rollout_batch([prompt], 1, [[drawn]], sampling.stop, self._tokenizer, [version])
+
+        return ServerStream(self._started(), request_of, batch_of)
+
+    def _request(
+        self, prompts: Sequence[EncodedPrompt], n: int, sampling: Sampling, seeds: Sequence[int]
+    ) -> GenerateRequest:
+        """What servers are asked, once it has been looked at."""
+        fleet, base = self._started(), self._policy.base_model
         larger = "start the rollout servers with a larger max_model_len"
         check_lengths(prompts, sampling.max_tokens, base.config, self._max_model_len, otherwise=larger)
         ends = end_ids(self._tokenizer, getattr(base, "generation_config", None), sampling)
-        request = GenerateRequest(
+        return GenerateRequest(
             prompts=[prompt.token_ids for prompt in prompts],
             n=n,
             sampling=sampling,
@@ -133,8 +151,6 @@ class VllmServerBackend:
             version=self._version,
             oldest=self._version - self.max_staleness,
         )
-        groups, versions = fleet.generate(request)
-        return rollout_batch(prompts, n, groups, sampling.stop, self._tokenizer, versions)
 
     def close(self) -> None:
         """See `morl.hookspecs.RolloutBackend`; the servers run on."""

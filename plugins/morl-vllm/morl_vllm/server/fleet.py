@@ -43,6 +43,8 @@ class Fleet:
     """Of the weights of each server that is there, by its URL."""
     _lost: set[str] = field(init=False, factory=set)
     _losing: threading.Lock = field(init=False, factory=threading.Lock)
+    _asked: dict[str, int] = field(init=False, factory=dict)
+    """Requests that each server has to answer for `ask`, by its URL."""
 
     @property
     def sends(self) -> bool:
@@ -67,7 +69,7 @@ class Fleet:
         def ask_all() -> int:
             _side_by_side(ask, self.servers)
             if not lengths:
-                self._give_up("answers", "start them with `morl serve-rollouts CONFIG`")
+                raise self._none("answers", "start them with `morl serve-rollouts CONFIG`")
             return min(lengths)
 
         return min(self._on_all_ranks(ask_all))
@@ -105,7 +107,7 @@ class Fleet:
             self._versions |= dict.fromkeys(urls, version)
         self._lost = {server.url for server in self.servers if self._versions.get(server.url) != version}
         if not self._able(version - self.max_staleness):
-            self._give_up("took the new weights")
+            raise self._none("took the new weights")
 
     def generate(self, request: GenerateRequest) -> tuple[list[list[Drawn]], list[int]]:
         """Completions of each prompt, from whichever server is free, and the version of the weights that drew them.
@@ -136,10 +138,31 @@ class Fleet:
         while left:
             able = self._able(request.oldest)
             if not able:
-                self._give_up("is left")
+                raise self._none("is left")
             _side_by_side(work, able * REQUESTS)
         groups, versions = zip(*(done[row] for row in range(prompts)), strict=True)
         return list(groups), list(versions)
+
+    def ask(self, request: GenerateRequest) -> tuple[list[list[Drawn]], list[int]]:
+        """As `generate`, of one prompt, from the server that has the fewest of these to answer; may be called by many
+        threads at a time.
+
+        Raises:
+            RolloutError: no server is left.
+        """
+        while able := self._able(request.oldest):
+            with self._losing:
+                server = min(able, key=lambda one: self._asked.get(one.url, 0))
+                self._asked[server.url] = self._asked.get(server.url, 0) + 1
+            try:
+                groups, version = server.generate(request)
+                return groups, [version]
+            except ServerLost as fault:
+                self._lose(server, fault)
+            finally:
+                with self._losing:
+                    self._asked[server.url] -= 1
+        raise self._none("is left")
 
     @property
     def _mine(self) -> Sequence[Server]:
@@ -165,9 +188,9 @@ class Fleet:
             self._lost.add(server.url)
         _log.warning("%s; %s", fault, then)
 
-    def _give_up(self, what: str, then: str = "start them, then `morl resume` the run") -> None:
+    def _none(self, what: str, then: str = "start them, then `morl resume` the run") -> RolloutError:
         urls = ", ".join(server.url for server in self.servers)
-        raise RolloutError(f"no rollout server {what}: {urls}; {then}")
+        return RolloutError(f"no rollout server {what}: {urls}; {then}")
 
     def _on_all_ranks(self, act: Callable[[], T]) -> list[T]:
         """What it gives on each rank; an error on one is raised on all, for the others would wait for it."""

@@ -99,7 +99,8 @@ class RequestHandler:
         Raises:
             Refusal: 409 if other weights are loaded than those asked for; 500 where the engine failed.
         """
-        params = sampling_params(request.sampling, request.n, request.seeds, frozenset(request.end_ids))
+        ends = frozenset(request.end_ids)
+        params = sampling_params(request.sampling, request.n, request.seeds, ends, member=request.member)
         async with self._turn(request) as version:
             try:
                 groups = await asyncio.gather(

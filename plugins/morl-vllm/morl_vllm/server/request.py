@@ -23,6 +23,7 @@ class GenerateRequest:
         run: whose weights.
         version: of the weights.
         oldest: version that will do as well, where the server missed the later ones.
+        member: number of the first completion among those of its prompt, which its randomness depends on.
     """
 
     prompts: Sequence[Sequence[int]]
@@ -33,6 +34,7 @@ class GenerateRequest:
     run: str
     version: int
     oldest: int
+    member: int = 0
 
     def part(self, rows: range) -> GenerateRequest:
         """The same of some of the prompts."""
