@@ -732,6 +732,24 @@ MUTATIONS = (
         (f"{ENVIRONMENTS}::test_a_failure_is_told_apart_from_a_zero[abstain-raises-environment_failed-broken]",),
     ),
     Mutation(
+        "a conversation in which nothing was said is scored",
+        "for row, completion in enumerate(completions) if not completion.turns)}",
+        "for row, completion in enumerate(completions) if False)}",
+        (f"{ENVIRONMENTS}::test_what_was_never_said_is_not_scored",),
+    ),
+    Mutation(
+        "conversations are drawn by the settings of the run alone",
+        "Talk(evolve(prompt, sampling=None), group, member, seed, prompt.sampling or sampling)",
+        "Talk(evolve(prompt, sampling=None), group, member, seed, sampling)",
+        ("tests/training/test_rows_of_conversations.py::test_every_turn_is_drawn_by_the_settings_of_its_row",),
+    ),
+    Mutation(
+        "descriptions of tools may forge turns",
+        "texts_in([opening.prompt, opening.messages, opening.tools], keys=True)",
+        "texts_in([opening.prompt, opening.messages], keys=True)",
+        ("tests/conversation/test_opening.py::test_neither_messages_nor_tools_forge_a_turn[qwen3-keep]",),
+    ),
+    Mutation(
         "columns before a shorter history are seen",
         "scores_NHC[:, :, :width] += self.bias_N1W[:, :, begin:]",
         "pass",
