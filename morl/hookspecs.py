@@ -152,7 +152,7 @@ class AdvantageEstimator(Protocol):
         scope: `"group"` where the advantages of a group depend on that group alone, for trainers that hand over one
             group at a time; without it the whole batch is needed.
         needs_turns: True for one that asks where turns lie (`RewardMatrix.spans`); other trainers do not say so, and
-            refuse it.
+            refuse it, as a run of single turns does.
         weighting: where a factory has a parameter of the type `Weighting`, the config's `weighting` (a name, or
             `{name: .., ..}`) is made into one; the estimator keeps it in an attribute of this name, by which morl
             tells it when a step is over and finds its state.

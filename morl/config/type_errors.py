@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from attrs import fields_dict, has
+from attrs import NOTHING, fields_dict, has
 
 from morl.config.keywords import unknown_key
 from morl.config.sections import Tree, leaf_at
@@ -35,9 +35,13 @@ def type_error(error: Exception, declared: Mapping[str, Any], tree: Tree) -> str
     text = str(error)
     found = _PATH.search(text)
     path = found[1] if found else ""
-    if path not in declared or not _OF_TYPE.search(text):
+    if path not in declared:
         return _plain(text)
     hint, value = declared[path], leaf_at(tree, path)
+    if of_entry := _entry_error(path, hint, value):
+        return of_entry
+    if not _OF_TYPE.search(text):
+        return _plain(text)
     own = next((kind for kind in _kinds(hint) if isinstance(kind, type) and has(kind)), None)
     if own is not None and isinstance(value, Mapping):
         known = fields_dict(own)
@@ -46,6 +50,38 @@ def type_error(error: Exception, declared: Mapping[str, Any], tree: Tree) -> str
         if inner := [name for name in _INNER.findall(text) if name in known]:
             return _message(f"{path}.{inner[0]}", known[inner[0]].type, value.get(inner[0]))
     return _message(path, hint, value)
+
+
+def _entry_error(path: str, hint: Any, value: Any) -> str:
+    """The first entry that does not fit, where an option takes a mapping from names to mappings of known keys."""
+    values = [get_args(kind)[1] for kind in _kinds(hint) if get_origin(kind) in (dict, Mapping)]
+    own = next(filter(has, values), None)
+    if own is None or not isinstance(value, Mapping):
+        return ""
+    known = get_type_hints(own)
+    for name, entry in value.items():
+        where = f"{path}.{name}"
+        if not isinstance(entry, Mapping):
+            return _message(where, own, entry)
+        for key, each in entry.items():
+            if key not in known:
+                return str(unknown_key(f"{where}.{key}", where, {*known}))
+            if not any(_fits(each, kind) for kind in _kinds(known[key])):
+                return _message(f"{where}.{key}", known[key], each)
+        for key, attribute in fields_dict(own).items():
+            if attribute.default is NOTHING and key not in entry:
+                return f"missing: {where}.{key}"
+    return ""
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    """Whether a plain value is of a plain type; True for types that are not plain."""
+    if get_origin(kind) is Literal:
+        return value in get_args(kind)
+    plain: dict[Any, tuple[type, ...]] = {str: (str,), int: (int,), float: (int, float)}
+    if kind not in plain:
+        return kind not in (bool, NoneType) or isinstance(value, kind)
+    return isinstance(value, plain[kind]) and not isinstance(value, bool)
 
 
 def _message(path: str, hint: Any, value: Any) -> str:

@@ -13,7 +13,7 @@ from morl.runtime.conversation_checks import check_conversations
 from morl.runtime.hardware import check_bfloat16
 from morl.runtime.learning_rate import factor_of_run
 from morl.runtime.overrides import check_known
-from morl.runtime.parts import Parts, correction_of, weighting_of
+from morl.runtime.parts import Parts, correction_of, innermost, weighting_of
 from morl.runtime.templates import chat_template
 from morl.runtime.update_checks import check_update
 
@@ -39,6 +39,7 @@ def check_settings(config: Config, parts: Parts) -> None:
             f"training.group_size={training.group_size}: {config.estimator.name} compares the completions of one prompt"
             f" and needs at least {smallest}; with fewer every advantage is 0"
         )
+    _check_turns(config, parts)
     _check_rewards(parts)
     check_known(config.sampling, parts.backend, config.rollout.name)
     check_conversations(config)
@@ -185,6 +186,19 @@ def check_length(config: Config, parts: Parts) -> None:
             f"optimizer.warmup_steps={warmup} leaves no step at the full learning rate; training.steps is {steps}"
         )
     factor_of_run(config, parts.schedule)(steps - 1)  # asked once, so that what it refuses is refused here
+
+
+def _check_turns(config: Config, parts: Parts) -> None:
+    """An estimator of turns would do what one of completions does, and say nothing of it."""
+    environment = config.environment
+    if not getattr(innermost(parts.estimator), "needs_turns", False):
+        return
+    if environment is None or environment.max_turns == 1:
+        found = "there is no environment" if environment is None else "environment.max_turns is 1"
+        raise ConfigError(
+            f"estimator {config.estimator.name} tells the turns of a completion apart, and here every completion is one"
+            f" turn: {found}; add an environment of several turns, or take an estimator of completions, such as mo-grpo"
+        )
 
 
 def _check_rewards(parts: Parts) -> None:

@@ -67,3 +67,23 @@ def test_it_says_what_is_expected_and_what_came(path, value, takes):
 def test_an_option_within_a_mapping_is_named():
     assert message("policy.lora", {"rank": "x"}) == "policy.lora.rank must be a whole number; got 'x'"
     assert message("policy.lora", {"rnk": 3}) == "unknown key 'policy.lora.rnk'; did you mean 'rank'?"
+
+
+@pytest.mark.parametrize(
+    ("entry", "fault"),
+    [
+        ("right", "estimator.conditions.a must be a mapping of on, at_least, otherwise; got 'right'"),
+        (["right"], "estimator.conditions.a must be a mapping of on, at_least, otherwise; got ['right']"),
+        ({"on": "b", "otherwise": "mising"}, "estimator.conditions.a.otherwise must be zero or missing; got 'mising'"),
+        ({"on": "b", "at_least": "x"}, "estimator.conditions.a.at_least must be a number; got 'x'"),
+        ({"on": 3}, "estimator.conditions.a.on must be a text; got 3"),
+        ({"onn": "b"}, "unknown key 'estimator.conditions.a.onn'; did you mean 'on'?"),
+        ({"at_least": 1}, "missing: estimator.conditions.a.on"),
+    ],
+)
+def test_an_entry_of_a_mapping_of_mappings_is_named(entry, fault):
+    """Not the whole mapping, as if that were none."""
+    tree: Any = copy.deepcopy(CONFIG) | {"estimator": {"name": "conditioned-gdpo", "conditions": {"a": entry}}}
+    with pytest.raises(ConfigError) as caught:
+        parse(tree, REGISTRY)
+    assert str(caught.value).startswith(fault)

@@ -11,6 +11,7 @@ import torch
 from attrs import define
 
 from morl import hookimpl, train
+from morl.errors import ConfigError
 from morl.report.replay import replay
 from morl.report.view import read_view
 from morl.types import EnvironmentAnswer
@@ -121,3 +122,14 @@ def test_a_run_of_two_turns(settings, tmp_path, rows_of):
     for row in rows_of(result):
         assert float(row["conversation/turns"]) > 1
         assert float(row["optimizer/grad_norm"]) > 0
+
+
+def test_turns_are_refused_where_every_completion_is_one(settings):
+    """With one turn the answer would be that of mo-grpo, and nobody would have asked for it."""
+    for chosen in ("turn-level", "conditioned-turn-level"):
+        options = {"conditions": {"short": {"on": "vowel"}}} if chosen.startswith("conditioned") else {}
+        with pytest.raises(ConfigError, match=f"estimator {chosen} tells the turns .* there is no environment;"):
+            train(settings({"estimator": {"name": chosen, **options}}))
+    single = {"environment": {"name": "dialogue", "max_turns": 1}, "estimator": {"name": "turn-level"}}
+    with pytest.raises(ConfigError, match=r"environment\.max_turns is 1; add an environment of several"):
+        train(settings(single), plugins=[Plugin()])

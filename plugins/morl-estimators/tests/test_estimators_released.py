@@ -1,4 +1,4 @@
-"""Against recorded outputs of the authors' released code (`released.json`, with the commit of each), not against formulas.
+"""Against recorded outputs of released code (`released.json`, with the commit of each), not against formulas.
 
 That code computes in float32 and adds 1e-6 to standard deviations of groups, which `group_eps` rebuilds where an
 estimator has it; tolerances are ten times what float32 leaves, and what the eps leaves where there is no such option.
