@@ -16,6 +16,7 @@ keep with means and standard deviations as one would write them; these keep them
 - `in_order`: puts the completions of a group side by side before an estimator is called, where all of this is fastest
 - `group_deviations`: each reward less its mean over its group, in units of its range there, with what rounding may
   have done to it; `Deviations.std` is the standard deviation in the same units
+- `deviation_blocks`, of what `with_weight` leaves: the same in parts that fit into a cache
 - `weighted_sums`: the weighted sum of the rewards less its mean over each group
 - `snapped`: exactly 0 where a sum is within its rounding error
 - `unit_weights`, `divisor`, `finite`: products that do not overflow, quotients by what may be 0, back into the dtype
@@ -27,10 +28,11 @@ keep with means and standard deviations as one would write them; these keep them
 
 from morl.advantage.conditioned import Condition, Conditioned
 from morl.advantage.counting import count_distinct_groups
+from morl.advantage.deviations import Deviations, deviation_blocks, with_weight
+from morl.advantage.deviations import deviations as group_deviations
 from morl.advantage.functional import gdpo, grpo, grpo_no_std
 from morl.advantage.gdpo import GDPO
-from morl.advantage.groups import Deviations, Groups, divisor, finite, snapped, unit_weights
-from morl.advantage.groups import deviations as group_deviations
+from morl.advantage.groups import Groups, divisor, finite, snapped, unit_weights
 from morl.advantage.grpo import GRPO, GRPONoStd
 from morl.advantage.order import in_order
 from morl.advantage.schedule import ScheduleWeighting
@@ -51,6 +53,7 @@ __all__ = [
     "aligned",
     "centred",
     "count_distinct_groups",
+    "deviation_blocks",
     "divisor",
     "finite",
     "gdpo",
@@ -63,4 +66,5 @@ __all__ = [
     "vary_within",
     "weighted_sums",
     "weights_of",
+    "with_weight",
 ]

@@ -8,7 +8,8 @@ import torch
 from attrs import field, frozen
 from torch import Tensor
 
-from morl.advantage.groups import Groups, deviations, divisor, finite, snapped, unit_weights
+from morl.advantage.deviations import Deviations, deviation_blocks, with_weight
+from morl.advantage.groups import Groups, divisor, finite, snapped, unit_weights
 from morl.advantage.options import DEFAULT_EPS, check_ddof, check_flag
 from morl.advantage.order import in_order
 from morl.advantage.presets import GDPO_PRESETS, Divisor, Knobs, Missing, Preset, counted, filled, settled
@@ -102,6 +103,15 @@ class GDPO:
         given = {"eps": self.eps, "group_eps": self.group_eps}
         return settled(self, GDPO_PRESETS, **given, batch_divisor=self.batch_divisor, missing=self.missing)
 
+    def _std(self, parts: Deviations, group_eps: float) -> Tensor:
+        """Standard deviations (P, K), in units of the ranges."""
+        std_PK = parts.std(self.ddof)
+        if not group_eps:
+            return std_PK
+        # In units of the range, where there is one; a tensor over a tensor, for the ranges may be subnormal.
+        eps_PK = torch.full_like(std_PK, group_eps * parts.shrink) / parts.range_PK
+        return std_PK + torch.where(parts.range_PK > 0, eps_PK, 0.0)
+
     @property
     def scope(self) -> Scope:
         """`batch` where batch normalisation or the weighting looks beyond the group."""
@@ -116,30 +126,26 @@ class GDPO:
         groups = Groups.of(rewards.group_ids_B)
         weights, vary = aligned(weights_of(self.weighting, rewards), groups)
         weights, largest_weight = unit_weights(weights)
-        parts = deviations(rewards, groups, weights)
-        std_PK = parts.std(self.ddof)
-        if knobs.group_eps:
-            # In units of the range, where there is one; a tensor over a tensor, for the ranges may be subnormal.
-            eps_PK = torch.full_like(std_PK, knobs.group_eps * parts.shrink) / parts.range_PK
-            std_PK = std_PK + torch.where(parts.range_PK > 0, eps_PK, 0.0)
-        terms_BK = parts.units_BK
+        valid_BK = with_weight(rewards, weights)
+        terms_BK = torch.empty(valid_BK.shape, dtype=torch.float64, device=valid_BK.device)
         totals_B, bound_B = terms_BK.new_empty(2, len(terms_BK))
-        # A deviation off by e moves a score z by e/std, and through the standard deviation in its denominator by up to
-        # sqrt(n/(n-1)) |z| e/std more.
-        error_PK = parts.error_PK / std_PK
-        for part, of_B, of_P in groups.blocks(len(rewards.names)):
-            scores = part.split(terms_BK[of_B]).div_(part.along(std_PK[of_P]))
+        for part, of_B, of_P, block in deviation_blocks(rewards, groups, valid_BK):
+            std_PK = self._std(block, knobs.group_eps)
+            scores = block.units_BK.div_(part.along(std_PK))
             of_w = weights if weights.ndim == 1 else weights[of_P if groups.each else of_B]
-            error = part.along(error_PK[of_P]) * of_w.abs()
-            bound_B[of_B] = scores.abs().mul_(1.5).add_(1.0).mul_(error).sum(-1).view(-1)
+            # A deviation off by e moves a score z by e/std, and through the standard deviation in its denominator by up
+            # to sqrt(n/(n-1)) |z| e/std more.
+            error = part.along(block.error_PK / std_PK) * of_w.abs()
+            bound_B[of_B] = scores.abs().mul_(error).sum(-1).mul_(1.5).add_(error.sum(-1)).view(-1)
             totals_B[of_B] = scores.mul_(of_w).sum(-1).view(-1)
+            part.split(terms_BK[of_B]).copy_(scores)
         totals_B = snapped(totals_B, bound_B)
 
         if self.batch_norm:
             batch = Groups.whole(totals_B)
             if vary:
-                totals_B, terms_BK = centred(totals_B, terms_BK, batch, parts.valid_BK, bound_B)
-            std_1 = batch.std(totals_B, batch.number(counted(rewards, knobs.missing, parts.counts_B)), self.ddof)
+                totals_B, terms_BK = centred(totals_B, terms_BK, batch, valid_BK, bound_B)
+            std_1 = batch.std(totals_B, batch.number(counted(rewards, knobs.missing, valid_BK.any(1))), self.ddof)
             if knobs.batch_divisor == "std":
                 scale = divisor(std_1, knobs.eps / largest_weight)
             else:

@@ -1,14 +1,11 @@
 """Groupwise statistics: float64, masked, for groups of any size whose completions stand in any order.
 
-Three things set these statistics apart from a plain mean and standard deviation.
+Two things set these statistics apart from a plain mean and standard deviation.
 
 *The order of the completions cannot matter, not even in the last bit.*  Sums are taken in fixed point: every term is
 rounded to a multiple of 2^-52 and added up as a 64-bit integer, which is associative.  Maxima and minima are anyway.
 (To sort the terms before a float64 sum passes the same tests, a few lines shorter and two to three times as slow; on
 a GPU, where `scatter_add_` adds in no fixed order, the order of the rows would matter.)
-
-*Nothing overflows and nothing is squared that could.*  Deviations are held in units of the range (maximum minus
-minimum) of their reward within their group, so they lie in [-1, 1] whatever the scale of the reward.
 
 *Where groups are of equal size and lie side by side*, as they do in a rollout batch, a statistic is a reduction over
 the middle axis of a view (P, G, K), and what is done with it is broadcast: no sort, no index, no copy, and one block of
@@ -25,41 +22,8 @@ import torch
 from attrs import frozen
 from torch import Tensor
 
-from morl.types import RewardMatrix
-
-EPS = torch.finfo(torch.float64).eps
-RESOLUTION = 2.0**-40
-"""Scores that differ by less than this share of their size are equal.
-
-Scores that are equal on paper come out a few units in the last place apart where they are computed along different
-ways: 0.1 + 0.2 is not 0.3.  Such a difference must not be scaled up to a standard deviation of 1, as every
-normalisation within groups would.  A sum of n terms of one sign is off by n * 2^-53 of its size at most, so 2^-40,
-about 1e-12, covers sums of thousands of terms, and is far below any difference that a score in float32 can have, 2^-24.
-"""
-
 _BLOCK = 2**16
 """Numbers of a block: half a megabyte in float64.  Temporaries of this size are also not given back to the system."""
-
-
-def varies(low: Tensor, high: Tensor, bounds_K2: Tensor | None = None) -> Tensor:
-    """Whether scores between `low` and `high` differ by more than the resolution of their reward.
-
-    The resolution is `RESOLUTION` times the largest score in size; with bounds, times the larger bound, so that a score
-    which is 0 but for rounding is equal to 0.
-
-    Args:
-        low: smallest scores, (..., K) or any shape where there are no bounds.
-        high: largest scores; an infinite range, as of no score at all, does not vary.
-        bounds_K2: floors and ceilings, NaN where none are declared.
-
-    >>> low = torch.tensor([0.3, 0.0, 1.0], dtype=torch.float64)
-    >>> varies(low, torch.tensor([0.1 + 0.2, 5e-324, 1 + 1e-9], dtype=torch.float64)).tolist()
-    [False, True, True]
-    """
-    size = torch.maximum(low.abs(), high.abs())
-    if bounds_K2 is not None:
-        size = torch.maximum(size, bounds_K2.abs().amax(-1).nan_to_num(0.0).to(size.dtype))
-    return (high > low) & (high - low > size * RESOLUTION)
 
 
 @frozen(eq=False)
@@ -110,6 +74,20 @@ class Groups:
         """A view (P, G, ..) of (B, ..) where groups are of equal size and lie side by side; `values_B` elsewhere."""
         return values_B.unflatten(0, (-1, self.each)) if self.each else values_B
 
+    def arranged(self, values_B: Tensor) -> Tensor:
+        """A float64 copy of the shape of `split` that lies in memory member by member: the first of every group, ..
+
+        What is reduced over a group, or broadcast to it, is then long rows, several times as fast.
+
+        >>> Groups.of(torch.tensor([0, 0, 1, 1])).arranged(torch.tensor([1.0, 2.0, 3.0, 5.0])).stride()
+        (1, 2)
+        """
+        split = self.split(values_B)
+        if not self.each:
+            return split.to(torch.float64, copy=True)
+        P, G, *rest = split.shape
+        return torch.empty((G, P, *rest), dtype=torch.float64, device=split.device).transpose(0, 1).copy_(split)
+
     def along(self, statistic_P: Tensor) -> Tensor:
         """A statistic as it goes with `split`: (P, 1, ..), or each row's copy.
 
@@ -144,18 +122,33 @@ class Groups:
 
     def number(self, mask_B: Tensor) -> Tensor:
         """Number of true rows of each group, as float64, (B, ..) to (P, ..)."""
-        return self._add(mask_B if self.each else mask_B.to(torch.int32), torch.int32).to(torch.float64)
+        return self._add(self.split(mask_B) if self.each else mask_B.to(torch.int32), torch.int32).to(torch.float64)
 
     def sum(self, values_B: Tensor) -> Tensor:
         """Sum of each group, (B, ..) to (P, ..), of values in [-1, 1]; the same bits for every order of the rows."""
-        fixed_B = (values_B * 2.0**self.bits).round_().to(torch.int64)
-        return self._add(fixed_B, torch.int64).to(torch.float64) / 2.0**self.bits
+        return self._sum(self.split(values_B) * 2.0**self.bits)
+
+    def sum_split(self, values: Tensor) -> Tensor:
+        """`sum` of what `split` or `arranged` returned; the values are used up."""
+        return self._sum(values.mul_(2.0**self.bits))
+
+    def _sum(self, scaled: Tensor) -> Tensor:
+        fixed = scaled.round_().to(torch.int64)
+        return self._add(fixed, torch.int64).to(torch.float64).div_(2.0**self.bits)
 
     def std(self, values_B: Tensor, number_P: Tensor, ddof: int) -> Tensor:
         """Standard deviation (P,) of values (B,) whose mean over each group is 0, `number_P` of which count."""
         peak_P = self.max(values_B.abs())
         unit_B = (self.split(values_B) / self.along(torch.where(peak_P > 0, peak_P, 1.0))).view_as(values_B)
         return peak_P * (self.sum(unit_B.square_()) / (number_P - ddof).clamp(min=1)).sqrt()
+
+    def max_split(self, values: Tensor) -> Tensor:
+        """`max` of what `split` or `arranged` returned; of the former several times as slow."""
+        return values.amax(1) if self.each else self._extreme(values, "max", torch.maximum)
+
+    def min_split(self, values: Tensor) -> Tensor:
+        """`min` of the same."""
+        return values.amin(1) if self.each else self._extreme(values, "min", torch.minimum)
 
     def _extreme(self, values_B: Tensor, name: str, of_two: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
         if not self.each:
@@ -167,108 +160,10 @@ class Groups:
             values_PG = torch.cat([half_PG, values_PG[:, -1:]], 1) if size % 2 else half_PG
         return values_PG[:, 0]
 
-    def _add(self, integers_B: Tensor, dtype: torch.dtype) -> Tensor:
+    def _add(self, integers: Tensor, dtype: torch.dtype) -> Tensor:
         if self.each:
-            return self.split(integers_B).sum(1, dtype=dtype)
-        return integers_B.new_zeros((len(self.sizes_P), *integers_B.shape[1:])).index_add_(0, self.index_B, integers_B)
-
-
-@frozen(eq=False)
-class Deviations:
-    """How each reward deviates from its mean over its group, in units of its range within that group.
-
-    A reward whose largest and smallest valid value in a group are equal does not vary there: its deviations are 0
-    and its statistics do not count.  That is decided by comparing the values (`varies`), never by a
-    small standard deviation.
-
-    Attributes:
-        units_BK: (r - mean) / range, in [-1, 1]; exactly 0 where the reward is missing or does not vary.
-        number_PK: valid entries of each reward in each group; 0 where the reward does not vary.
-        squares_PK: sums of the squares of `units_BK` over the group.
-        range_PK: range times `shrink`; 0 where the reward does not vary.
-        shrink: 1, or 1/2 where a range of the batch exceeds the largest float64.
-        error_PK: bound on the rounding error of `units_BK`; see `deviations`.
-        valid_BK: rewards that are there and have weight.
-    """
-
-    units_BK: Tensor
-    number_PK: Tensor
-    squares_PK: Tensor
-    range_PK: Tensor
-    shrink: float
-    error_PK: Tensor
-    valid_BK: Tensor
-
-    @property
-    def counts_B(self) -> Tensor:
-        """Completions that have at least one reward."""
-        return self.valid_BK.any(1)
-
-    def std(self, ddof: int) -> Tensor:
-        """Standard deviation (P, K) of `units_BK` over the valid entries; 1 where the reward does not vary."""
-        return torch.where(self.number_PK > 0, (self.squares_PK / (self.number_PK - ddof).clamp(min=1)).sqrt(), 1.0)
-
-
-def deviations(rewards: RewardMatrix, groups: Groups, weights: Tensor | None = None) -> Deviations:
-    """Deviations of every reward from its mean, within every group.
-
-    A reward whose weights, (K,), (B, K) or as `aligned` has them, are 0 for every completion is treated as if it were
-    not there; by default the weights are those of the matrix.
-
-    The error bound, in units of the range, is the sum of two parts.  Arithmetic: fewer than a dozen roundings of
-    numbers up to 1, and those of a sum over K terms, give (12 + K) eps(float64), to which comes the resolution of the
-    fixed-point sums.  Representation: a stored value is known to half an ulp of its dtype, a deviation thus to twice
-    that; this part is left out where a single reward varies, because nothing can cancel against it, and is never
-    taken coarser than float32, because differences that are meant are as small as the ulps of half precision.
-    """
-    weights = rewards.weights_K if weights is None else weights
-    weighted_K = (weights.reshape(-1, len(rewards.names)) != 0).any(0)
-    valid_BK = rewards.valid_BK if bool(weighted_K.all()) else rewards.valid_BK & weighted_K
-    complete = bool(valid_BK.all())
-    # In place, in this copy: at this size a fresh tensor costs as much as the arithmetic.  NaN marks what is missing
-    # until the end; no other way to leave it out is as fast.
-    units_BK = torch.empty(valid_BK.shape, dtype=torch.float64, device=valid_BK.device)
-    high_PK, low_PK, number_PK = units_BK.new_empty(3, len(groups.sizes_P), len(rewards.names))
-    for part, of_B, of_P in groups.blocks(len(rewards.names)):
-        known_bK = rewards.values_BK[of_B]
-        if not complete:
-            known_bK = torch.where(valid_BK[of_B], known_bK, math.nan)
-        units_BK[of_B] = known_bK
-        high_PK[of_P] = part.max(known_bK if complete else known_bK.nan_to_num(-math.inf))
-        low_PK[of_P] = part.min(known_bK if complete else known_bK.nan_to_num(math.inf))
-        number_PK[of_P] = part.number(valid_BK[of_B])
-    shrink = 0.5 if ((high_PK - low_PK) == math.inf).any() else 1.0
-    high_PK, low_PK = high_PK * shrink, low_PK * shrink
-    varies_PK = varies(low_PK, high_PK, rewards.bounds_K2 * shrink)
-    high_PK, low_PK = torch.where(varies_PK, high_PK, 1.0), torch.where(low_PK.isfinite(), low_PK, 0.0)
-    range_PK = torch.where(varies_PK, high_PK - low_PK, math.inf)  # to divide by it makes what does not vary 0
-
-    number_PK = torch.where(varies_PK, number_PK, 0.0)
-    squares_PK = torch.empty_like(number_PK)
-    for part, of_B, of_P in groups.blocks(len(rewards.names)):
-        units_bK = units_BK[of_B]
-        if shrink != 1:
-            units_bK.mul_(shrink)
-        part.split(units_bK).sub_(part.along(low_PK[of_P])).div_(part.along(range_PK[of_P]))
-        mean_pK = part.sum(units_bK if complete else units_bK.nan_to_num(0.0)) / number_PK[of_P].clamp(min=1)
-        part.split(units_bK).sub_(part.along(mean_pK))
-        if not complete:
-            units_bK.nan_to_num_(0.0)
-        squares_PK[of_P] = part.sum(units_bK.square())
-
-    stored = min(torch.finfo(rewards.values_BK.dtype).eps, torch.finfo(torch.float32).eps)
-    representation_PK = stored * torch.maximum(high_PK.abs(), low_PK.abs()) / range_PK
-    can_cancel_P1 = varies_PK.sum(1, keepdim=True) > 1
-    arithmetic = (12 + len(rewards.names)) * EPS + 2.0**-groups.bits
-    return Deviations(
-        units_BK=units_BK,
-        number_PK=number_PK,
-        squares_PK=squares_PK,
-        range_PK=range_PK.masked_fill(~varies_PK, 0.0),
-        shrink=shrink,
-        error_PK=torch.where(varies_PK, arithmetic + torch.where(can_cancel_P1, representation_PK, 0.0), 0.0),
-        valid_BK=valid_BK,
-    )
+            return integers.sum(1, dtype=dtype)
+        return integers.new_zeros((len(self.sizes_P), *integers.shape[1:])).index_add_(0, self.index_B, integers)
 
 
 def unit_weights(weights: Tensor) -> tuple[Tensor, float]:

@@ -6,7 +6,8 @@ import torch
 from attrs import frozen
 from torch import Tensor
 
-from morl.advantage.groups import Deviations, Groups, deviations, snapped, unit_weights
+from morl.advantage.deviations import Deviations, deviations
+from morl.advantage.groups import Groups, snapped, unit_weights
 from morl.advantage.weighting import aligned, centred
 from morl.types import RewardMatrix
 

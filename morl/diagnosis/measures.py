@@ -12,7 +12,8 @@ import torch
 from attrs import frozen
 from torch import Tensor
 
-from morl.advantage.groups import Groups, deviations
+from morl.advantage.deviations import deviations
+from morl.advantage.groups import Groups
 from morl.analysis.statistics import mean_interval
 from morl.runtime.estimates import Estimate, estimate, pass_at_k, prompt_means
 from morl.types import RewardMatrix

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from morl.advantage.conditioned import Conditioned
-from morl.advantage.groups import Groups, deviations, varies
+from morl.advantage.deviations import deviations, varies
+from morl.advantage.groups import Groups
 from morl.advantage.weighting import weights_of
 from morl.copies import copied
 from morl.errors import PluginError, asking

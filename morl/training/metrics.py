@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from morl.advantage.groups import varies
+from morl.advantage.deviations import varies
 from morl.artifacts import metrics as names
 from morl.artifacts.metrics import Metrics
 from morl.runtime.scores import BatchScores, ConversationFigures

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from morl.advantage import GDPO, GRPO, GRPONoStd
-from morl.advantage.groups import EPS, RESOLUTION, Groups, deviations, divisor, finite, snapped
+from morl.advantage.deviations import EPS, RESOLUTION, deviations
+from morl.advantage.groups import Groups, divisor, finite, snapped
 from morl.types import RewardMatrix
 
 

@@ -92,7 +92,7 @@ class CTWA:
 
     def update(self, rewards: RewardMatrix, advantages: Advantages) -> None:
         """Covariances of this step into the averages, and weights up where those are below their targets."""
-        mean_K, _, peak_K = batch_moments(rewards.values_BK.double(), rewards.valid_BK)
+        mean_K, _, peak_K = batch_moments(rewards.values_BK, rewards.valid_BK)
         covariances = covariances_with(advantages.values_B, rewards)
         for k, name in enumerate(rewards.names):
             if name not in self._goals or covariances[k] is None:

@@ -8,7 +8,7 @@ import torch
 from attrs import frozen
 from torch import Tensor
 
-from morl.advantage import Groups, group_deviations, unit_weights
+from morl.advantage import Groups, deviation_blocks, unit_weights, with_weight
 from morl.advantage.scope import Scope
 from morl.types import RewardMatrix
 
@@ -39,13 +39,14 @@ class DVAO:
     def __call__(self, rewards: RewardMatrix) -> Tensor:
         """(B, K), equal within each group."""
         groups = Groups.of(rewards.group_ids_B)
-        parts = group_deviations(rewards, groups)
         weights_K, _ = unit_weights(rewards.weights_K)
-        range_PK = parts.range_PK * weights_K.abs()
+        range_PK, std_PK = weights_K.new_empty(2, len(groups.sizes_P), len(weights_K))
+        for _, _, of_P, block in deviation_blocks(rewards, groups, with_weight(rewards)):
+            range_PK[of_P], std_PK[of_P] = block.range_PK * weights_K.abs(), block.std(ddof=1)
         peak_P1 = range_PK.amax(1, keepdim=True)
         peak_P1 = torch.where(peak_P1 > 0, peak_P1, 1.0)
         # In units of the largest weighted range, so that no sum overflows.
-        size_PK = parts.std(ddof=1) * (range_PK / peak_P1)
+        size_PK = std_PK * (range_PK / peak_P1)
         total_P1 = size_PK.sum(1, keepdim=True)
         share_PK = size_PK / torch.where(total_P1 > 0, total_P1, 1.0)
         return groups.rows(share_PK * weights_K.sign())

@@ -117,7 +117,7 @@ class Lagrangian:
 
     def update(self, rewards: RewardMatrix, advantages: Advantages) -> None:
         """One step of dual ascent; a constraint that nothing in the batch speaks about stays as it is."""
-        mean_K, _, peak_K = batch_moments(rewards.values_BK.double(), rewards.valid_BK)
+        mean_K, _, peak_K = batch_moments(rewards.values_BK, rewards.valid_BK)
         means = dict(zip(rewards.names, (mean_K * peak_K).tolist(), strict=True))
         present = dict(zip(rewards.names, rewards.valid_BK.any(0).tolist(), strict=True))
         for name, (kind, limit) in self._limits.items():

@@ -51,7 +51,7 @@ class SAW:
         counts_K = weights_K != 0
         low_K = rewards.bounds_K2.nan_to_num()[:, 0]
         # Halved: a reward less its floor may be larger than numbers get; the ratio below does not see it.
-        mean_K, std_K, peak_K = batch_moments(rewards.values_BK.double() / 2 - low_K / 2, rewards.valid_BK & counts_K)
+        mean_K, std_K, peak_K = batch_moments(rewards.values_BK, rewards.valid_BK & counts_K, low_K)
         cv_K = std_K / (mean_K.abs() + _EPS / 2 / peak_K)
         total = cv_K.sum()
         if not total > 0:
