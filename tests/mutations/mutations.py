@@ -585,8 +585,8 @@ MUTATIONS = (
     ),
     Mutation(
         "a missing reward counts in the mean of its group",
-        "number_PK[of_P] = part.number(valid_BK[of_B])",
-        "number_PK[of_P] = part.number(valid_BK[of_B] | True)",
+        "complete else groups.number(valid_BK)",
+        "complete else groups.number(valid_BK | True)",
         update("missing"),
     ),
     Mutation(
