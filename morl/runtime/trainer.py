@@ -32,4 +32,5 @@ def make_trainer(options: TrainerConfig, strategy: str | Strategy, **arguments: 
             **arguments,
         )
     except (ValueError, TypeError, RuntimeError, MisconfigurationException) as error:
-        raise ConfigError(f"trainer: {error}") from error
+        asked = f"accelerator: {options.accelerator}, devices: {options.devices}, precision: {options.precision}"
+        raise ConfigError(f"trainer: {error} ({asked})") from error

@@ -24,6 +24,8 @@ EXPORTING = (
     "morl.reward",
     "morl.testing",
 )
+DEFINING = ("morl.types", "morl.completions", "morl.rollouts", "morl.sampling", "morl.hookspecs", "morl.errors")
+"""Modules without `__all__`, of which everything public is meant for others."""
 COUNTED = ("h1", "h2", "h3", "h4", "li", "tr", "td", "blockquote", "img")
 PAGES = (
     "",
@@ -94,6 +96,11 @@ def test_every_public_name_is_in_the_reference(site):
     data = (site / "objects.inv").read_bytes()
     lines = zlib.decompress(data[data.index(b"zlib.\n") + 6 :]).decode().splitlines()
     known = {line.split()[0] for line in lines}
+    for name in DEFINING:
+        found = vars(importlib.import_module(name)).items()
+        own = [public for public, value in found if getattr(value, "__module__", None) == name and public[0] != "_"]
+        assert own
+        assert not [public for public in own if f"{name}.{public}" not in known]
     for name in EXPORTING:
         module = importlib.import_module(name)
         for public in {*module.__all__} - {"__version__"}:
