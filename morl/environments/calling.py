@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import logging
 import threading
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
 from morl.errors import told
+
+_log = logging.getLogger(__name__)
 
 CLOSING = 10.0
 """Seconds that an `async` method `close` has at the end of a run."""
@@ -80,12 +83,43 @@ def closed(instance: Any) -> Awaitable[Any] | None:
 
 
 def close_now(instance: Any) -> None:
-    """The same to its end, whether or not an event loop is running here."""
+    """The same to its end, whether or not an event loop is running here.
+
+    Raises:
+        TimeoutError: it takes too long, and is left behind.
+    """
     closing = closed(instance)
-    if closing is not None:
-        thread = threading.Thread(target=lambda: asyncio.run(_awaited(closing)), name="morl-close", daemon=True)
-        thread.start()
-        thread.join(CLOSING)
+    if closing is None:
+        return
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            asyncio.run(_awaited(closing))
+        except BaseException as error:  # noqa: BLE001 - raised where it is waited for
+            errors.append(error)
+
+    thread = threading.Thread(target=run, name="morl-close", daemon=True)
+    thread.start()
+    thread.join(CLOSING)
+    if thread.is_alive():
+        raise TimeoutError(f"not closed within {CLOSING:g} s")
+    if errors:
+        raise errors[0]
+
+
+def leave(instance: Any) -> threading.Thread:
+    """Closes what has failed already, in a thread; what it raises is only logged."""
+
+    def close() -> None:
+        try:
+            close_now(instance)
+        except BaseException as error:  # noqa: BLE001 - it has failed before
+            _log.warning("an environment that failed could not be closed: %s", told(error))
+
+    thread = threading.Thread(target=close, name="morl-close", daemon=True)
+    thread.start()
+    return thread
 
 
 async def _awaited(value: Awaitable[Any]) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 
 from attrs import define, field, frozen
 
-from morl.environments.calling import called, close_now, closed
+from morl.environments.calling import CLOSING, called, close_now, closed, leave
 from morl.environments.results import check_limit, error_text, result_text
 from morl.environments.schemas import tool_schema
 from morl.errors import ConfigError, PluginError, suggest, told
@@ -56,6 +56,8 @@ class PythonEnvironment:
     _make: Callable[[], Any] = field(init=False, repr=False)
     _single: str | None = field(init=False, repr=False, default=None)
     _idle: list[Any] = field(init=False, repr=False, factory=list)
+    _leaving: list[threading.Thread] = field(init=False, repr=False, factory=list)
+    """Close instances that could not be reset."""
     _lock: threading.Lock = field(init=False, repr=False, factory=threading.Lock)
 
     def __attrs_post_init__(self) -> None:
@@ -103,9 +105,14 @@ class PythonEnvironment:
         row = {**prompt.columns, "prompt": messages}
         if self._named is not None:
             row = {name: value for name, value in row.items() if name in self._named}
-        said = await called(instance.reset, **row)
-        if said is not None and not isinstance(said, str):
-            raise TypeError(f"reset() must return text, or None; got {type(said).__name__}")
+        try:
+            said = await called(instance.reset, **row)
+            if said is not None and not isinstance(said, str):
+                raise TypeError(f"reset() must return text, or None; got {type(said).__name__}")
+        except BaseException:  # one that takes too long is cancelled
+            with self._lock:
+                self._leaving[:] = [thread for thread in self._leaving if thread.is_alive()] + [leave(instance)]
+            raise
         return PythonEpisode(self, instance, with_text(prompt.messages, said) if said else None, self.tools)
 
     def close(self) -> None:
@@ -116,12 +123,15 @@ class PythonEnvironment:
         """
         with self._lock:
             instances, self._idle[:] = [*self._idle], []
+            leaving, self._leaving[:] = [*self._leaving], []
         errors: list[Exception] = []
         for instance in instances:
             try:
                 close_now(instance)
             except (Exception, SystemExit) as error:  # noqa: BLE001 - the others are to be closed all the same
                 errors.append(RuntimeError(told(error)))
+        for thread in leaving:
+            thread.join(CLOSING)
         if errors:
             raise errors[0]
 

@@ -118,6 +118,49 @@ def test_one_conversation():
     assert (Adder.made, Adder.closed) == before
 
 
+class Unready:
+    """Holds something from the beginning on, and cannot be reset."""
+
+    held = 0
+
+    def __init__(self):
+        Unready.held += 1
+
+    def reset(self, how="raises", **row):
+        if how == "hangs":
+            threading.Event().wait()
+        if how == "raises":
+            raise ValueError("no room")
+        return None if how == "well" else 3
+
+    async def close(self):
+        Unready.held -= 1
+        raise OSError("nor can it be closed well")
+
+
+@pytest.mark.parametrize("how", ["raises", "says a number", "hangs"])
+def test_an_instance_that_cannot_be_reset_is_closed(how, caplog):
+    environment = PythonEnvironment(Unready)
+
+    async def open_it():
+        return await asyncio.wait_for(environment.open(Prompt("go", {"how": how}), 0), 0.2 if how == "hangs" else None)
+
+    expected = {"raises": ValueError, "says a number": TypeError, "hangs": TimeoutError}[how]
+    with pytest.raises(expected):
+        asyncio.run(open_it())
+    environment.close()
+    assert Unready.held == 0
+    assert "could not be closed: OSError: nor can it be closed well" in caplog.text
+
+
+def test_an_instance_whose_async_close_fails_says_so():
+    environment = PythonEnvironment(Unready)
+    episode = asyncio.run(environment.open(Prompt("go", {"how": "well"}), 0))
+    episode.close()
+    with pytest.raises(RuntimeError, match="nor can it be closed well"):
+        environment.close()
+
+
 def test_an_instance_that_failed_is_closed_and_not_used_again():
     class Breaks(Adder):
         def get_reward(self):
