@@ -16,7 +16,7 @@ HELP = """\
 usage: morl estimators compare [RUN] [options]
 
 Prints the advantages of an estimator of morl beside those that it gives with the presets of other trainers: on the last
-samples of the run folder RUN, or on a random batch. Weights are 1 unless given.
+samples of the run folder RUN, or on a random batch. Weights are those of the run, on a random batch 1, unless given.
 
 options:
   --estimator=NAME       gdpo (default), grpo or grpo-no-std
@@ -68,7 +68,12 @@ def estimators(arguments: list[str]) -> int:
             )
         rewards = logged_rewards(given.run, given.weights)
     else:
+        if given.group_size == 1:
+            raise ConfigError(f"{given.estimator} compares the completions of a prompt: --group-size must be >= 2")
         rewards = random_rewards(**{**sizes, "seed": 0, **chosen})
         rewards = evolve(rewards, weights=given.weights)
     print(table(compared(given.estimator, rewards), rewards, given.rows))
+    if given.run is not None:
+        weights = zip(rewards.names, rewards.weights_K.tolist(), strict=True)
+        print(f"weights: {', '.join(f'{name} {weight:g}' for name, weight in weights)}")
     return 0

@@ -12,7 +12,7 @@ from attrs import frozen
 
 from morl.advantage import GDPO, GRPO, GRPONoStd
 from morl.advantage.presets import GDPO_PRESETS
-from morl.errors import ConfigError, DataError, RewardError
+from morl.errors import ConfigError, DataError, RewardError, suggest
 from morl.integrations.matrix import matrix
 from morl.types import RewardMatrix
 
@@ -82,12 +82,18 @@ def random_rewards(prompts: int, group_size: int, rewards: int, seed: int) -> Re
 
 
 def logged_rewards(folder: Path, weights: Mapping[str, float]) -> RewardMatrix:
-    """The rewards of the last samples that a run has written.
+    """The rewards of the last samples that a run has written, with its weights where all completions had the same.
+
+    Args:
+        folder: of the run.
+        weights: by reward name, in place of those of the run.
 
     Raises:
-        DataError: no samples, or lines that are none.
+        DataError: no folder, no samples, or lines that are none.
         ConfigError: a weight for a reward that is not there.
     """
+    if not folder.is_dir():
+        raise DataError(f"{folder} is no folder; RUN is the folder of a run, as it was given with --output")
     files = sorted((folder / "samples").glob("step-*.jsonl"))
     if not files:
         raise DataError(f"{folder} has no samples/step-*.jsonl; was it trained with training.samples_every: 0?")
@@ -95,9 +101,14 @@ def logged_rewards(folder: Path, weights: Mapping[str, float]) -> RewardMatrix:
         lines = [json.loads(line) for line in files[-1].read_text(encoding="utf-8").splitlines() if line]
         names = tuple(lines[0]["rewards"])
         columns = {name: [line["rewards"][name] for line in lines] for name in names}
-        groups = [line["prompt_row"] for line in lines]
+        # Samples of older runs have no number of the group; two groups of one step may be of one prompt.
+        groups = [line.get("group", line["prompt_row"]) for line in lines]
+        used = [line.get("weights", {}) for line in lines]
     except (ValueError, KeyError, IndexError, TypeError) as error:
         raise DataError(f"{files[-1]} holds no samples of morl: {error!r}") from error
     if unknown := [name for name in weights if name not in names]:
-        raise ConfigError(f"--weights: unknown reward {unknown[0]!r}; rewards: {', '.join(names)}")
-    return matrix(columns, groups, weights=weights)
+        raise ConfigError(
+            f"--weights: unknown reward {unknown[0]!r}{suggest(unknown[0], names)}; rewards: {', '.join(names)}"
+        )
+    own = used[0] if all(each == used[0] for each in used) else {}
+    return matrix(columns, groups, weights={**own, **weights})

@@ -44,10 +44,32 @@ def test_a_run_is_compared_on_its_last_samples_and_a_preset_may_refuse_them(caps
     assert "verl: reward 'brief' of completion 1 is missing, and the trainer of this preset has no rule" in text
 
 
+def test_a_run_is_compared_with_its_own_weights_and_groups(capsys, tmp_path):
+    """Two groups of one prompt, and a weight that is not 1."""
+    (tmp_path / "samples").mkdir()
+    scores = [(1.0, 0.25), (0.0, 0.5), (0.0, 0.75), (1.0, 0.25), (3.0, 0.0), (1.0, 0.5)]
+    lines = [
+        {"prompt_row": 7, "group": n // 3, "rewards": {"a": a, "b": b}, "weights": {"a": 1.0, "b": 4.0}}
+        for n, (a, b) in enumerate(scores)
+    ]
+    file = tmp_path / "samples" / "step-000001.jsonl"
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    rows = said(capsys, "compare", str(tmp_path), "--estimator=grpo-no-std").splitlines()
+    totals = [a + 4 * b for a, b in scores]
+    means = [sum(totals[:3]) / 3] * 3 + [sum(totals[3:]) / 3] * 3
+    expected = [total - mean for total, mean in zip(totals, means, strict=True)]
+    assert [float(row.split()[4]) for row in rows[1:7]] == pytest.approx(expected, abs=1e-6)
+    assert rows[-1] == "weights: a 1, b 4"
+    rows = said(capsys, "compare", str(tmp_path), "--estimator=grpo-no-std", "--weights=b=0").splitlines()
+    assert rows[-1] == "weights: a 1, b 0"
+    assert "unknown reward 'bb'; did you mean 'b'?" in said(capsys, "compare", str(tmp_path), "--weights=bb=2", code=2)
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["compare", "nowhere"], "nowhere has no samples/step-*.jsonl"),
+        (["compare", "nowhere"], "nowhere is no folder; RUN is the folder of a run"),
+        (["compare", "--group-size=1"], "gdpo compares the completions of a prompt: --group-size must be >= 2"),
         (["compare", "nowhere", "--seed=1"], "--seed is of a random batch"),
         (["compare", "--rows=0"], "expected a number >= 1, got '0'"),
         (["compare", "--weights=brief"], "expected NAME=WEIGHT"),
@@ -62,6 +84,7 @@ def test_wrong_arguments_are_told(capsys, arguments, says):
 
 
 def test_samples_of_something_else_are_refused(capsys, tmp_path):
+    assert f"{tmp_path} has no samples/step-*.jsonl" in said(capsys, "compare", str(tmp_path), code=2)
     (tmp_path / "samples").mkdir()
     (tmp_path / "samples" / "step-000001.jsonl").write_text('{"text": 1}\n')
     assert "holds no samples of morl: KeyError('rewards')" in said(capsys, "compare", str(tmp_path), code=2)
