@@ -19,7 +19,7 @@ from morl import train
 from morl.artifacts.folder import RunFolder
 from morl.artifacts.table import read_rows
 
-WAIT = 400
+WAIT = 900
 """Seconds that end a hang; what is waited for takes a few."""
 
 REWARDS = """
