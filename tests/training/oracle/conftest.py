@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from plain_update import own_temperature
+from plain_setup import own_temperature
 from recorded_run import LETTERS
 
 

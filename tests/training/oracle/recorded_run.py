@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from plain_update import FAILED, Group, Setup
+from plain_setup import FAILED, Group, Setup
 
 from morl import Completion, RewardEntry, hookimpl, train
 from morl.types import RolloutBatch

@@ -7,7 +7,8 @@ import json
 import pytest
 import torch
 from plain_sampling import ROUNDING, ends_well, evaluation_uniforms, misses, prompt_row, training_uniforms
-from plain_update import Setup, plain_run
+from plain_setup import Setup
+from plain_update import plain_run
 from recorded_run import GROUP, PROMPTS, STOP, config_of, recorded_train, rewards_of
 from transformers import AutoModelForCausalLM, AutoTokenizer
 

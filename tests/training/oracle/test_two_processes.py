@@ -11,7 +11,8 @@ import forks
 import pytest
 import torch
 from plain_sampling import ROUNDING, misses, training_uniforms
-from plain_update import Setup, distance, plain_run
+from plain_setup import Setup
+from plain_update import distance, plain_run
 from recorded_run import config_of, cut_at, rewards_of
 from transformers import AutoModelForCausalLM
 

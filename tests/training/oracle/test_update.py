@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from plain_update import Setup, distance, plain_run
+from plain_setup import Setup
+from plain_update import distance, plain_run
 from recorded_run import config_of, cut_at, recorded_train, rewards_of
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
