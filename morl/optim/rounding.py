@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from attrs import define, field
-from torch import Tensor
+from torch import Tensor, nn
 
 _LOST = 16
 """Bits of a float32 that a bfloat16 does not have."""
@@ -32,16 +32,19 @@ def rounded(values: Tensor, generator: torch.Generator) -> Tensor:
 
 @define(eq=False)
 class StochasticRounding:
-    """Widens the bfloat16 weights of an optimizer for each of its steps; its state is in float32 thereby.
+    """Lets an optimizer step on float32 copies of its bfloat16 weights; its state is in float32 thereby.
+
+    The copies take the weights' places in the optimizer, and the weights stay the tensors that they are: DDP hears of
+    gradients through the weights' own nodes of the graph, which another dtype would replace, and ranks would part.
 
     Args:
-        optimizer: any, whose steps are between `begin` calls.
+        optimizer: any that reads its weights from `param_groups`, whose steps are between `begin` calls.
     """
 
     optimizer: torch.optim.Optimizer
     _seed: int = field(init=False, default=0)
     _generators: dict[torch.device, torch.Generator] = field(init=False, factory=dict)
-    _narrow: list[torch.nn.Parameter] = field(init=False, factory=list)
+    _narrow: dict[nn.Parameter, nn.Parameter] = field(init=False, factory=dict)
 
     def __attrs_post_init__(self) -> None:
         self.optimizer.register_step_pre_hook(self._before)
@@ -55,32 +58,46 @@ class StochasticRounding:
         self._seed = seed
         self._generators = {}
 
+    def abandon(self) -> None:
+        """Brings the weights back to their places, unchanged, as after a step that was interrupted."""
+        for wide, weight in self._narrow.items():
+            weight.grad = None if wide.grad is None else wide.grad.bfloat16()
+        self._put_back()
+
     def _before(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
         self._widen()
 
+    @torch.no_grad()
     def _after(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
-        for parameter in self._narrow:
-            parameter.grad = None
-            parameter.data = rounded(parameter.data, self._generator(parameter.device))
-        self._narrow = []
+        for wide, weight in self._narrow.items():
+            weight.copy_(rounded(wide.data, self._generator(wide.device)))
+        self._put_back()
 
     def _widen(self) -> None:
-        every = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
-        self._narrow = [parameter for parameter in every if parameter.dtype == torch.bfloat16]
-        for parameter in self._narrow:
-            gradient, parameter.grad = parameter.grad, None
-            parameter.data = parameter.data.float()
-            if gradient is not None:
-                parameter.grad = gradient.float()
+        for group in self.optimizer.param_groups:
+            group["params"] = [self._copy(weight) for weight in group["params"]]
 
-    def abandon(self) -> None:
-        """Brings weights back to bfloat16, as after a step that was interrupted."""
-        for parameter in self._narrow:
-            gradient, parameter.grad = parameter.grad, None
-            parameter.data = parameter.data.bfloat16()
-            if gradient is not None:
-                parameter.grad = gradient.bfloat16()
-        self._narrow = []
+    def _copy(self, weight: nn.Parameter) -> nn.Parameter:
+        """What stands for a weight during a step: a float32 copy with its gradient and its state, or itself."""
+        if weight.dtype != torch.bfloat16:
+            return weight
+        wide = nn.Parameter(weight.detach().float(), weight.requires_grad)
+        if weight.grad is not None:
+            wide.grad, weight.grad = weight.grad.float(), None
+        self._narrow[wide] = weight
+        self._move_state(weight, wide)
+        return wide
+
+    def _put_back(self) -> None:
+        for group in self.optimizer.param_groups:
+            group["params"] = [self._narrow.get(weight, weight) for weight in group["params"]]
+        for wide, weight in self._narrow.items():
+            self._move_state(wide, weight)
+        self._narrow = {}
+
+    def _move_state(self, source: nn.Parameter, target: nn.Parameter) -> None:
+        if source in self.optimizer.state:
+            self.optimizer.state[target] = self.optimizer.state.pop(source)
 
     def _generator(self, device: torch.device) -> torch.Generator:
         if device not in self._generators:

@@ -88,8 +88,10 @@ def test_an_interrupted_step_can_be_abandoned() -> None:
     rounding = StochasticRounding(optimizer)
     with pytest.raises(KeyboardInterrupt):
         optimizer.step()
-    assert parameter.dtype == torch.float32
+    assert optimizer.param_groups[0]["params"][0] is not parameter
     rounding.abandon()
+    assert optimizer.param_groups[0]["params"][0] is parameter
+    assert torch.equal(parameter.grad, torch.ones_like(before))
     assert parameter.dtype == torch.bfloat16
     assert torch.equal(parameter, before)
 
@@ -99,3 +101,15 @@ def test_float32_weights_are_left_to_the_optimizer() -> None:
     trained(plain, rounding=False)
     trained(wrapped, rounding=True)
     assert torch.equal(plain, wrapped)
+
+
+def test_what_hears_of_gradients_hears_of_them_after_a_step() -> None:
+    """DDP hangs itself on the node of the graph that adds up a weight's gradient; another one is not averaged."""
+    parameter = weights(torch.bfloat16)
+    heard = []
+    node = parameter.expand_as(parameter).grad_fn.next_functions[0][0]
+    node.register_hook(lambda *gradients: heard.append(1))
+    for step in range(1, 4):
+        trained(parameter, rounding=True, steps=1)
+        parameter.sum().backward()
+        assert len(heard) == step
