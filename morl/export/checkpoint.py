@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.filesystem import FileSystemReader
 from torch.distributed.checkpoint.state_dict_loader import load
 
@@ -77,7 +78,14 @@ def _read_shards(checkpoint: Path, weights: dict[str, Any]) -> None:
     _check(checkpoint, str(checkpoint), shapes, weights)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*torch.distributed is disabled.*")  # which is what is asked for
-        load({"state_dict": weights}, storage_reader=reader, no_dist=True)
+        try:
+            load({"state_dict": weights}, storage_reader=reader, no_dist=True)
+        except CheckpointException as error:
+            # Not in the words of PyTorch, which advise to read it without protection.
+            kinds = ", ".join(sorted({type(failure[0]).__name__ for failure in error.failures.values()}))
+            raise DataError(
+                f"{checkpoint} cannot be read, its shards are damaged ({kinds}); export another step"
+            ) from error
 
 
 def _check(checkpoint: Path, base: str, found: dict[str, tuple[int, ...]], weights: dict[str, Any]) -> None:

@@ -115,8 +115,10 @@ def find_checkpoint(folder: RunFolder, step: int | None) -> Path:
             steps = ", ".join(str(steps_in(path)) for path in found)
             raise ConfigError(f"--step {step}: {folder.path} has no checkpoint of this step; it has those of {steps}")
         return folder.checkpoint(step)
-    for checkpoint in reversed(found):
-        if (fault := fault_of(checkpoint)) is None:
+    from morl.training.checkpoint_files import fault_inside  # PyTorch, which errors need not wait for
+
+    for checkpoint in reversed(folder.all_checkpoints()):
+        if (fault := fault_of(checkpoint) or fault_inside(checkpoint)) is None:
             return checkpoint
         warnings.warn(f"{checkpoint} {fault}; the checkpoint before it is taken", stacklevel=2)
     raise ConfigError(f"every checkpoint in {folder.checkpoints} is damaged; there is nothing to export")

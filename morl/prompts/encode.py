@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal, overload
 
 from attrs import field, frozen
@@ -23,6 +23,9 @@ NOT_THE_MODELS = (
     " `resize_token_embeddings` and save the model"
 )
 """What is to be done about a token id that the model does not know."""
+
+MOST_LOOKED = 1000
+"""Rows that are looked at for text that a template has rendered already."""
 
 
 @frozen
@@ -171,7 +174,7 @@ def encode_prompts(
             "options of the chat template have no effect on prompts that are text; set `chat: true`, or leave them out"
         )
     if not isinstance(first.content, str) and template.special_tokens == "keep":
-        _warn_of_rendered_text(first, tokenizer)
+        _warn_of_rendered_text(prompts, tokenizer)
     if max_tokens is None:
         return encoded
     lengths = [len(each.token_ids) for each in encoded]
@@ -191,17 +194,32 @@ def encode_prompts(
     return EncodedPrompts(prompts, tokenizer, kept, template, vocabulary)
 
 
-def _warn_of_rendered_text(prompt: Prompt, tokenizer: PreTrainedTokenizerBase) -> None:
-    """A message that is a chat already, which the template would put into another."""
+def _warn_of_rendered_text(prompts: Sequence[Prompt], tokenizer: PreTrainedTokenizerBase) -> None:
+    """Messages that are a chat already, which the template would put into another; of as many rows as is quick."""
+    special = tuple(token for token in tokenizer.all_special_tokens if token.strip())
+    looked = [(row, prompts[row]) for row in range(min(len(prompts), MOST_LOOKED))]
+    found = [(row, start) for row, prompt in looked if (start := _special_start(prompt, special)) is not None]
+    if found:
+        row, start = found[0]
+        how_many = f", as in {len(found)} of the first {len(looked)} rows," if len(found) < len(looked) else ","
+        _log.warning(
+            "a message of row %d begins with the special token %s%s as if a chat template had made it; if your prompts"
+            " are rendered already, leave the options `chat` and `system` out; if it is to stay text, set"
+            " `special_tokens: text`",
+            row,
+            start,
+            how_many,
+        )
+
+
+def _special_start(prompt: Prompt, special: tuple[str, ...]) -> str | None:
+    """The special token that a message of somebody else than the policy begins with; None of text."""
+    if isinstance(prompt.content, str):
+        return None
     for message in prompt.messages:
+        if not isinstance(message, Mapping) or message.get("role") == "assistant":
+            continue  # what is no message is refused where it is encoded
         content = message.get("content")
-        if isinstance(content, str) and message["role"] == "user":
-            start = next((token for token in tokenizer.all_special_tokens if content.lstrip().startswith(token)), None)
-            if start is not None:
-                _log.warning(
-                    "a message of the user begins with the special token %s, as if a chat template had made it; if"
-                    " your prompts are rendered already, leave the options `chat` and `system` out; if it is to stay"
-                    " text, set `special_tokens: text`",
-                    start,
-                )
-                return
+        if isinstance(content, str) and content.lstrip().startswith(special):
+            return next(token for token in special if content.lstrip().startswith(token))
+    return None

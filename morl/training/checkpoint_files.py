@@ -17,9 +17,17 @@ from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.filesystem import FileSystemReader
 from torch.distributed.checkpoint.state_dict_loader import load
 
-from morl.artifacts.files import checksum_of, draft_of, fault_of, move_into_place, remove, write_checksum
+from morl.artifacts.files import (
+    checksum_of,
+    draft_of,
+    fault_of,
+    move_into_place,
+    noted_checksum,
+    remove,
+    write_checksum,
+)
 from morl.artifacts.folder import RunFolder, damaged, steps_in
-from morl.errors import ConfigError, DataError, TrainingError
+from morl.errors import ConfigError, DataError, TrainingError, told
 from morl.runtime.exchange import is_first_rank
 from morl.training.probe import Difference
 from morl.training.sampled import Sampled
@@ -150,13 +158,19 @@ def usable_checkpoint(folder: RunFolder) -> Path | None:
             " alone",
             stacklevel=2,
         )
-    found = folder.complete_checkpoints()
+    found = folder.all_checkpoints()
     for checkpoint in reversed(found):
         try:
             fault = fault_of(checkpoint) or fault_inside(checkpoint)
         except FileNotFoundError:  # the first rank has moved it meanwhile
             continue
         if fault is None:
+            if checkpoint.is_dir() and noted_checksum(checkpoint) is None and is_first_rank():
+                warnings.warn(
+                    f"{checkpoint} has no checksum any more, so that its weights are taken as they are; it is"
+                    f" {checksum_of(checkpoint).name}",
+                    stacklevel=2,
+                )
             return checkpoint
         if is_first_rank():
             aside = damaged(checkpoint)
@@ -178,6 +192,8 @@ def usable_checkpoint(folder: RunFolder) -> Path | None:
 def fault_inside(checkpoint: Path) -> str | None:
     """What is wrong with a checkpoint that is whole: it is that of another step than its name says, or of no run."""
     if checkpoint.is_dir():
+        if (fault := _fault_of_shards(checkpoint)) is not None:
+            return fault
         return None if _finished_steps_of_shards(checkpoint) == steps_in(checkpoint) else _MISNAMED
     try:
         with torch.serialization.safe_globals([*CLASSES]):
@@ -191,6 +207,21 @@ def fault_inside(checkpoint: Path) -> str | None:
 
 
 _MISNAMED = "is not the state of a run after as many steps as its name says"
+
+
+def _fault_of_shards(checkpoint: Path) -> str | None:
+    """What a sharded checkpoint lacks of what it says that it has; its bytes are for the checksum."""
+    if not (checkpoint / "meta.pt").is_file():
+        return "lacks meta.pt, which is written last"
+    try:
+        stored = FileSystemReader(checkpoint).read_metadata().storage_data.values()
+        ends = [(checkpoint / part.relative_path, part.offset + part.length) for part in stored]
+    except Exception as error:  # noqa: BLE001 - a pickle that is damaged raises anything
+        return f"cannot be read: {told(error)}"
+    for shard, end in ends:
+        if not shard.is_file() or shard.stat().st_size < end:
+            return f"lacks a part of {shard.name}"
+    return None
 
 
 def _finished_steps_of_shards(checkpoint: Path) -> int:

@@ -70,10 +70,11 @@ class NonfiniteGradients:
         if self.skip and self._in_a_row < MOST_IN_A_ROW:
             _log.warning("step %d: the gradient is not finite, and its optimizer step is left out; %s", step + 1, saved)
             return False
+        again = "resume from the last checkpoint" if step else "begin again"
         often = f" {self._in_a_row} times in a row" if self.skip else ""
         raise TrainingError(
             f"the gradient of step {step + 1} is not finite{often}, so the run ends before it spoils the weights;"
-            f" {saved}; resume from the last checkpoint with a smaller optimizer.lr or more warm-up, or leave such"
+            f" {saved}; {again} with a smaller optimizer.lr or more warm-up, or leave such"
             " steps out with training.on_nonfinite=skip, and look at the samples of the last steps"
         )
 

@@ -85,7 +85,16 @@ def test_a_rendered_chat_inside_a_chat_is_warned_of(tokenizer, caplog):
         encode_prompts([Prompt([USER])], tokenizer)
         assert not caplog.text
         encode_prompts([Prompt([{"role": "user", "content": "<s>[user]2+2?[assistant]"}])], tokenizer)
-    assert "begins with the special token <s>" in caplog.text
+    assert "a message of row 0 begins with the special token <s>, as if" in caplog.text
+
+
+def test_of_rendered_chats_the_first_row_need_not_be_one(tokenizer, caplog):
+    ours, system = Prompt([USER]), {"role": "system", "content": " <s>[system]Be brief."}
+    with caplog.at_level(logging.WARNING):
+        encode_prompts([ours, Prompt([USER, {"role": "assistant", "content": "<s>4"}, USER])], tokenizer)
+        assert not caplog.text, "an assistant's words are the policy's"
+        encode_prompts([ours, ours, Prompt([system, USER])], tokenizer)
+    assert "a message of row 2 begins with the special token <s>, as in 1 of the first 3 rows, as if" in caplog.text
 
 
 # The assistant's turn -------------------------------------------------------------------------------------------------

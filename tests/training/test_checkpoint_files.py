@@ -15,11 +15,14 @@ from pathlib import Path
 import lightning.pytorch as L
 import pytest
 import torch
+import torch.distributed.checkpoint as dcp
 
 from morl import ConfigError, DataError, train
-from morl.artifacts.files import checksum_of, draft_of, fault_of, remove
+from morl.artifacts.files import checksum_of, draft_of, fault_of, remove, write_checksum
 from morl.artifacts.folder import RunFolder
 from morl.errors import TrainingError
+from morl.export.checkpoint import _read_shards
+from morl.export.run import find_checkpoint
 from morl.training import run_folder
 from morl.training.checkpoint_files import bytes_of, check_room, seal, usable_checkpoint, write_whole
 
@@ -358,3 +361,57 @@ def test_a_lock_that_its_holder_takes_away_while_another_process_opens_it_is_tak
         third = "import fcntl, sys; fcntl.lockf(open(sys.argv[1], 'a'), fcntl.LOCK_EX | fcntl.LOCK_NB)"
         done = subprocess.run([sys.executable, "-c", third, folder.lock], capture_output=True, text=True, check=False)
     assert "BlockingIOError" in done.stderr
+
+
+def sharded(folder):
+    """As under FSDP2, of two steps, by one process."""
+    for step in (1, 2):
+        path = folder.checkpoint(step)
+        path.mkdir(parents=True)
+        content = {"finished_steps": torch.tensor(step), "policy.weight": torch.arange(64.0)}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that it is not distributed
+            dcp.save({"state_dict": content}, checkpoint_id=path, no_dist=True)
+        torch.save({}, path / "meta.pt")
+        write_checksum(path, path)
+    return folder.checkpoint(2)
+
+
+@pytest.mark.parametrize("checksum", [True, False])
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda path: (path / "meta.pt").unlink(), "lacks meta.pt, which is written last"),
+        (lambda path: next(path.glob("*.distcp")).unlink(), r"lacks a part of __0_0.distcp"),
+        (lambda path: os.truncate(next(path.glob("*.distcp")), 30), r"lacks a part of __0_0.distcp"),
+        (lambda path: os.truncate(path / ".metadata", 30), "cannot be read: "),
+        (lambda path: (path / ".metadata").unlink(), "cannot be read: FileNotFoundError"),
+    ],
+    ids=["no meta.pt", "no shard", "torn shard", "torn metadata", "no metadata"],
+)
+def test_a_sharded_checkpoint_that_lacks_a_part_is_named_and_set_aside(tmp_path, checksum, damage, said):
+    folder = RunFolder(tmp_path)
+    newest = sharded(folder)
+    assert usable_checkpoint(folder) == newest
+    damage(newest)
+    if not checksum:
+        checksum_of(newest).unlink()
+    with pytest.warns(UserWarning, match="is not what was written, by its checksum" if checksum else said):
+        assert find_checkpoint(folder, None) == folder.checkpoint(1)
+    with pytest.warns(UserWarning, match=r"step-000002.ckpt.damaged, and the checkpoint before it is used"):
+        assert usable_checkpoint(folder) == folder.checkpoint(1)
+
+
+def test_a_sharded_checkpoint_without_its_checksum_is_used_with_a_warning(tmp_path):
+    folder = RunFolder(tmp_path)
+    checksum_of(newest := sharded(folder)).unlink()
+    with pytest.warns(UserWarning, match="has no checksum any more, so that its weights are taken as they are"):
+        assert usable_checkpoint(folder) == newest
+
+
+def test_weights_of_a_shard_that_cannot_be_read_are_one_line(tmp_path):
+    newest = sharded(RunFolder(tmp_path))
+    shard = next(newest.glob("*.distcp"))
+    shard.write_bytes(b"?" * shard.stat().st_size)
+    with pytest.raises(DataError, match=r"step-000002.ckpt cannot be read, .*damaged \(.*Error\); export another step"):
+        _read_shards(newest, {"policy.weight": torch.zeros(64)})
