@@ -33,6 +33,10 @@ class DataError(MorlError, ValueError):
     """Prompts, columns, tokenizers or model folders that cannot be used as configured."""
 
 
+class UntrustedError(DataError):
+    """A checkpoint that holds what would have to be run, so that resuming from it once more helps nobody."""
+
+
 class RewardError(MorlError, ValueError):
     """A reward that returned something that is not a score, or failed under the policy `raise`."""
 

@@ -27,7 +27,7 @@ from morl.artifacts.files import (
     write_checksum,
 )
 from morl.artifacts.folder import RunFolder, damaged, steps_in
-from morl.errors import ConfigError, DataError, TrainingError, told
+from morl.errors import ConfigError, TrainingError, UntrustedError, told
 from morl.runtime.exchange import is_first_rank
 from morl.training.probe import Difference
 from morl.training.sampled import Sampled
@@ -73,14 +73,14 @@ class CheckpointFiles(TorchCheckpointIO):
         """Reads a checkpoint.
 
         Raises:
-            DataError: it holds something that would have to be run.
+            UntrustedError: it holds something that would have to be run.
         """
         try:
             return super().load_checkpoint(path, *arguments, **options)
         except pickle.UnpicklingError as error:
             # torch's own words begin with the advice to read it without this protection.
             named = re.search(r"GLOBAL (\S+)", str(error))
-            raise DataError(
+            raise UntrustedError(
                 f"{path} holds an object of a class that reading a checkpoint may not run:"
                 f" {named[1] if named else error}; if a callback of your own put it there, call"
                 " torch.serialization.add_safe_globals in its module, otherwise do not trust the file"

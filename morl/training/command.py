@@ -6,11 +6,13 @@ from typing import Any
 
 from rich.console import Console
 
+from morl.artifacts.exported import read_note
 from morl.artifacts.folder import RunFolder
 from morl.config import help_text, merge, parse, read_configs, read_yaml, take_topic, to_yaml, without_former_options
 from morl.config.command import CommandParser
+from morl.config.schema import Config
 from morl.console import wants_help
-from morl.errors import ConfigError, MorlError
+from morl.errors import ConfigError, MorlError, UntrustedError
 from morl.plugins import Registry
 
 
@@ -75,10 +77,12 @@ def _run(tree: dict[str, Any], *, resume: bool) -> int:
         if isinstance(stop, SystemExit) and not terminated and stop.code != 1:
             raise
         if is_first_rank():
-            console.print(f"stopped; {_how_to_resume(config.output) or 'no step was finished'}", soft_wrap=True)
+            what_now = _is_finished(config) or _how_to_resume(config.output) or "no step was finished"
+            console.print(f"stopped; {what_now}", soft_wrap=True, highlight=False)
         return 143 if terminated else 130
     except MorlError as error:
-        if not isinstance(error, ConfigError) and (advice := _how_to_resume(config.output)):
+        hopeless = isinstance(error, (ConfigError, UntrustedError)) or _is_finished(config)
+        if not hopeless and (advice := _how_to_resume(config.output)):
             error.add_note(advice)
         raise
     if result.is_first_rank:
@@ -86,6 +90,17 @@ def _run(tree: dict[str, Any], *, resume: bool) -> int:
             console.print(results_table(result.evaluations, result.rewards, result.held_out))
         console.print(f"run folder: {result.folder}\nmodel:      {result.model}", soft_wrap=True, highlight=False)
     return 0
+
+
+def _is_finished(config: Config) -> str:
+    """Where the model is of a run that has made all its steps and written it; empty of others."""
+    folder, steps = RunFolder(config.output), config.training.steps
+    note = read_note(folder.model)
+    if steps is None or note is None or note.step < steps:
+        return ""
+    hub = config.training.push_to_hub
+    upload = f"; upload it with: morl export {folder.path} --push_to_hub {hub}" if hub else ""
+    return f"the run has made its {steps} steps, and its model is in {folder.model}{upload}"
 
 
 def _how_to_resume(output: str) -> str:

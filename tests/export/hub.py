@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import os
+import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,13 +16,18 @@ TOKEN = "hf_" + "standin" * 5
 
 
 class Hub(ThreadingHTTPServer):
-    """Keeps what is uploaded: `repositories` by name, whether private, and their `files`."""
+    """Keeps what is uploaded: `repositories` by name, whether private, and their `files`.
+
+    With `fails` it refuses everything, with `stops` the process gets a SIGTERM in place of the answer to an upload.
+    """
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.repositories: dict[str, bool] = {}
         self.files: dict[str, bytes] = {}
         self.fails = False
+        self.stops = False
+        self.ended = threading.Event()
 
     @property
     def url(self) -> str:
@@ -49,6 +56,9 @@ class _Handler(BaseHTTPRequestHandler):
             asked = json.loads(body)["files"]
             files = [{"path": f["path"], "uploadMode": "regular", "shouldIgnore": False} for f in asked]
             self._answer({"files": files})
+        elif "/commit/" in self.path and self.server.stops:
+            os.kill(os.getpid(), signal.SIGTERM)
+            self.server.ended.wait()
         elif "/commit/" in self.path:
             for line in body.splitlines():
                 operation = json.loads(line)
@@ -77,4 +87,5 @@ def standing_in() -> Iterator[Hub]:
         try:
             yield hub
         finally:
+            hub.ended.set()
             hub.shutdown()

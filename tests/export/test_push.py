@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,6 @@ from transformers import AutoModelForCausalLM
 from morl import ConfigError, train
 from morl.artifacts.folder import RunFolder
 from morl.cli import main
-from morl.errors import TrainingError
 
 _SPEC = importlib.util.spec_from_file_location("standin_hub", Path(__file__).with_name("hub.py"))
 assert _SPEC is not None
@@ -61,8 +61,10 @@ def test_the_final_model_is_uploaded_with_its_card(hub, config, tmp_path):
 
 def test_a_failed_upload_leaves_the_model_and_can_be_made_up_for(hub, config, capsys):
     hub.fails = True
-    with pytest.raises(TrainingError, match=r"the model is in .*model, but could not be uploaded to me/model: .*"):
-        train(config)
+    assert main(["train", in_file(config)]) == 2
+    said = capsys.readouterr().err
+    assert re.search(r"the model is in .*model, but could not be uploaded to me/model: .*", said)
+    assert "resume" not in said, "there is nothing left to do but the upload"
     folder = RunFolder(Path(config["output"]))
     assert folder.model.is_dir()
     command = ["export", str(folder.path), "--push_to_hub", "me/model"]
@@ -72,6 +74,21 @@ def test_a_failed_upload_leaves_the_model_and_can_be_made_up_for(hub, config, ca
     assert main(command) == 0
     assert f"uploaded to {hub.url}/me/model" in capsys.readouterr().out
     assert "model.safetensors" in hub.files
+
+
+def test_sigterm_during_the_upload_ends_it_and_says_how_to_make_up_for_it(hub, config, capsys):
+    hub.stops = True
+    assert main(["train", in_file(config)]) == 143
+    folder = RunFolder(Path(config["output"]))
+    upload = f"upload it with: morl export {folder.path} --push_to_hub me/model"
+    assert f"the run has made its 1 steps, and its model is in {folder.model}; {upload}" in capsys.readouterr().err
+    assert not hub.files
+
+
+def in_file(config):
+    path = Path(config["output"]).with_name("config.yaml")
+    path.write_text(json.dumps(config))
+    return str(path)
 
 
 @pytest.mark.parametrize(
