@@ -201,6 +201,8 @@ def fault_inside(checkpoint: Path) -> str | None:
             content = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
     except pickle.UnpicklingError:  # which says what to do when it is loaded
         return None
+    except (EOFError, RuntimeError, ValueError) as error:
+        return f"cannot be read: {type(error).__name__}"
     state = content.get("state_dict") if isinstance(content, dict) and "pytorch-lightning_version" in content else None
     finished = state.get("finished_steps") if isinstance(state, dict) else None
     return None if finished is not None and int(finished) == steps_in(checkpoint) else _MISNAMED

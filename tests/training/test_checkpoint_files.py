@@ -418,3 +418,15 @@ def test_weights_of_a_shard_that_cannot_be_read_are_one_line(tmp_path):
     shard.write_bytes(b"?" * shard.stat().st_size)
     with pytest.raises(DataError, match=r"step-000002.ckpt cannot be read, .*damaged \(.*Error\); export another step"):
         _read_shards(newest, {"policy.weight": torch.zeros(64)})
+
+
+@pytest.mark.parametrize("content", [b"no checkpoint", b"PK\x03\x04 no archive"], ids=["text", "head of an archive"])
+def test_what_is_no_checkpoint_is_named_whatever_its_checksum_says(tmp_path, content):
+    folder = RunFolder(tmp_path)
+    earlier = sharded(folder)
+    folder.checkpoint(3).write_bytes(content)
+    write_checksum(folder.checkpoint(3), folder.checkpoint(3))
+    with pytest.warns(UserWarning, match=r"step-000003.ckpt cannot be read: .*; the checkpoint before it is taken"):
+        assert find_checkpoint(folder, None) == earlier
+    with pytest.warns(UserWarning, match=r"step-000003.ckpt cannot be read: .*; it is set aside"):
+        assert usable_checkpoint(folder) == earlier
