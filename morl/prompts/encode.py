@@ -214,11 +214,10 @@ def _warn_of_rendered_text(prompts: Sequence[Prompt], tokenizer: PreTrainedToken
 
 def _special_start(prompt: Prompt, special: tuple[str, ...]) -> str | None:
     """The special token that a message of somebody else than the policy begins with; None of text."""
-    if isinstance(prompt.content, str):
-        return None
-    for message in prompt.messages:
+    # What is no list of messages, or no message, is refused where it is encoded.
+    for message in prompt.content if isinstance(prompt.content, list | tuple) else ():
         if not isinstance(message, Mapping) or message.get("role") == "assistant":
-            continue  # what is no message is refused where it is encoded
+            continue
         content = message.get("content")
         if isinstance(content, str) and content.lstrip().startswith(special):
             return next(token for token in special if content.lstrip().startswith(token))

@@ -93,8 +93,8 @@ def test_of_rendered_chats_the_first_row_need_not_be_one(tokenizer, caplog):
     with caplog.at_level(logging.WARNING):
         encode_prompts([ours, Prompt([USER, {"role": "assistant", "content": "<s>4"}, USER])], tokenizer)
         assert not caplog.text, "an assistant's words are the policy's"
-        encode_prompts([ours, ours, Prompt([system, USER])], tokenizer)
-    assert "a message of row 2 begins with the special token <s>, as in 1 of the first 3 rows, as if" in caplog.text
+        encode_prompts([ours, Prompt(None), Prompt(["?"]), Prompt([system, USER])], tokenizer)
+    assert "a message of row 3 begins with the special token <s>, as in 1 of the first 4 rows, as if" in caplog.text
 
 
 # The assistant's turn -------------------------------------------------------------------------------------------------
