@@ -32,7 +32,8 @@ _specification.loader.exec_module(trl_run)
 
 @pytest.mark.slow
 def test_training_through_the_preset_ends_at_the_weights_of_trl(tiny_model, tmp_path):
-    for name, (gap, moved) in trl_run.gaps(str(tiny_model), str(tmp_path), "grpo", "grpo-batch", "gdpo").items():
+    names = ("grpo", "grpo-batch", "gdpo", "gdpo-again")
+    for name, (gap, moved) in trl_run.gaps(str(tiny_model), str(tmp_path), *names).items():
         assert gap < 1e-6 < 1e-3 < moved, name
 
 

@@ -21,12 +21,18 @@ ESTIMATORS = {
     "grpo": estimator("grpo", preset="trl"),
     "grpo-batch": estimator("grpo", preset="trl", scale="batch"),
     "gdpo": estimator("gdpo", preset="trl"),
+    "gdpo-again": estimator("gdpo", preset="trl"),
     "conditioned": estimator("gdpo", conditions={"spread": {"on": "even", "at_least": 0.5}}),
 }
 OWN = {
     "grpo": {},
     "grpo-batch": {"scale_rewards": "batch"},
     "gdpo": {"multi_objective_aggregation": "normalize_then_sum"},
+    "gdpo-again": {"multi_objective_aggregation": "normalize_then_sum"},
+}
+SETTINGS = {
+    # Each batch is used twice, in parts of one group, so that advantages of one batch are taken from a buffer.
+    "gdpo-again": {"per_device_train_batch_size": 4, "steps_per_generation": 3, "num_iterations": 2, "max_steps": 7},
 }
 
 
@@ -40,8 +46,10 @@ def spread(completion_ids: Any, **_: Any) -> list[float | None]:
 
 
 def settings(out: str, **more: Any) -> GRPOConfig:
-    more = {"reward_weights": [1.0, 0.5], "max_steps": 3, "save_strategy": "no", **more}
     ranks = int(os.environ.get("WORLD_SIZE", "1"))
+    # 4 completions of each of 3 prompts; with two ranks a group is split between them.
+    usual = {"reward_weights": [1.0, 0.5], "max_steps": 3, "per_device_train_batch_size": 12 // ranks}
+    more = {**usual, "save_strategy": "no", **more}
     return GRPOConfig(
         output_dir=out,
         use_cpu=True,
@@ -52,8 +60,6 @@ def settings(out: str, **more: Any) -> GRPOConfig:
         logging_steps=1,
         seed=3,
         shuffle_dataset=False,
-        # 4 completions of each of 3 prompts; with two ranks a group is split between them.
-        per_device_train_batch_size=12 // ranks,
         per_device_eval_batch_size=16 // ranks,
         num_generations=4,
         max_completion_length=8,
@@ -69,7 +75,7 @@ def settings(out: str, **more: Any) -> GRPOConfig:
 def trainer(model: str, out: str, kind: str, name: str, **more: Any) -> GRPOTrainer:
     set_seed(3)
     made = GRPOTrainer if kind == "own" else with_estimator(GRPOTrainer, ESTIMATORS[name])
-    return built(made, model, out, **(OWN[name] if kind == "own" else {}), **more)
+    return built(made, model, out, **(OWN[name] if kind == "own" else {}), **SETTINGS.get(name, {}), **more)
 
 
 def built(made: type[Any], model: str, out: str, rewards: Any = (even, spread), **more: Any) -> GRPOTrainer:
