@@ -14,6 +14,7 @@ from types import TracebackType
 from attrs import define, field, frozen
 
 from morl.errors import RewardError
+from morl.reward.environment import EnvironmentFailedError
 from morl.reward.values import NoScoreError, OutOfBoundsError
 from morl.types import Completion
 
@@ -151,11 +152,10 @@ def describe(error: BaseException, completion: Completion, text: str) -> str:
 
 
 def in_a_line(error: BaseException) -> str:
-    """What went wrong; the kind of error besides, unless morl itself says that a value is no score."""
+    """What went wrong; the kind of error besides, unless morl says itself that a value is no score or what failed."""
     text = " ".join(str(error).split())
-    return (
-        text if isinstance(error, NoScoreError | OutOfBoundsError) else f"{type(error).__name__}: {text}".rstrip(": ")
-    )
+    ours = isinstance(error, NoScoreError | OutOfBoundsError | EnvironmentFailedError)
+    return text if ours else f"{type(error).__name__}: {text}".rstrip(": ")
 
 
 def their_part(trace: TracebackType | None) -> TracebackType | None:

@@ -304,7 +304,8 @@ class Broken:
 
 def test_a_run_ends_whose_environment_always_fails(settings, tmp_path):
     with pytest.raises(
-        RewardError, match=r"(?s)the environment failed in all 4 .*environment.max_failed_steps.*nobody there"
+        RewardError,
+        match=r"(?s)the environment failed in all 4 .*: ConnectionError: nobody there\n.*environment.max_failed_steps",
     ):
         run_faulty(settings, tmp_path, Broken())
     result, recorder = run_faulty(settings, tmp_path, Broken(), max_failed_steps=None, on_failure="zero", concurrency=1)
