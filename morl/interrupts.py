@@ -5,7 +5,8 @@ raises at once, as Python does for Ctrl-C; the few places where state would be t
 main one, which signals never reach, ask `check` between two of their steps.
 
 Python calls a handler when the main thread is back from native code, and a rank that waits for another one is not.  So
-what must not wait for that is done in a thread that the system wakes.
+what must not wait for that is done in a thread that the system wakes.  A signal that comes right before the main thread
+begins to wait for another one does not end that wait, so nothing waits in one piece: `until_done` and `until_ended`.
 """
 
 from __future__ import annotations
@@ -13,9 +14,13 @@ from __future__ import annotations
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
+
+_SLICE = 0.5  # seconds after which the main thread looks for a signal that has not woken it
 
 
 class Terminated(SystemExit):
@@ -66,6 +71,20 @@ def check(*, waiting: bool = False) -> None:
         _state.terminating.is_set() or (waiting and _state.answered)
     ) and threading.current_thread() is not threading.main_thread():
         raise Terminated
+
+
+def until_done(works: Iterable[Future[Any]]) -> None:
+    """Waits for all of them, however they end, and answers signals meanwhile."""
+    waiting = {*works}
+    while waiting:
+        waiting = wait(waiting, _SLICE).not_done
+
+
+def until_ended(threads: Iterable[threading.Thread]) -> None:
+    """Waits for all of them, and answers signals meanwhile."""
+    for thread in threads:
+        while thread.is_alive():
+            thread.join(_SLICE)
 
 
 def listen(reason: Callable[[int], BaseException], at_once: Callable[[], object] | None = None) -> None:

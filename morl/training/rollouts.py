@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from itertools import takewhile
 from typing import Any, Protocol, TypeAlias
@@ -23,6 +23,7 @@ import torch
 from attrs import define, field, frozen
 from torch import Tensor
 
+from morl import interrupts
 from morl.errors import RolloutError
 from morl.hookspecs import RolloutBackend
 from morl.policy.model import PolicyModel
@@ -232,20 +233,21 @@ class Ahead:
     def take(self, position: int, count: int, exchange: Exchange) -> RolloutBatch:
         planned = self._planned[0]
         assert (planned.step, planned.position) == (self._step, position), "a step takes the prompts planned for it"
+        interrupts.until_done([planned.work])
         sampled = planned.work.result()
         self.difference = sampled.difference
         return self.draw.checked(sampled.batch, self._step - self.lag)
 
     def settle(self, step: int) -> None:
         assert self._policy is not None
-        wait(planned.work for planned in self._planned)
+        interrupts.until_done(planned.work for planned in self._planned)
         self._load([whole_weights(self._policy.model)], step)
 
     def drawn_ahead(self, step: int) -> list[dict[str, Any]]:
         works = [planned.work for planned in self._planned if planned.step >= step]
         # One that failed ends the run in its turn; a checkpoint that is written meanwhile keeps those before it.
-        whole = [*takewhile(lambda work: work.exception() is None, works)]
-        if len(whole) < len(works) and isinstance(works[len(whole)].exception(), SystemExit):
+        whole = [*takewhile(lambda work: _fault(work) is None, works)]
+        if len(whole) < len(works) and isinstance(_fault(works[len(whole)]), SystemExit):
             _log.warning(
                 "step %d: stopped while %d batches were being drawn ahead; a resumed run draws them anew, with newer"
                 " weights, so it is not the one that would have been",
@@ -286,3 +288,9 @@ class Ahead:
     def _count(self, exchange: Exchange) -> int:
         # As many as the collector asks for: every rank gets a prompt.
         return max(self.prompts_per_step, exchange.size)
+
+
+def _fault(work: Future[Any]) -> BaseException | None:
+    """What it ended with, once it has ended."""
+    interrupts.until_done([work])
+    return work.exception()

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from attrs import define, field
 
+from morl import interrupts
 from morl.errors import ConfigError, MorlError, RolloutError
 from morl.runtime.exchange import Exchange
 from morl_vllm.sampling import Drawn
@@ -223,7 +224,6 @@ def _side_by_side(task: Callable[[Server], object], servers: Sequence[Server]) -
     threads = [threading.Thread(target=run, args=(one,), daemon=True, name="morl-rollout-request") for one in servers]
     for thread in threads:
         thread.start()
-    for thread in threads:
-        thread.join()
+    interrupts.until_ended(threads)
     if errors:
         raise errors[0]
