@@ -22,7 +22,7 @@ import argparse
 import statistics
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
 from string import ascii_letters
@@ -35,7 +35,7 @@ from trl_cases import Case, save_model
 
 from morl.config.schema import EnvironmentConfig
 from morl.errors import MorlError
-from morl.hookspecs import RolloutBackend
+from morl.hookspecs import RolloutBackend, RolloutStream
 from morl.plugins import Registry
 from morl.policy.load import load_policy, load_tokenizer
 from morl.prompts import ChatTemplate
@@ -79,13 +79,41 @@ class Ending:
     seconds: float = 0.0
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self.backend, name)
+        found = getattr(self.backend, name)  # so that it has a stream where the backend has one
+        return (lambda: EndingStream(found(), self)) if name == "stream" else found
 
     def generate(self, *arguments: Any) -> RolloutBatch:
+        return ended(self.timed(self.backend.generate, *arguments))
+
+    def timed(self, call: Callable[..., Any], *arguments: Any) -> Any:
+        """What it gives; its CPU time is added up."""
         start = time.process_time()
-        batch: RolloutBatch = self.backend.generate(*arguments)
+        answer = call(*arguments)
         self.seconds += time.process_time() - start
-        return evolve(batch, truncated_B=torch.zeros_like(batch.truncated_B), statuses=None)
+        return answer
+
+
+@define(eq=False)
+class EndingStream:
+    """The same of a backend's stream."""
+
+    stream: RolloutStream
+    backend: Ending
+
+    def add(self, *arguments: Any) -> None:
+        self.backend.timed(self.stream.add, *arguments)
+
+    def take(self, stop: Callable[[], bool]) -> list[tuple[int, int, RolloutBatch]]:
+        taken = self.backend.timed(self.stream.take, stop)
+        return [(number, member, ended(batch)) for number, member, batch in taken]
+
+    def close(self) -> None:
+        self.stream.close()
+
+
+def ended(batch: RolloutBatch) -> RolloutBatch:
+    """None of the completions was cut off."""
+    return evolve(batch, truncated_B=torch.zeros_like(batch.truncated_B), statuses=None)
 
 
 def measure(size: str, name: str, rounds: int) -> None:
