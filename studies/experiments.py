@@ -81,7 +81,8 @@ EXPERIMENTS = {
             f"gdpo, {_SLIPS}=0.8 - grpo, batch std, {_SLIPS}=0.8: primary",
             f"gdpo, {_SLIPS}=0.2 - grpo, {_SLIPS}=0.2: primary",
         ),
-        # Planned were slips of .2, .4, .6 and .8: 560 runs.  Cut before the first one to the two that a contrast names.
+        # Planned were slips of .2, .4, .6 and .8, 560 runs of 80 steps.  Cut before the first one to the two that a
+        # contrast names, and to the 50 steps of the other experiments.
         vary=(f"{_SLIPS}=0.2,0.8",),
         tune=(LEARNING_RATES, SMALL_WEIGHTS),
     ),
