@@ -159,8 +159,9 @@ class EnvironmentConfig:
         on_failure: what an exception, a time-out or an answer that breaks the contract does, besides ending the
             conversation: `abstain` (all rewards of the completion are missing), `zero` (the environment's are 0, others
             score what was said), `drop` (the completion leaves the update) or `raise` (the run ends).
-        on_limit: what an environment that gives its rewards with the last answer alone, for its episodes have no
-            `finish`, gives to a conversation that a limit ends: `abstain` (they are missing) or `zero`.
+        on_limit: what becomes of rewards that the environment has not given to a conversation which a limit ended, be
+            it that they come with the last answer alone or that `get_reward` says None: `abstain` (they are missing)
+            or `zero`.
         max_failed_steps: the run ends after so many steps in a row in which every conversation failed, and after its
             first step if none ever ended; null trains on.
     """

@@ -94,8 +94,8 @@ class Driver:
         language: see there.
         seeds: see there.
         version: of the weights, for conversations without a turn.
-        zero_at_limits: rewards that an environment without `finish` has not given to a conversation when a limit ends
-            it are 0, and not missing.
+        zero_at_limits: rewards that the environment has not given to a conversation which a limit ended, `finish`
+            included, are 0, and not missing.
     """
 
     environment: Environment
@@ -306,15 +306,17 @@ class Driver:
         """Nothing more is sampled; the environment may have rewards for the whole."""
         talk.status, talk.stage = status, Stage.OVER
         finish = getattr(talk.episode, "finish", None)
-        if self.zero_at_limits and finish is None and talk.turns and status in LIMITS:
-            talk.reward({name: 0.0 for name in self.reward_names if talk.earned(name) is None})
-        if finish is None or not talk.turns:
+        if not talk.turns:
             self._close(talk)
+        elif finish is None:
+            self._finished(talk, {})
         else:
             self._ask(talk, partial(finish, status), self._finished, awaited=False)
 
     def _finished(self, talk: Talk, rewards: Any) -> None:
         talk.reward(check_rewards(rewards, self.reward_names))
+        if self.zero_at_limits and talk.status in LIMITS:
+            talk.reward({name: 0.0 for name in self.reward_names if talk.earned(name) is None})
         self._close(talk)
 
     def _fail(self, talk: Talk, error: BaseException) -> None:

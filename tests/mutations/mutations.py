@@ -769,8 +769,8 @@ MUTATIONS = (
     ),
     Mutation(
         "a conversation that a limit cut is given zeros unasked",
-        "if self.zero_at_limits and finish is None",
-        "if finish is None",
+        "if self.zero_at_limits and talk.status in LIMITS:",
+        "if talk.status in LIMITS:",
         (f"{ENVIRONMENTS}::test_a_conversation_that_a_limit_ends_before_its_rewards_came[abstain-0.25]",),
     ),
     Mutation(

@@ -132,6 +132,34 @@ def test_a_conversation_that_a_limit_ends_before_its_rewards_came(settings, tmp_
     assert float(row["reward/score/failed"]) == 0.0
 
 
+class Undecided:
+    """Gives one of its rewards only to who came to an end by itself."""
+
+    def reset(self, **row):
+        self.asked = 0
+
+    def ask(self) -> int:
+        """Asks."""
+        self.asked += 1
+        return self.asked
+
+    def get_reward(self):
+        return {"solved": None if self.asked else 1.0, "asked": float(self.asked)}
+
+
+@pytest.mark.parametrize(("on_limit", "solved"), [("abstain", None), ("zero", 0.0)])
+def test_what_get_reward_leaves_open_after_a_limit(settings, tmp_path, rows_of, on_limit, solved):
+    def script(context, member, turn):
+        return tool_call("ask") if member == 0 else "done"
+
+    environment = PythonEnvironment(Undecided, reward_names=["solved", "asked"])
+    options = {"on_limit": on_limit, "max_turns": 2}
+    _, recorder = run_faulty(settings, tmp_path, environment, script, {"sampling.max_tokens": 90}, **options)
+    assert recorder.rollouts.statuses == ("turn_limit", "completed") * 2
+    given = [dict(turns[-1].rewards) for turns in recorder.rollouts.turns]
+    assert given == [{"solved": solved, "asked": 2.0}, {"solved": 1.0, "asked": 0.0}] * 2
+
+
 class Long:
     """Begins one of the two prompts with more than the model has room for."""
 
