@@ -153,6 +153,11 @@ class Completion:
         return len(self.token_ids)
 
     @property
+    def is_conversation(self) -> bool:
+        """Whether an environment took part, be it that there was a single turn."""
+        return self._turns is not None
+
+    @property
     def turns(self) -> tuple[Turn, ...]:
         return (only_turn(self.text, self.length, self.truncated),) if self._turns is None else self._turns
 

@@ -4,25 +4,35 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import logging
 import threading
+import weakref
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any
+from queue import Queue
+from typing import Any, TypeAlias
+
+from attrs import define, field
 
 from morl.errors import told
 
-_log = logging.getLogger(__name__)
+Work: TypeAlias = Callable[[], Callable[[], None]]
+"""Computes something that may block, and returns what hands it on."""
+LEAVING = 1.0
+"""Seconds that a thread without work has to end."""
 
-CLOSING = 10.0
-"""Seconds that an `async` method `close` has at the end of a run."""
+
+def in_new_thread(work: Work) -> None:
+    """Works in a thread that never keeps the interpreter from exiting."""
+    threading.Thread(target=lambda: work()(), name="morl-tool", daemon=True).start()
 
 
-async def called(function: Callable[..., Any], **arguments: Any) -> Any:
-    """What a function returns, `async` or not; one that is not is called in a thread."""
+async def called(
+    function: Callable[..., Any], start: Callable[[Work], None] = in_new_thread, /, **arguments: Any
+) -> Any:
+    """What a function returns, `async` or not; one that is not is called where `start` begins to work."""
     if inspect.iscoroutinefunction(function):
         return await _by_itself(function(**arguments))
-    result = await in_thread(partial(function, **arguments))
+    result = await in_thread(partial(function, **arguments), start)
     return await _by_itself(result) if inspect.isawaitable(result) else result
 
 
@@ -47,8 +57,8 @@ async def _contained(awaitable: Awaitable[Any]) -> Any:
         raise RuntimeError(told(raised)) from raised
 
 
-async def in_thread(function: Callable[[], Any]) -> Any:
-    """What a function returns that may block, called in a thread that never keeps the interpreter from exiting."""
+async def in_thread(function: Callable[[], Any], start: Callable[[Work], None] = in_new_thread) -> Any:
+    """What a function returns that may block."""
     loop = asyncio.get_running_loop()
     future: asyncio.Future[Any] = loop.create_future()
 
@@ -60,67 +70,65 @@ async def in_thread(function: Callable[[], Any]) -> Any:
         else:
             future.set_exception(error)
 
-    def run() -> None:
-        result, error = None, None
-        try:
-            result = function()
-        except BaseException as raised:  # noqa: BLE001 - sys.exit() in a tool must not end its thread unseen
-            # A future takes no StopIteration, and an event loop ends at what is no Exception.
-            plain = isinstance(raised, Exception) and not isinstance(raised, StopIteration)
-            error = raised if plain else RuntimeError(told(raised))
-        if not loop.is_closed():
-            loop.call_soon_threadsafe(settle, result, error)
+    def work() -> Callable[[], None]:
+        result, error = outcome_of(function)
 
-    threading.Thread(target=run, name="morl-tool", daemon=True).start()
+        def hand_on() -> None:
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(settle, result, error)
+
+        return hand_on
+
+    start(work)
     return await future
 
 
-def closed(instance: Any) -> Awaitable[Any] | None:
-    """Calls a method `close`, if there is one; what is left to be awaited."""
-    close = getattr(instance, "close", None)
-    result = close() if callable(close) else None
-    return result if inspect.isawaitable(result) else None
+def outcome_of(function: Callable[[], Any]) -> tuple[Any, Exception | None]:
+    """What a function returns, and what it raises, as an error that can be handed to another thread."""
+    try:
+        return function(), None
+    except BaseException as raised:  # noqa: BLE001 - sys.exit() in a tool must not end its thread unseen
+        # A future takes no StopIteration, and an event loop ends at what is no Exception.
+        if isinstance(raised, Exception) and not isinstance(raised, StopIteration):
+            return None, raised
+        return None, RuntimeError(told(raised))
 
 
-def close_now(instance: Any) -> None:
-    """The same to its end, whether or not an event loop is running here.
+@define(eq=False)
+class OwnThread:
+    """A thread that does one piece of work after the other, from the first on, until `end`.
 
-    Raises:
-        TimeoutError: it takes too long, and is left behind.
+    Much must stay in the thread that made it: a connection of sqlite3, a browser of Playwright, `threading.local`.
     """
-    closing = closed(instance)
-    if closing is None:
-        return
-    errors: list[BaseException] = []
 
-    def run() -> None:
-        try:
-            asyncio.run(_awaited(closing))
-        except BaseException as error:  # noqa: BLE001 - raised where it is waited for
-            errors.append(error)
+    _works: Queue[Work | None] = field(init=False, factory=Queue)
+    _thread: threading.Thread | None = field(init=False, default=None)
 
-    thread = threading.Thread(target=run, name="morl-close", daemon=True)
-    thread.start()
-    thread.join(CLOSING)
-    if thread.is_alive():
-        raise TimeoutError(f"not closed within {CLOSING:g} s")
-    if errors:
-        raise errors[0]
+    @property
+    def busy(self) -> bool:
+        """Whether something is at work, or waits."""
+        return self._works.unfinished_tasks > 0
 
+    def start(self, work: Work) -> None:
+        """Works when everything before is done."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=_serve, args=(self._works,), name="morl-instance", daemon=True)
+            self._thread.start()
+            # Also where nobody ends it: it holds nothing but its queue.
+            weakref.finalize(self, self._works.put, None).atexit = False
+        self._works.put(work)
 
-def leave(instance: Any) -> threading.Thread:
-    """Closes what has failed already, in a thread; what it raises is only logged."""
-
-    def close() -> None:
-        try:
-            close_now(instance)
-        except BaseException as error:  # noqa: BLE001 - it has failed before
-            _log.warning("an environment that failed could not be closed: %s", told(error))
-
-    thread = threading.Thread(target=close, name="morl-close", daemon=True)
-    thread.start()
-    return thread
+    def end(self) -> None:
+        """Ends it when everything is done; waits for that where nothing is at work."""
+        thread, busy = self._thread, self.busy
+        self._works.put(None)
+        if thread is not None and not busy:
+            thread.join(LEAVING)
 
 
-async def _awaited(value: Awaitable[Any]) -> Any:
-    return await value
+def _serve(works: Queue[Work | None]) -> None:
+    while (work := works.get()) is not None:
+        settle = work()
+        works.task_done()  # before anybody hears of it, who may look whether this is busy
+        settle()
+        del work, settle  # hold the user's object

@@ -9,8 +9,8 @@ from typing import Any
 
 from attrs import define, field, frozen
 
-from morl.environments.calling import CLOSING, called, close_now, closed, leave
-from morl.environments.results import check_limit, error_text, result_text
+from morl.environments.instances import CLOSING, Instance
+from morl.environments.results import check_limit, error_text, result_text, warn_once
 from morl.environments.schemas import tool_schema
 from morl.errors import ConfigError, PluginError, suggest, told
 from morl.isolation.importing import import_function
@@ -31,8 +31,9 @@ class PythonEnvironment:
       number, or a mapping by name; None where a reward does not apply.
     - `close()`, where there is one, is called at the end of the run.
 
-    All may be `async`.  An instance has one episode at a time, and is reset for the next; one that failed is not used
-    again.  A reply without a call ends the conversation.
+    All may be `async`.  What is not is called in a thread, always the same of an instance, which may hold a connection
+    of sqlite3 or a browser.  An instance has one episode at a time, and is reset for the next; one that failed is not
+    used again.  A reply without a call ends the conversation.
 
     Attributes:
         factory: `package.module:Class`, `path/to/file.py:Class`, or, from Python, the class or a function without
@@ -55,10 +56,12 @@ class PythonEnvironment:
     _named: frozenset[str] | None = field(init=False, repr=False)
     _make: Callable[[], Any] = field(init=False, repr=False)
     _single: str | None = field(init=False, repr=False, default=None)
-    _idle: list[Any] = field(init=False, repr=False, factory=list)
+    _idle: list[Instance] = field(init=False, repr=False, factory=list)
     _leaving: list[threading.Thread] = field(init=False, repr=False, factory=list)
     """Close instances that could not be reset."""
     _lock: threading.Lock = field(init=False, repr=False, factory=threading.Lock)
+    failures: set[tuple[str, type]] = field(init=False, repr=False, factory=set)
+    """Of its tools, by kind, which have been warned of."""
 
     def __attrs_post_init__(self) -> None:
         check_limit(self.max_result)
@@ -68,7 +71,7 @@ class PythonEnvironment:
         object.__setattr__(self, "_make", make)
         if not inspect.isclass(make):  # only an instance tells what it can do
             self._idle.append(_made(make))
-        kind = make if inspect.isclass(make) else type(self._idle[0])
+        kind = make if inspect.isclass(make) else type(self._idle[0].value)
         if not callable(getattr(kind, "reset", None)):
             near = suggest("reset", [name for name in dir(kind) if not name.startswith("_")])
             raise ConfigError(f"{kind.__name__} is no environment: it has no method `reset`{near}")
@@ -100,18 +103,18 @@ class PythonEnvironment:
         with self._lock:
             instance = self._idle.pop() if self._idle else None
         if instance is None:
-            instance = await called(self._make)
+            instance = await Instance.made(self._make)
         messages = [dict(message) for message in prompt.messages]
         row = {**prompt.columns, "prompt": messages}
         if self._named is not None:
             row = {name: value for name, value in row.items() if name in self._named}
         try:
-            said = await called(instance.reset, **row)
+            said = await instance.call(instance.value.reset, **row)
             if said is not None and not isinstance(said, str):
                 raise TypeError(f"reset() must return text, or None; got {type(said).__name__}")
         except BaseException:  # one that takes too long is cancelled
             with self._lock:
-                self._leaving[:] = [thread for thread in self._leaving if thread.is_alive()] + [leave(instance)]
+                self._leaving[:] = [thread for thread in self._leaving if thread.is_alive()] + [instance.leave()]
             raise
         return PythonEpisode(self, instance, with_text(prompt.messages, said) if said else None, self.tools)
 
@@ -127,15 +130,15 @@ class PythonEnvironment:
         errors: list[Exception] = []
         for instance in instances:
             try:
-                close_now(instance)
-            except (Exception, SystemExit) as error:  # noqa: BLE001 - the others are to be closed all the same
-                errors.append(RuntimeError(told(error)))
+                instance.close_now()
+            except Exception as error:  # noqa: BLE001 - the others are to be closed all the same
+                errors.append(error if isinstance(error, RuntimeError) else RuntimeError(told(error)))
         for thread in leaving:
             thread.join(CLOSING)
         if errors:
             raise errors[0]
 
-    def give_back(self, instance: Any) -> None:
+    def give_back(self, instance: Instance) -> None:
         """An instance that can be reset."""
         with self._lock:
             self._idle.append(instance)
@@ -163,12 +166,17 @@ class PythonEpisode:
     """One conversation with an instance."""
 
     owner: PythonEnvironment
-    instance: Any
+    _held: Instance
     prompt: Sequence[Message] | None
     tools: tuple[Mapping[str, Any], ...]
     _failed_calls: int = field(init=False, default=0)
     _sound: bool = field(init=False, default=True)
     _closed: bool = field(init=False, default=False)
+
+    @property
+    def instance(self) -> Any:
+        """The user's object."""
+        return self._held.value
 
     async def step(self, reply: Message) -> EnvironmentAnswer:
         """See `morl.hookspecs.Episode`."""
@@ -184,7 +192,7 @@ class PythonEpisode:
         if get_reward is None:
             return {}
         self._sound = False
-        reward = await called(get_reward)
+        reward = await self._held.call(get_reward)
         self._sound = True
         return self.owner.named(reward)
 
@@ -194,17 +202,18 @@ class PythonEpisode:
             return None
         self._closed = True
         if self._sound:
-            self.owner.give_back(self.instance)
+            self.owner.give_back(self._held)
             return None
-        return closed(self.instance)
+        return self._held.close()
 
     async def _answer(self, call: Mapping[str, Any]) -> Message:
         name, limit = call["function"]["name"], self.owner.max_result
         try:
             method = getattr(self.instance, name)
-            content = result_text(await called(method, **call["function"]["arguments"]), limit)
+            content = result_text(await self._held.call(method, **call["function"]["arguments"]), limit)
         except Exception as error:  # noqa: BLE001 - whatever a tool raises, the policy is told
             self._failed_calls += 1
+            warn_once(self.owner.failures, name, error)
             content = error_text(error, limit)
         return {"role": "tool", "tool_call_id": call["id"], "name": name, "content": content}
 
@@ -259,7 +268,7 @@ def _check_asks_nothing(kind: type) -> None:
         ) from error
 
 
-def _made(make: Callable[[], Any]) -> Any:
+def _made(make: Callable[[], Any]) -> Instance:
     """An instance of a function's.
 
     Raises:
@@ -267,7 +276,7 @@ def _made(make: Callable[[], Any]) -> Any:
     """
     _check_needs_nothing(make)
     try:
-        return make()
+        return Instance.made_now(make)
     except Exception as error:
         raise ConfigError(f"factory failed to make an instance: {type(error).__name__}: {error}") from error
 

@@ -56,8 +56,11 @@ def tool_schema(function: Callable[..., Any]) -> dict[str, Any]:
         raise ConfigError(f"{where}: {problem}")
     try:
         found: dict[str, Any] = get_json_schema(function)
-    except Exception as error:
-        raise ConfigError(f"{where}: {_hint(function, str(error))}") from error
+    except Exception:  # noqa: BLE001 - annotations are code
+        try:
+            found = get_json_schema(_without_return(function))
+        except Exception as error:
+            raise ConfigError(f"{where}: {_hint(function, str(error))}") from error
     return found
 
 
@@ -75,7 +78,7 @@ def _problems(function: Callable[..., Any]) -> Iterator[str]:
         if parameter.annotation is parameter.empty:
             yield f"the argument {name!r} has no type; annotate it: {name}: str"
     try:
-        hints = get_type_hints(function)
+        hints = get_type_hints(_without_return(function))
     except Exception as error:  # noqa: BLE001 - annotations are code
         yield f"its annotations cannot be read ({type(error).__name__}: {error}); import what they name"
         return
@@ -85,6 +88,17 @@ def _problems(function: Callable[..., Any]) -> Iterator[str]:
             yield f"the argument {parameter.name!r} has the type {odd}, which JSON does not have; use {_TYPES}"
     if not (inspect.getdoc(function) or "").strip():
         yield "it has no docstring; say in one what it does, and under `Args:` what every argument is"
+
+
+def _without_return(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function without the type of what it returns, which a model need not know and JSON may not have."""
+    plain: Any = inspect.unwrap(getattr(function, "__func__", function))
+    if not inspect.isfunction(plain):
+        return function
+    bare = types.FunctionType(plain.__code__, plain.__globals__, plain.__name__, plain.__defaults__, plain.__closure__)
+    bare.__kwdefaults__, bare.__doc__, bare.__qualname__ = plain.__kwdefaults__, function.__doc__, plain.__qualname__
+    bare.__annotations__ = {name: hint for name, hint in plain.__annotations__.items() if name != "return"}
+    return bare
 
 
 def _odd(hint: Any) -> Iterator[str]:

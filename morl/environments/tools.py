@@ -11,7 +11,7 @@ from typing import Any
 from attrs import define, field, frozen
 
 from morl.environments.calling import called
-from morl.environments.results import check_limit, error_text, result_text
+from morl.environments.results import check_limit, error_text, result_text, warn_once
 from morl.environments.schemas import tool_schema
 from morl.errors import ConfigError
 from morl.isolation.importing import import_function
@@ -42,6 +42,8 @@ class Tools:
     max_result: int | None = 4000
     tools: tuple[Mapping[str, Any], ...] = field(init=False)
     _by_name: Mapping[str, Callable[..., Any]] = field(init=False, repr=False)
+    _failures: set[tuple[str, type]] = field(init=False, repr=False, factory=set)
+    """Of the functions, by kind, which have been warned of."""
 
     def __attrs_post_init__(self) -> None:
         if isinstance(self.functions, str) or not self.functions:
@@ -65,7 +67,7 @@ class Tools:
 
     def open(self, prompt: Prompt, seed: int) -> ToolsEpisode:
         """See `morl.hookspecs.Environment`."""
-        return ToolsEpisode(self._by_name, self.tools, self.call_timeout, self.max_result)
+        return ToolsEpisode(self._by_name, self.tools, self.call_timeout, self.max_result, self._failures)
 
 
 @define(eq=False)
@@ -76,6 +78,7 @@ class ToolsEpisode:
     tools: tuple[Mapping[str, Any], ...]
     call_timeout: float | None
     max_result: int | None
+    failures: set[tuple[str, type]]
     _failed: int = field(init=False, default=0)
 
     async def step(self, reply: Message) -> EnvironmentAnswer:
@@ -93,6 +96,7 @@ class ToolsEpisode:
             content = result_text(await self._call(name, arguments), self.max_result)
         except Exception as error:  # noqa: BLE001 - whatever a tool raises, the policy is told
             self._failed += 1
+            warn_once(self.failures, name, error)
             content = error_text(error, self.max_result)
         return {"role": "tool", "tool_call_id": call["id"], "name": name, "content": content}
 

@@ -18,14 +18,18 @@ def trl_arguments(completions: Sequence[Completion]) -> dict[str, Any]:
     return {
         **{name: [copied(completion.prompt.columns.get(name)) for completion in completions] for name in columns},
         "prompts": [copied(completion.prompt.content) for completion in completions],
-        "completions": [
-            completion.text
-            if isinstance(completion.prompt.content, str)
-            else [{"role": "assistant", "content": completion.text}]
-            for completion in completions
-        ],
+        "completions": [_said(completion) for completion in completions],
         "completion_ids": [list(completion.token_ids) for completion in completions],
     }
+
+
+def _said(completion: Completion) -> Any:
+    """Text after text; after messages those of one turn, or of all turns of a conversation, answers included."""
+    if isinstance(completion.prompt.content, str):
+        return completion.text
+    if not completion.is_conversation:
+        return [{"role": "assistant", "content": completion.text}]
+    return [copied(dict(message)) for turn in completion.turns for message in (turn.reply, *turn.answers)]
 
 
 def verl_arguments(completion: Completion) -> dict[str, Any]:

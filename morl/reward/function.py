@@ -32,7 +32,8 @@ class FunctionReward:
 
     - `trl`: `f(prompts, completions, completion_ids, **columns) -> list[float | None]`, called once with all
       completions.  Every column is a list.  Completions of chat prompts are `[{"role": "assistant", "content": text}]`,
-      those of text prompts are strings.
+      in conversations all messages after the prompt, calls of tools and their results included; those of text prompts
+      are strings.
     - `verl`: `f(data_source, solution_str, ground_truth, extra_info) -> float | dict`, called once per completion, so
       that an exception, or a call past the time limit, fails that completion only.  The ground truth is the row's
       `ground_truth`, or `reward_model["ground_truth"]` as in verl's data files.  Of a dict, `score` counts, or the keys
@@ -156,6 +157,11 @@ class FunctionReward:
             return "trl"
         if found == ["verl"]:
             return "verl"
+        if "environments" in self._parameters:
+            raise ConfigError(
+                f"{self._label} reads the environments of TRL's trainer, which morl does not have"
+                f"{_instead('environments')}"
+            )
         raise ConfigError(
             f"the parameters of {self._label}, ({', '.join(self._parameters)}), fit"
             f" {'both styles' if found else 'neither style'}: trl has `prompts, completions, **columns`, verl has"
@@ -182,7 +188,9 @@ class FunctionReward:
             return ("data_source",) if "data_source" in needed else ()
         for name in needed:
             if name in _TRL_TRAINER:
-                raise ConfigError(f"{self._label} needs {name!r} of TRL's trainer, which morl does not have")
+                raise ConfigError(
+                    f"{self._label} needs {name!r} of TRL's trainer, which morl does not have{_instead(name)}"
+                )
         return tuple(name for name in needed if name not in _TRL)
 
     def _chosen(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -222,3 +230,13 @@ class FunctionReward:
                 f" its keys: {', '.join(map(str, score))}"
             )
         return score[key]
+
+
+def _instead(name: str) -> str:
+    """What does what an argument of TRL's trainer is for."""
+    if name != "environments":
+        return ""
+    return (
+        "; give the class a method `get_reward` that returns what the function reads of an instance (a number, or a"
+        " mapping of named rewards), and leave the function out"
+    )

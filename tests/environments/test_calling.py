@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import collections
+import dataclasses
+import datetime
+import decimal
+import enum
 import sys
+import types
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
 from morl import ConfigError, Prompt
 from morl.calls import Loops
@@ -93,6 +101,84 @@ def test_an_answer_after_the_limit_is_none(body: str) -> None:
 def test_a_tool_that_yields_is_refused(asynchronous: bool) -> None:
     with pytest.raises(ConfigError, match="yields, and a call has one result: return a list"):
         Tools([tool("yield n", asynchronous)])
+
+
+class Colour(enum.Enum):
+    RED = "red"
+
+
+@dataclasses.dataclass
+class Sight:
+    colour: Colour
+    far: Any
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (np.int64(3), "3"),
+        (np.bool_(True), "true"),
+        (np.array([[1, 2], [3, 4]]), "[[1, 2], [3, 4]]"),
+        ({"n": torch.tensor(3), "x": np.float64(0.5)}, '{"n": 3, "x": 0.5}'),
+        (Colour.RED, "red"),
+        ([Sight(Colour.RED, np.arange(2))], '[{"colour": "red", "far": [0, 1]}]'),
+        ([{"type": "text", "text": "a\nb"}, {"type": "text", "text": "c"}], "a\nb\nc"),
+        ([{"type": "text", "text": "a"}, {"type": "image"}], '[{"type": "text", "text": "a"}, {"type": "image"}]'),
+        (datetime.date(2026, 12, 1), "2026-12-01"),
+        ({"on": datetime.date(2026, 12, 1)}, '{"on": "2026-12-01"}'),
+        (decimal.Decimal("0.50"), "0.50"),
+        (range(3), "[0, 1, 2]"),
+        (types.MappingProxyType({"a": {2: 1}.keys()}), '{"a": [2]}'),
+        (collections.deque([1, (2, None)]), "[1, [2, null]]"),
+        (memoryview(b"raw"), "raw"),
+        ([], "[]"),
+        ((1, "a"), '[1, "a"]'),
+        ({(1, 2): 3}, "{(1, 2): 3}"),
+    ],
+)
+def test_results_of_other_libraries_are_numbers_lists_and_objects(value: Any, text: str) -> None:
+    assert result_text(value, None) == text
+
+
+def test_blocks_of_a_client_of_mcp_are_their_texts() -> None:
+    pydantic = pytest.importorskip("pydantic")
+    text = pydantic.create_model("TextContent", type=(str, "text"), text=(str, ...), annotations=(dict | None, None))
+    result = pydantic.create_model("CallToolResult", content=(list[text], ...), isError=(bool, False))
+    blocks = [text(text="5 apples"), text(text="é")]
+    assert result_text(blocks, None) == "5 apples\né"
+    told = '{"content": [{"type": "text", "text": "5 apples", "annotations": null}], "isError": false}'
+    assert result_text(result(content=blocks[:1]), None) == told
+
+
+def test_a_table_is_read_as_it_is_printed() -> None:
+    pandas = pytest.importorskip("pandas")
+    table = pandas.DataFrame({"item": ["pear"], "price": [0.75]})
+    assert result_text(table, None) == str(table)
+
+
+def test_where_a_tool_raises_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    episode = Tools([tool("return 1 // (n - 3)")]).open(Prompt("x"), 0)
+    call = {"type": "function", "id": "1", "function": {"name": "f", "arguments": {"n": 3}}}
+    for _ in range(3):
+        answer = asyncio.run(episode.step({"role": "assistant", "content": "", "tool_calls": [call, call]}))
+    assert answer.info == {"failed_calls": 6}
+    (record,) = caplog.records
+    assert record.getMessage().startswith("the tool f failed: ZeroDivisionError: integer division or modulo by zero (<")
+    assert "are only counted" in record.getMessage()
+
+
+def test_an_argument_may_have_any_name() -> None:
+    names = ("function", "start", "arguments", "method", "name", "limit")
+    described = "".join(f"        {name}: a text\n" for name in names)
+    body = f'"""G.\n\n    Args:\n{described}    """\n    return start'
+    source = f"async def g({': str, '.join(names)}: str) -> str:\n    {body}"
+    for kind in (source, source.removeprefix("async ")):
+        made: dict[str, Any] = {}
+        exec(kind, made)
+        call = {"type": "function", "id": "1", "function": {"name": "g", "arguments": {name: name for name in names}}}
+        episode = Tools([made["g"]]).open(Prompt("x"), 0)
+        answer = asyncio.run(episode.step({"role": "assistant", "content": "", "tool_calls": [call]}))
+        assert answer.messages[0]["content"] == "start"
 
 
 def test_a_result_is_the_same_text_in_every_run() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import sqlite3
 import threading
 
 import pytest
@@ -172,13 +174,110 @@ def test_an_instance_that_failed_is_closed_and_not_used_again():
         episode = await environment.open(PROMPTS[0], 0)
         with pytest.raises(RuntimeError, match="broken"):
             await episode.finish(CompletionStatus.COMPLETED)
-        episode.close()
+        await episode.close()
         return episode.instance
 
     before = Adder.closed
     instance = asyncio.run(talk())
     assert Adder.closed == before + 1
     assert asyncio.run(environment.open(PROMPTS[0], 0)).instance is not instance
+
+
+class Ledger:
+    """Holds a connection that only the thread which made it may use, as one of TRL's users may write it."""
+
+    def __init__(self):
+        self.connection, self.thread = sqlite3.connect(":memory:"), threading.get_ident()
+        self.connection.execute("create table sums (n int)")
+
+    def reset(self, **row) -> str | None:
+        self.connection.execute("delete from sums")
+        return None
+
+    def note(self, function: int) -> str:
+        """
+        Note a number.
+
+        Args:
+            function: The number to note, in an argument that is called as others of morl's functions are.
+
+        Returns:
+            The sum of all numbers.
+        """
+        self.connection.execute("insert into sums values (?)", (function,))
+        return self.total()
+
+    def total(self) -> str:
+        """
+        Add up.
+
+        Returns:
+            The sum of all numbers.
+        """
+        return f"{self.connection.execute('select sum(n) from sums').fetchone()[0]}"
+
+    def get_reward(self) -> float:
+        return float(self.total())
+
+    def close(self):
+        self.connection.close()
+
+
+@pytest.mark.parametrize("factory", [Ledger, lambda: Ledger()], ids=["class", "function"])
+def test_everything_of_an_instance_happens_in_one_thread(factory):
+    before = {*threading.enumerate()}
+
+    async def talk(environment):
+        episodes = [await environment.open(prompt, 0) for prompt in PROMPTS]
+        for number, episode in enumerate(episodes, 1):
+            answer = await episode.step(reply(("note", {"function": number}), ("note", {"function": 10})))
+            assert [message["content"] for message in answer.messages] == [f"{number}", f"{number + 10}"]
+            assert await episode.finish(CompletionStatus.COMPLETED) == {"Ledger": number + 10.0}
+            episode.close()
+        return {episode.instance.thread for episode in episodes}
+
+    environment = PythonEnvironment(factory)
+    threads = asyncio.run(talk(environment))
+    assert len(threads) == 2
+    assert asyncio.run(talk(environment)) == threads
+    environment.close()  # raises where another thread closes the connection
+    assert {*threading.enumerate()} <= before
+
+
+def test_an_instance_that_never_answers_is_closed_beside_its_call():
+    gate = threading.Event()
+
+    class Hangs(Adder):
+        def add(self, n: int) -> int:
+            """Waits.
+
+            Args:
+                n: nothing.
+            """
+            gate.wait(60)
+            return n
+
+    async def talk():
+        episode = await PythonEnvironment(Hangs).open(PROMPTS[0], 0)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(episode.step(reply(("add", {"n": 1}))), 0.05)
+        await episode.close()
+
+    before = Adder.closed
+    asyncio.run(talk())
+    gate.set()
+    assert Adder.closed == before + 1
+
+
+def test_the_thread_of_an_environment_that_nobody_closes_ends():
+    before = {*threading.enumerate()}
+    environment = PythonEnvironment(Adder)
+    asyncio.run(environment.open(PROMPTS[0], 0)).close()
+    (thread,) = {*threading.enumerate()} - before
+    del environment
+    gc.collect()
+    thread.join(60)
+    assert not thread.is_alive()
 
 
 def test_methods_that_block_do_not_block_each_other():

@@ -79,6 +79,18 @@ def test_trl_functions_may_return_several_rewards():
     assert scores.values_BK.tolist() == [[1.0, 0.0]]
 
 
+def test_trl_functions_that_read_environments_are_told_what_does_that_here():
+    def reward_func(environments, **kwargs):
+        return [environment.reward for environment in environments]
+
+    with pytest.raises(
+        ConfigError, match=r"reads the environments of TRL's trainer, .*; give the class .*`get_reward`"
+    ):
+        FunctionReward(reward_func)
+    with pytest.raises(ConfigError, match=r"needs 'environments' of TRL's trainer, .*; give the class .*`get_reward`"):
+        FunctionReward(lambda completions, environments: None)
+
+
 @pytest.mark.parametrize("name", ["trainer_state", "log_extra", "log_metric", "environments"])
 def test_what_only_the_trl_trainer_has_is_refused(name):
     reward = eval(f"lambda completions, {name}: None")

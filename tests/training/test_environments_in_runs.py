@@ -415,6 +415,52 @@ def test_functions_and_classes_may_be_passed_as_they_are(settings, tmp_path):
     assert row["rewards"]["Reaches"] == pytest.approx(0.1)
 
 
+def test_reward_functions_of_trl_read_the_messages_of_a_conversation(settings, tmp_path, rows_of):
+    """Of their own each, so that they may change what they read."""
+    seen = []
+
+    def structure_reward(completions, **kwargs):
+        seen.extend(completions)
+        called = [any(message.get("tool_calls") for message in completion) for completion in completions]
+        for completion in completions:
+            completion[0].clear()
+        return [
+            float(one and completion[-1]["content"] == "done")
+            for one, completion in zip(called, completions, strict=True)
+        ]
+
+    class Echo:
+        def reset(self, **kwargs) -> str | None:
+            return None
+
+        def echo(self, message: str) -> str:
+            """
+            Echo the message back from the environment.
+
+            Args:
+                message: The message to echo
+
+            Returns:
+                The echoed message.
+            """
+            return message
+
+    def script(context, member, turn):
+        return tool_call("echo", message="hi") if (member, turn) == (1, 0) else "done"
+
+    changes = {
+        "environment": {"name": "python", "factory": Echo},
+        "rewards": {"structure": {"name": "python", "function": structure_reward}},
+        "sampling.max_tokens": 90,
+    }
+    result, recorder = run_faulty(settings, tmp_path, Broken(), script=script, changes=changes)
+    (row,) = rows_of(result)
+    assert float(row["reward/structure/mean"]) == 0.5
+    assert [len(completion) for completion in seen] == [1, 3, 1, 3]
+    assert seen[1][1]["content"] == "hi"
+    assert recorder.rollouts.turns[1][0].reply["tool_calls"][0]["function"]["arguments"] == {"message": "hi"}
+
+
 HANGING = """
 import sys, time
 from pathlib import Path
