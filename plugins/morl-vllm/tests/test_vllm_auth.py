@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from morl_vllm.server.auth import AuthMiddleware
+from morl_vllm.server.auth import AuthMiddleware, unless_gone
 from morl_vllm.server.handler import Refusal, shapes_in
 from morl_vllm.server.key import VARIABLE
 
@@ -65,6 +65,33 @@ def test_a_door_without_a_key_is_not_built(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.delenv(VARIABLE, raising=False)
     with pytest.raises(RuntimeError, match=f"needs a key that its callers have to know: set {VARIABLE}"):
         AuthMiddleware(app)
+
+
+def test_work_for_a_caller_who_leaves_is_cancelled() -> None:
+    async def serve(leaves: bool) -> tuple[list[str], Any]:
+        seen, gone = [], asyncio.Event()
+
+        async def receive() -> Any:
+            await gone.wait()
+            return {"type": "http.disconnect"}
+
+        async def work() -> dict[str, Any]:
+            try:
+                if leaves:
+                    gone.set()
+                    await asyncio.Event().wait()
+                return {"version": 1}
+            except asyncio.CancelledError:
+                seen.append("cancelled")
+                raise
+
+        try:
+            return seen, await unless_gone(work(), receive)
+        except Refusal as refusal:
+            return seen, refusal.status
+
+    assert asyncio.run(serve(leaves=False)) == ([], {"version": 1})
+    assert asyncio.run(serve(leaves=True)) == (["cancelled"], 499)
 
 
 @pytest.mark.parametrize("content", [b"", b"12345678", b"\xff" * 8 + b"{}", b"\x02" + 7 * b"\0" + b"[]"])

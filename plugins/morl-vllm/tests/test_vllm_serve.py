@@ -50,6 +50,19 @@ TOLERANCE = 1e-4
 PROMPTS = [EncodedPrompt(Prompt(""), "", tuple(range(2, 60 + row)), row) for row in range(12)]
 
 
+LONG = 600
+"""Seconds after which something counts as never happening; how long it takes says how busy the machine is."""
+
+
+def until(happens: Callable[[], bool]) -> bool:
+    """Waits for something to happen; False where it never does."""
+    for _ in range(LONG * 4):
+        if happens():
+            return True
+        time.sleep(0.25)
+    return False
+
+
 @define(eq=False)
 class Process:
     """One `morl serve-rollouts`, with the processes it starts in a group of their own."""
@@ -87,14 +100,14 @@ class Process:
             )
 
     def wait_until_ready(self) -> None:
-        for _ in range(2400):
-            assert self._process.poll() is None, self.log.read_text()[-3000:]
-            try:
-                if self.ask("GET", "/morl/status")[0] == 200:
-                    return
-            except OSError:
-                time.sleep(0.25)
-        raise AssertionError("the server did not start")
+        assert until(self.is_ready), "the server did not start"
+
+    def is_ready(self) -> bool:
+        assert self._process.poll() is None, self.log.read_text()[-3000:]
+        try:
+            return self.ask("GET", "/morl/status")[0] == 200
+        except OSError:
+            return False
 
     def ask(self, method: str, path: str, key: str | None = KEY, body: str = "") -> tuple[int, bytes]:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=600)
@@ -111,27 +124,24 @@ class Process:
         if self._process is not None and self.runs():
             self._process.kill()
             self._process.wait()
-            for _ in range(80):
-                if not self.runs():
-                    return
-                time.sleep(0.25)
-            os.killpg(self._process.pid, signal.SIGKILL)
-            raise AssertionError(f"a killed server left processes behind: {self.processes()}")
+            if not self.ends():
+                os.killpg(self._process.pid, signal.SIGKILL)
+                raise AssertionError(f"a killed server left processes behind: {self.processes()}")
 
     def interrupt(self) -> int:
         """Ctrl-C; the exit code."""
         os.killpg(self._process.pid, signal.SIGINT)
-        return int(self._process.wait(120))
+        return int(self._process.wait(LONG))
 
     def terminate(self) -> int:
         """As a service manager does; the exit code."""
         self._process.terminate()
-        return int(self._process.wait(60))
+        return int(self._process.wait(LONG))
 
     def kill_engine(self) -> int:
         """As when memory is short; the exit code."""
         os.kill(next(pid for pid, name in self.processes().items() if name.startswith("VLLM::Eng")), signal.SIGKILL)
-        return int(self._process.wait(60))
+        return int(self._process.wait(LONG))
 
     def processes(self) -> dict[int, str]:
         """Names of the processes that belong to it, by number."""
@@ -144,6 +154,10 @@ class Process:
                 if state != "Z" and int(group) == self._process.pid:
                     found[int(number)] = name
         return found
+
+    def ends(self) -> bool:
+        """Whether all of its processes do; those of an engine notice each other's end, in their time."""
+        return until(lambda: not self.runs())
 
     def runs(self) -> bool:
         """Whether it, or a process that it started, is there."""
@@ -309,6 +323,26 @@ def test_a_stream_draws_what_a_batch_has(processes: list[Process], model: str) -
                 ids = wanted.completion_ids_BT[row * n + member, :length]
                 assert batch.completion_ids_BT[0].tolist() == ids.tolist()
                 assert gap_of(batch, policy) < 1e-5
+
+
+def test_an_engine_draws_no_longer_for_a_stream_that_is_closed(processes: list[Process], model: str) -> None:
+    server = processes[0]
+
+    def count(name: str) -> float:
+        lines = server.ask("GET", "/metrics")[1].decode().splitlines()
+        return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(name))
+
+    aborted = 'vllm:request_success_total{engine="0",finished_reason="abort"'
+    with backend_of([server], model, load_policy(model)) as backend:
+        backend.sync_weights(0)
+        before = count(aborted)
+        stream = backend.stream()
+        stream.add(0, PROMPTS[0], 8, Sampling(max_tokens=900), 0)
+        assert stream.take(lambda: False), "the others are being drawn now"
+        stream.close()
+        assert until(lambda: count("vllm:num_requests_running") == 0)
+        assert count(aborted) > before
+        assert len(draw(backend)) == 2 * len(PROMPTS), "the server is not lost"
 
 
 def test_a_server_that_missed_a_sync_goes_on_with_older_weights_where_it_may(
@@ -513,19 +547,15 @@ def test_a_server_that_dies_and_comes_back(
         assert gap(backend, policy) < 1e-4
 
 
-def ends(process: Process) -> bool:
-    """Whether all of its processes do, soon, and its temporary folders are gone."""
-    for _ in range(40):
-        if not process.runs():
-            return not process.temporary
-        time.sleep(0.25)
-    return False
+def leaves_nothing(process: Process) -> bool:
+    """Whether all of its processes end, and its temporary folders are gone."""
+    return process.ends() and not process.temporary
 
 
 def test_an_interrupted_server_leaves_nothing_behind(processes: list[Process]) -> None:
     assert processes[1].temporary
     assert processes[1].interrupt() == 0
-    assert ends(processes[1])
+    assert leaves_nothing(processes[1])
 
 
 def test_a_server_that_is_stopped_while_its_engine_starts(processes: list[Process]) -> None:
@@ -536,7 +566,7 @@ def test_a_server_that_is_stopped_while_its_engine_starts(processes: list[Proces
             assert server.runs()
             time.sleep(0.1)
         assert server.terminate() == 130
-        assert ends(server)
+        assert leaves_nothing(server)
     finally:
         server.kill()
 
@@ -544,4 +574,4 @@ def test_a_server_that_is_stopped_while_its_engine_starts(processes: list[Proces
 def test_a_server_without_its_engine_ends(processes: list[Process]) -> None:
     assert processes[0].kill_engine() == 2
     assert "error: the engine of this rollout server died" in processes[0].log.read_text()
-    assert ends(processes[0])
+    assert leaves_nothing(processes[0])

@@ -12,9 +12,10 @@ vLLM's own `--api-key` guards some routes only.  This middleware guards morl's t
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
 from typing import Any, TypeAlias
 from urllib.parse import parse_qs
 
@@ -90,7 +91,7 @@ class AuthMiddleware:
                     request = GenerateRequest.from_json(body)
                 except ValueError as error:
                     raise Refusal(400, f"POST /morl/generate: {error}") from error
-                return await handler.generate(request)
+                return await unless_gone(handler.generate(request), receive)
         raise Refusal(404, f"no {scope['method']} {scope['path']} here")
 
 
@@ -119,6 +120,33 @@ async def _receive_body(receive: Receive, write: Callable[[bytes], object]) -> N
         write(message.get("body", b""))
         if not message.get("more_body", False):
             return
+
+
+async def unless_gone(work: Coroutine[Any, Any, dict[str, Any]], receive: Receive) -> dict[str, Any]:
+    """What the work gives; it is cancelled when its caller leaves, for the engine would draw for nobody.
+
+    Args:
+        work: of a request whose body has been received.
+        receive: that of the request.
+
+    Raises:
+        Refusal: 499, the caller left.
+    """
+    working, leaving = asyncio.ensure_future(work), asyncio.ensure_future(_gone(receive))
+    try:
+        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise Refusal(499, "the caller left before the answer was there")
+        return working.result()
+    finally:
+        working.cancel()
+        leaving.cancel()
+        await asyncio.gather(working, leaving, return_exceptions=True)
+
+
+async def _gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        await asyncio.sleep(1)  # nothing else is expected
 
 
 async def _turn_away(scope: Scope, receive: Receive, send: Send) -> None:

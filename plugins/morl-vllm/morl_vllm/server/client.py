@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -21,6 +25,49 @@ CONNECT_SECONDS = 5.0
 
 class ServerLost(RolloutError):
     """A server that does not answer, or failed; others may do its work."""
+
+
+class HungUp(RolloutError):
+    """A call that nobody wants to be answered any more."""
+
+
+@define(eq=False)
+class Line:
+    """Calls that can be ended from another thread; a server then stops to draw for them."""
+
+    _hung_up: bool = field(init=False, default=False)
+    _open: set[http.client.HTTPConnection] = field(init=False, factory=set)
+    _lock: threading.Lock = field(init=False, factory=threading.Lock)
+
+    def hang_up(self) -> None:
+        """Ends the calls that are on their way, and those to come."""
+        with self._lock:
+            self._hung_up = True
+            for connection in self._open:
+                with suppress(OSError):
+                    # Not that of an encrypted connection, which another thread is reading from.
+                    socket.socket.shutdown(connection.sock, socket.SHUT_RDWR)
+
+    @contextmanager
+    def holding(self, connection: http.client.HTTPConnection) -> Iterator[None]:
+        """A connection as long as it waits for an answer.
+
+        Raises:
+            HungUp: somebody has.
+        """
+        with self._lock:
+            if self._hung_up:
+                raise HungUp("nobody waits for an answer any more")
+            self._open.add(connection)
+        try:
+            yield
+        except Exception as error:
+            if self._hung_up:
+                raise HungUp("nobody waits for an answer any more") from error
+            raise
+        finally:
+            with self._lock:
+                self._open.discard(connection)
 
 
 @define(eq=False)
@@ -79,21 +126,32 @@ class Server:
                 "PUT", f"/morl/weights?{urlencode({'run': run, 'version': version})}", body, checkpoint.stat().st_size
             )
 
-    def generate(self, request: GenerateRequest) -> tuple[list[list[Drawn]], int]:
+    def generate(self, request: GenerateRequest, line: Line | None = None) -> tuple[list[list[Drawn]], int]:
         """Completions of each prompt, and the version of the weights that drew them: one that the request allows.
 
+        Args:
+            request: what is to be drawn.
+            line: by which it can be called off.
+
         Raises:
+            HungUp: it was.
             ServerLost: it does not answer, its engine failed, or it has other weights.
         """
         body = request.to_json()
         try:
-            answer = self._ask("POST", "/morl/generate", body, len(body))
+            answer = self._ask("POST", "/morl/generate", body, len(body), line=line)
         except Refused as refused:
             raise ServerLost(str(refused)) from refused
         return [[Drawn(*member) for member in group] for group in answer["groups"]], answer["version"]
 
     def _ask(
-        self, method: str, path: str, body: Any = None, length: int = 0, timeout: float | None = None
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        length: int = 0,
+        timeout: float | None = None,
+        line: Line | None = None,
     ) -> dict[str, Any]:
         kind = http.client.HTTPSConnection if self._secure else http.client.HTTPConnection
         connection = kind(self._host, self._port, timeout=CONNECT_SECONDS)
@@ -101,9 +159,10 @@ class Server:
         try:
             connection.connect()
             connection.sock.settimeout(timeout or self.timeout)
-            connection.request(method, self._path + path, body, headers)
-            response = connection.getresponse()
-            status, text = response.status, response.read()
+            with (line or Line()).holding(connection):
+                connection.request(method, self._path + path, body, headers)
+                response = connection.getresponse()
+                status, text = response.status, response.read()
         except (OSError, http.client.HTTPException) as error:
             raise ServerLost(f"rollout server {self.url} does not answer: {type(error).__name__}: {error}") from error
         finally:

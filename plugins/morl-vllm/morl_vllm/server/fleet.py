@@ -15,7 +15,7 @@ from morl import interrupts
 from morl.errors import ConfigError, MorlError, RolloutError
 from morl.runtime.exchange import Exchange
 from morl_vllm.sampling import Drawn
-from morl_vllm.server.client import Server, ServerLost
+from morl_vllm.server.client import Line, Server, ServerLost
 from morl_vllm.server.request import GenerateRequest
 
 T = TypeVar("T")
@@ -144,11 +144,12 @@ class Fleet:
         groups, versions = zip(*(done[row] for row in range(prompts)), strict=True)
         return list(groups), list(versions)
 
-    def ask(self, request: GenerateRequest) -> tuple[list[list[Drawn]], list[int]]:
+    def ask(self, request: GenerateRequest, line: Line) -> tuple[list[list[Drawn]], list[int]]:
         """As `generate`, of one prompt, from the server that has the fewest of these to answer; may be called by many
         threads at a time.
 
         Raises:
+            HungUp: it was called off by the line.
             RolloutError: no server is left.
         """
         while able := self._able(request.oldest):
@@ -156,7 +157,7 @@ class Fleet:
                 server = min(able, key=lambda one: self._asked.get(one.url, 0))
                 self._asked[server.url] = self._asked.get(server.url, 0) + 1
             try:
-                groups, version = server.generate(request)
+                groups, version = server.generate(request, line)
                 return groups, [version]
             except ServerLost as fault:
                 self._lose(server, fault)

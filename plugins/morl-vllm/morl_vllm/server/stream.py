@@ -15,6 +15,7 @@ from morl import interrupts
 from morl.errors import MorlError, RolloutError
 from morl.types import EncodedPrompt, RolloutBatch, Sampling
 from morl_vllm.sampling import Drawn
+from morl_vllm.server.client import HungUp, Line
 from morl_vllm.server.fleet import Fleet
 from morl_vllm.server.request import GenerateRequest
 
@@ -61,6 +62,7 @@ class ServerStream:
     _lock: threading.Lock = field(init=False, factory=threading.Lock)
     _workers: int = field(init=False, default=0)
     _left: int = field(init=False, default=0)
+    _line: Line = field(init=False, factory=Line)
 
     def add(self, number: int, prompt: EncodedPrompt, n: int, sampling: Sampling, seed: int) -> None:
         """See there.
@@ -99,10 +101,11 @@ class ServerStream:
         return ended
 
     def close(self) -> None:
-        """See there; what servers are drawing they draw to its end, for nobody."""
+        """See there; servers stop to draw."""
         with self._lock:
             self._waiting.clear()
             self._left = 0
+        self._line.hang_up()
 
     def _read(self, ended: Ended) -> list[tuple[int, int, RolloutBatch]]:
         if isinstance(ended, Exception):
@@ -121,8 +124,10 @@ class ServerStream:
                     return
                 wanted = self._waiting.popleft()
             try:
-                ((drawn, *_),), (version,) = self.fleet.ask(wanted.request)
+                ((drawn, *_),), (version,) = self.fleet.ask(wanted.request, self._line)
                 self._ended.put((wanted, drawn, version))
+            except HungUp:
+                continue
             except MorlError as error:
                 self._ended.put(error)
             except Exception as error:  # noqa: BLE001 - raised where somebody listens
