@@ -29,6 +29,8 @@ def micro_batches(
 ) -> list[list[int]]:
     """Cuts rows into runs of at most `budget` tokens, as the policy will compute them; at least one row each.
 
+    There are as few runs as can be, and the largest of them is as small as it can be, for that is what takes memory.
+
     Args:
         prompt_lengths: tokens of each prompt.
         groups: prompt of each row; rows of one prompt should stand side by side.
@@ -42,20 +44,37 @@ def micro_batches(
     >>> micro_batches([4], [0, 0, 0], [3, 3, 3], 10, packed=False)
     [[0], [1], [2]]
     """
+
+    def cut(budget: int) -> list[list[int]]:
+        return _filled_runs(prompt_lengths, groups, lengths, budget, packed)
+
+    fewest = len(cut(budget))
+    least, enough = 1, budget
+    while least < enough and fewest > 1:
+        middle = (least + enough) // 2
+        if len(cut(middle)) > fewest:
+            least = middle + 1
+        else:
+            enough = middle
+    return cut(enough)
+
+
+def _filled_runs(
+    prompt_lengths: Sequence[int], groups: Sequence[int], lengths: Sequence[int], budget: int, packed: bool
+) -> list[list[int]]:
+    """Each run takes rows while they fit, which makes the fewest runs of that budget."""
     runs: list[list[int]] = []
-    prompts: dict[int, int] = {}
-    completions = longest = 0
+    prompts: set[int] = set()
+    tokens = longest = 0
     for row, (group, length) in enumerate(zip(groups, lengths, strict=True)):
-        fresh = not runs
-        if runs:
-            packed_cost = sum(prompts.values()) + (group not in prompts) * prompt_lengths[group] + completions + length
-            padded_cost = (len(runs[-1]) + 1) * max(longest, prompt_lengths[group] + length)
-            fresh = (packed_cost if packed else padded_cost) > budget
-        if fresh:
+        whole = prompt_lengths[group] + length
+        more = length if group in prompts else whole
+        packed_cost, padded_cost = tokens + more, (len(runs[-1]) + 1 if runs else 1) * max(longest, whole)
+        if not runs or (packed_cost if packed else padded_cost) > budget:
             runs.append([])
-            prompts, completions, longest = {}, 0, 0
+            prompts, tokens, longest, more = set(), 0, 0, whole
         runs[-1].append(row)
-        prompts[group] = prompt_lengths[group]
-        completions += length
-        longest = max(longest, prompt_lengths[group] + length)
+        prompts.add(group)
+        tokens += more
+        longest = max(longest, whole)
     return runs

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from itertools import pairwise, product
+
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -46,6 +49,35 @@ def test_padded_micro_batches_count_every_row_at_the_longest(rows, budget):
     assert [row for run in runs for row in run] == list(range(len(rows)))
     for run in runs:
         assert len(run) * max(prompts[groups[row]] + lengths[row] for row in run) <= budget or len(run) == 1
+
+
+@pytest.mark.parametrize("packed", [True, False])
+@given(
+    rows=st.lists(st.tuples(st.integers(0, 3), st.integers(0, 20)), min_size=1, max_size=7), budget=st.integers(1, 60)
+)
+def test_micro_batches_are_few_and_the_largest_is_as_small_as_it_can_be(packed, rows, budget):
+    groups, lengths = sorted(group for group, _ in rows), [length for _, length in rows]
+    prompts = [5, 1, 9, 3]
+
+    def cost(run):
+        if packed:
+            return sum(lengths[row] for row in run) + sum(prompts[group] for group in {groups[row] for row in run})
+        return len(run) * max(prompts[groups[row]] + lengths[row] for row in run)
+
+    def costs(runs):
+        """Of a single row, which is a run whatever it costs, nothing that another cut could save."""
+        return max([cost(run) for run in runs if len(run) > 1], default=0)
+
+    def cuts():
+        for borders in product([True, False], repeat=len(rows) - 1):
+            edges = [0, *(row for row, border in enumerate(borders, 1) if border), len(rows)]
+            yield [list(range(*edge)) for edge in pairwise(edges)]
+
+    fitting = [runs for runs in cuts() if costs(runs) <= budget]
+    fewest = min(map(len, fitting))
+    found = micro_batches(prompts, groups, lengths, budget, packed=packed)
+    assert len(found) == fewest
+    assert costs(found) == min(costs(runs) for runs in fitting if len(runs) == fewest)
 
 
 @given(st.integers(0, 50), st.integers(1, 8))
