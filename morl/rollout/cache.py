@@ -16,8 +16,9 @@ from torch import Tensor
 from morl.rollout.remains import Piece, Remains
 from morl.rollout.scores import soft_capped
 
-FIRST_COLUMNS = 64
-"""Generated tokens that room is made for at first; it doubles whenever it is full."""
+FIRST_COLUMNS = 16
+"""Generated tokens that room is made for at first; it doubles whenever it is full.  Rows that stand closer together are
+read faster, and the copies into wider rooms cost less than that."""
 
 
 @define(eq=False)
@@ -144,10 +145,12 @@ class GroupCache:
         L = self.longest - hidden
         prompt_scores = self._prompt_scores(q, cache.prompt_k[:, :, hidden:], softcap, hidden)
         if self._before is not None and sliding_window is not None:
-            self._before.hide_prompt(prompt_scores.view(N, -1, L), L + end - sliding_window)
-        probs = torch.cat([prompt_scores, own_scores], -1).softmax(-1, dtype=torch.float32).to(own_v.dtype)
-        output = torch.bmm(probs[:, :, L:], own_v)
-        output += self._prompt_output(probs[:, :, :L], cache.prompt_v[:, :, hidden:])
+            rows = self._from_slots(prompt_scores, H_kv)
+            self._before.hide_prompt(rows.view(N, -1, L), L + end - sliding_window)
+            prompt_scores = self._to_slots(rows, H_kv)
+        prompt_probs, own_probs = self._softmax(prompt_scores, own_scores, H_kv, own_v.dtype)
+        output = torch.bmm(own_probs, own_v)
+        output += self._from_slots(torch.bmm(prompt_probs, cache.prompt_v[:, :, hidden:].flatten(0, 1)), H_kv)
         return output.view(1, N, -1, own_v.shape[2])
 
     def keep(self, order: Tensor) -> None:
@@ -249,16 +252,29 @@ class GroupCache:
         return x.flatten(0, 1)
 
     def _prompt_scores(self, q: Tensor, prompt_k: Tensor, softcap: float | None, hidden: int) -> Tensor:
+        """(U * H_kv, width * rep, L), in slots."""
         U, H_kv, L, _ = prompt_k.shape
         scores = torch.bmm(self._to_slots(q, H_kv), prompt_k.flatten(0, 1).transpose(1, 2))
         scores = soft_capped(scores, softcap)
         if self._pad_bias_U1L is not None:
             scores.view(U, -1, L).add_(self._pad_bias_U1L[:, :, hidden:])
-        return self._from_slots(scores, H_kv)
+        return scores
 
-    def _prompt_output(self, probs: Tensor, prompt_v: Tensor) -> Tensor:
-        H_kv = prompt_v.shape[1]
-        return self._from_slots(torch.bmm(self._to_slots(probs, H_kv), prompt_v.flatten(0, 1)), H_kv)
+    def _softmax(
+        self, prompt_scores: Tensor, own_scores: Tensor, H_kv: int, dtype: torch.dtype
+    ) -> tuple[Tensor, Tensor]:
+        """One softmax over both; what is of the prompts stands in slots, what is of own tokens in rows.
+
+        They meet where the wider ones stand, for every move is a copy.
+        """
+        L = prompt_scores.shape[2]
+        if L > own_scores.shape[2]:
+            scores = torch.cat([prompt_scores, self._to_slots(own_scores, H_kv)], -1)
+            probs = scores.softmax(-1, dtype=torch.float32).to(dtype)
+            return probs[:, :, :L], self._from_slots(probs[:, :, L:], H_kv)
+        scores = torch.cat([self._from_slots(prompt_scores, H_kv), own_scores], -1)
+        probs = scores.softmax(-1, dtype=torch.float32).to(dtype)
+        return self._to_slots(probs[:, :, :L], H_kv), probs[:, :, L:]
 
 
 @frozen(eq=False)
