@@ -29,7 +29,8 @@ def micro_batches(
 ) -> list[list[int]]:
     """Cuts rows into runs of at most `budget` tokens, as the policy will compute them; at least one row each.
 
-    There are as few runs as can be, and the largest of them is as small as it can be, for that is what takes memory.
+    There are as few runs as can be, and the largest is as small as it can be, for that is what takes memory.  It
+    comes first: tensors of the others then fit into the memory that it leaves, which smaller ones would only split up.
 
     Args:
         prompt_lengths: tokens of each prompt.
@@ -45,7 +46,7 @@ def micro_batches(
     [[0], [1], [2]]
     """
 
-    def cut(budget: int) -> list[list[int]]:
+    def cut(budget: int) -> list[tuple[int, list[int]]]:
         return _filled_runs(prompt_lengths, groups, lengths, budget, packed)
 
     fewest = len(cut(budget))
@@ -56,25 +57,25 @@ def micro_batches(
             least = middle + 1
         else:
             enough = middle
-    return cut(enough)
+    return [run for _, run in sorted(cut(enough), key=lambda run: -run[0])]
 
 
 def _filled_runs(
     prompt_lengths: Sequence[int], groups: Sequence[int], lengths: Sequence[int], budget: int, packed: bool
-) -> list[list[int]]:
-    """Each run takes rows while they fit, which makes the fewest runs of that budget."""
-    runs: list[list[int]] = []
+) -> list[tuple[int, list[int]]]:
+    """Runs with their tokens; each takes rows while they fit, which makes the fewest runs of that budget."""
+    runs: list[tuple[int, list[int]]] = []
+    run: list[int] = []
     prompts: set[int] = set()
     tokens = longest = 0
     for row, (group, length) in enumerate(zip(groups, lengths, strict=True)):
         whole = prompt_lengths[group] + length
-        more = length if group in prompts else whole
-        packed_cost, padded_cost = tokens + more, (len(runs[-1]) + 1 if runs else 1) * max(longest, whole)
-        if not runs or (packed_cost if packed else padded_cost) > budget:
-            runs.append([])
-            prompts, tokens, longest, more = set(), 0, 0, whole
-        runs[-1].append(row)
+        longest = max(longest, whole)
+        more = (length if group in prompts else whole) if packed else (len(run) + 1) * longest - tokens
+        if run and tokens + more > budget:
+            runs.append((tokens, run))
+            run, prompts, tokens, longest, more = [], set(), 0, whole, whole
+        run.append(row)
         prompts.add(group)
         tokens += more
-        longest = max(longest, whole)
-    return runs
+    return [*runs, (tokens, run)] if run else runs

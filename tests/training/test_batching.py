@@ -31,14 +31,16 @@ def test_mini_batches_differ_between_steps_and_epochs_and_repeat_for_a_seed():
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 20)), min_size=1, max_size=30), st.integers(1, 60))
-def test_micro_batches_keep_order_and_budget(rows, budget):
+def test_micro_batches_are_neighbours_within_the_budget_the_largest_first(rows, budget):
     groups, lengths = sorted(group for group, _ in rows), [length for _, length in rows]
     prompts = [5, 1, 9, 3]
     runs = micro_batches(prompts, groups, lengths, budget)
-    assert [row for run in runs for row in run] == list(range(len(rows)))
-    for run in runs:
-        tokens = sum(lengths[row] for row in run) + sum(prompts[group] for group in {groups[row] for row in run})
-        assert tokens <= budget or len(run) == 1
+    assert [row for run in sorted(runs) for row in run] == list(range(len(rows)))
+    sizes = [
+        sum(lengths[row] for row in run) + sum(prompts[group] for group in {groups[row] for row in run}) for run in runs
+    ]
+    assert sizes == sorted(sizes, reverse=True)
+    assert all(size <= budget or len(run) == 1 for size, run in zip(sizes, runs, strict=True))
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 20)), min_size=1, max_size=30), st.integers(1, 60))
@@ -46,9 +48,10 @@ def test_padded_micro_batches_count_every_row_at_the_longest(rows, budget):
     groups, lengths = sorted(group for group, _ in rows), [length for _, length in rows]
     prompts = [5, 1, 9, 3]
     runs = micro_batches(prompts, groups, lengths, budget, packed=False)
-    assert [row for run in runs for row in run] == list(range(len(rows)))
-    for run in runs:
-        assert len(run) * max(prompts[groups[row]] + lengths[row] for row in run) <= budget or len(run) == 1
+    assert [row for run in sorted(runs) for row in run] == list(range(len(rows)))
+    sizes = [len(run) * max(prompts[groups[row]] + lengths[row] for row in run) for run in runs]
+    assert sizes == sorted(sizes, reverse=True)
+    assert all(size <= budget or len(run) == 1 for size, run in zip(sizes, runs, strict=True))
 
 
 @pytest.mark.parametrize("packed", [True, False])
