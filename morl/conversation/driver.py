@@ -267,7 +267,7 @@ class Driver:
             if made:
                 reply["tool_calls"] = [call.message for call in made]
             talk.stage = Stage.ASKING
-            self._ask(talk, partial(talk.episode.step, reply), self._stepped)
+            self._ask(talk, partial(talk.episode.step, copied(reply)), self._stepped)
 
     def _stepped(self, talk: Talk, answer: EnvironmentAnswer) -> None:
         check_answer(answer, len(makeable(talk.calls)), self.reward_names)

@@ -10,7 +10,7 @@ from typing import Any
 from attrs import define, field, frozen
 
 from morl.environments.instances import CLOSING, Instance
-from morl.environments.results import check_limit, error_text, result_text, warn_once
+from morl.environments.results import check_limit, error_text, result_text, text_blocks, warn_once
 from morl.environments.schemas import tool_schema
 from morl.errors import ConfigError, PluginError, suggest, told
 from morl.isolation.importing import import_function
@@ -110,6 +110,8 @@ class PythonEnvironment:
             row = {name: value for name, value in row.items() if name in self._named}
         try:
             said = await instance.call(instance.value.reset, **row)
+            if (blocks := text_blocks(said)) is not None:
+                said = "".join(blocks)
             if said is not None and not isinstance(said, str):
                 raise TypeError(f"reset() must return text, or None; got {type(said).__name__}")
         except BaseException:  # one that takes too long is cancelled

@@ -78,7 +78,8 @@ def warn_once(seen: set[tuple[str, type]], tool: str, error: BaseException) -> N
         return
     seen.add((tool, type(error)))
     frames = traceback.extract_tb(error.__traceback__)
-    place = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
+    theirs = frames and not isinstance(error, NoTextError)  # which is raised here
+    place = f" ({frames[-1].filename}:{frames[-1].lineno})" if theirs else ""
     _log.warning(
         "the tool %s failed: %s%s; the policy is told, and further failures of this kind are only counted",
         tool, told(error), place,
@@ -89,7 +90,7 @@ def _text(value: Any) -> str:
     plain = value if isinstance(value, _JSON) else _known(value)
     if isinstance(plain, str):
         return plain
-    blocks = _blocks(plain)
+    blocks = text_blocks(plain)
     if blocks is not None:
         return "\n".join(blocks)
     try:
@@ -100,7 +101,7 @@ def _text(value: Any) -> str:
         return _plain(value)
 
 
-def _blocks(value: Any) -> list[str] | None:
+def text_blocks(value: Any) -> list[str] | None:
     """The texts of blocks of content, of MCP's form or a chat message's; None where it is no list of these alone."""
     if not isinstance(value, list | tuple) or not value:
         return None

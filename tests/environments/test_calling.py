@@ -167,6 +167,16 @@ def test_where_a_tool_raises_is_said_once(caplog: pytest.LogCaptureFixture) -> N
     assert "are only counted" in record.getMessage()
 
 
+def test_every_call_of_a_reply_is_answered_in_its_order() -> None:
+    episode = Tools([tool("return 100 // (n - 7)")]).open(Prompt("x"), 0)
+    calls = [{"type": "function", "id": f"{n}", "function": {"name": "f", "arguments": {"n": n}}} for n in range(50)]
+    answer = asyncio.run(episode.step({"role": "assistant", "content": "", "tool_calls": calls}))
+    assert [message["tool_call_id"] for message in answer.messages] == [f"{n}" for n in range(50)]
+    said = [message["content"] for message in answer.messages]
+    assert said.pop(7).startswith("Error: ZeroDivisionError")
+    assert said == [str(100 // (n - 7)) for n in range(50) if n != 7]
+
+
 def test_an_argument_may_have_any_name() -> None:
     names = ("function", "start", "arguments", "method", "name", "limit")
     described = "".join(f"        {name}: a text\n" for name in names)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import math
 import sqlite3
 import threading
 
+import numpy as np
 import pytest
 
 from morl import ConfigError, PluginError, Prompt
+from morl.conversation.answers import AnswerError, check_rewards
 from morl.environments.python import PythonEnvironment
 from morl.testing import check_environment
 from morl.types import CompletionStatus
@@ -118,6 +121,73 @@ def test_one_conversation():
     before = Adder.made, Adder.closed
     assert asyncio.run(environment.open(PROMPTS[1], 0)).instance is instance  # pooled, as TRL does
     assert (Adder.made, Adder.closed) == before
+
+
+class Says:
+    """Begins with what the row says."""
+
+    def reset(self, said, **row):
+        return said
+
+
+@pytest.mark.parametrize(
+    ("said", "content"),
+    [
+        (None, "Go."),
+        ("", "Go."),
+        (" Now.", "Go. Now."),
+        ([{"type": "text", "text": " Now"}, {"type": "text", "text": "."}], "Go. Now."),
+    ],
+)
+def test_what_reset_says_is_put_behind_the_prompt(said, content):
+    prompt = Prompt([{"role": "user", "content": "Go."}], {"said": said})
+    environment = PythonEnvironment(Says)
+    episode = asyncio.run(environment.open(prompt, 0))
+    assert [dict(message) for message in episode.prompt or prompt.messages] == [{"role": "user", "content": content}]
+    episode.close()
+    environment.close()
+
+
+@pytest.mark.parametrize("said", [[{"role": "user", "content": "Go!"}], [], {"text": "a"}, 3, b"a"])
+def test_what_reset_may_not_say(said):
+    environment = PythonEnvironment(Says)
+    with pytest.raises(TypeError, match=r"reset\(\) must return text, or None; got (list|dict|int|bytes)"):
+        asyncio.run(environment.open(Prompt("Go.", {"said": said}), 0))
+    environment.close()
+
+
+@pytest.mark.parametrize(
+    ("given", "names", "expected"),
+    [
+        (True, None, {"Paid": 1.0}),
+        (np.float32(0.5), None, {"Paid": 0.5}),
+        (None, None, {"Paid": None}),
+        ({"a": False, "b": None}, ["a", "b"], {"a": 0.0, "b": None}),
+        ({"a": 2}, ["a", "b"], {"a": 2.0, "b": None}),
+        (None, ["a", "b"], {"a": None, "b": None}),
+        (math.nan, None, "must be a finite number or None; got nan"),
+        ("1", None, "must be a finite number or None; got '1'"),
+        ({"a": math.inf}, ["a"], "reward 'a' must be a finite number or None; got inf"),
+        ({"a": 1, "c": 3}, ["a", "b"], "gives the reward 'c', which reward_names"),
+        ({1: 2}, ["a"], "gives the reward 1, which reward_names"),
+        (1.0, ["a", "b"], "must return a mapping of a, b, as reward_names says; got 1.0"),
+    ],
+)
+def test_what_get_reward_may_return(given, names, expected):
+    class Paid(Says):
+        def get_reward(self):
+            return given
+
+    async def rewards():
+        episode = await environment.open(Prompt("Go.", {"said": None}), 0)
+        return check_rewards(await episode.finish(CompletionStatus.COMPLETED), environment.reward_names)
+
+    environment = PythonEnvironment(Paid, reward_names=names)
+    if isinstance(expected, str):
+        with pytest.raises((AnswerError, PluginError), match=expected):
+            asyncio.run(rewards())
+    else:
+        assert asyncio.run(rewards()) == expected
 
 
 class Unready:

@@ -445,20 +445,32 @@ def test_reward_functions_of_trl_read_the_messages_of_a_conversation(settings, t
             """
             return message
 
+        def sort(self, numbers: list[int]) -> list[int]:
+            """
+            Sort numbers where they are.
+
+            Args:
+                numbers: The numbers
+            """
+            numbers.sort()
+            return numbers
+
     def script(context, member, turn):
-        return tool_call("echo", message="hi") if (member, turn) == (1, 0) else "done"
+        calls = tool_call("echo", message="hi") + tool_call("sort", numbers=[2, 1])
+        return calls if (member, turn) == (1, 0) else "done"
 
     changes = {
         "environment": {"name": "python", "factory": Echo},
         "rewards": {"structure": {"name": "python", "function": structure_reward}},
-        "sampling.max_tokens": 90,
+        "sampling.max_tokens": 180,
     }
     result, recorder = run_faulty(settings, tmp_path, Broken(), script=script, changes=changes)
     (row,) = rows_of(result)
     assert float(row["reward/structure/mean"]) == 0.5
-    assert [len(completion) for completion in seen] == [1, 3, 1, 3]
-    assert seen[1][1]["content"] == "hi"
-    assert recorder.rollouts.turns[1][0].reply["tool_calls"][0]["function"]["arguments"] == {"message": "hi"}
+    assert [len(completion) for completion in seen] == [1, 4, 1, 4]
+    assert [message["content"] for message in seen[1][1:]] == ["hi", "[1, 2]", "done"]
+    calls = recorder.rollouts.turns[1][0].reply["tool_calls"]
+    assert [call["function"]["arguments"] for call in calls] == [{"message": "hi"}, {"numbers": [2, 1]}]
 
 
 HANGING = """

@@ -104,6 +104,11 @@ def test_results_are_read_and_calls_counted(talk, rows_of):
     assert float(row["conversation/tool_calls"]) == 3
     assert float(row["conversation/failed_calls"]) == 0
     assert float(row["conversation/turns"]) == 2
+    foreign_B = rollouts.total_lengths_B - rollouts.lengths_B
+    assert float(row["conversation/environment_tokens"]) == foreign_B.double().mean() > 20
+    seconds = [info["conversation"]["seconds"] for info in rollouts.infos]
+    assert float(row["conversation/environment_seconds"]) == pytest.approx(sum(seconds) / 4)
+    assert min(seconds) > 0.001, "the tool waits so long"
     assert float(row["conversation/status/completed"]) == 1
 
 
