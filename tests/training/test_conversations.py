@@ -263,7 +263,10 @@ def test_the_display_shows_turns_and_how_conversations_ended(conversing):
     console = Console(file=io.StringIO(), width=400)
     train(conversing({"trainer.progress": True}), plugins=[Plugin()], callbacks=[LiveDisplay(console)])
     line = next(line for line in console.file.getvalue().splitlines() if "step 1/2" in line)
-    assert re.search(r"turns 1\.\d, calls 0\.0 \(0\.0 failed\), completed \d+%, truncated \d+%", line), line
+    assert re.search(
+        r"turns 1\.\d, calls 0\.0 \(0\.0 failed\), environment [1-9]\d*\.\d tokens in \d+\.\d\d s,", line
+    ), line
+    assert re.search(r" s, completed \d+%, truncated \d+%", line), line
 
 
 @pytest.mark.slow

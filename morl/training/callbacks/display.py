@@ -195,14 +195,16 @@ def _summary(metrics: Mapping[str, float]) -> str:
 
 
 def _conversations(metrics: Mapping[str, float]) -> str:
-    """Turns and calls, where there are such, and the ways to end other than by itself that occurred."""
+    """Turns, calls and the environment's part, where there are such, and the ways to end that occurred."""
     if names.TURNS.name not in metrics:
         return ""
     shares = {status: metrics.get(names.STATUS.of(status.value), 0.0) for status in CompletionStatus}
     ends = [f"{status.value.replace('_', ' ')} {share:.0%}" for status, share in shares.items() if share > 0]
     return (
         f" | turns {metrics[names.TURNS.name]:.1f}, calls {metrics.get(names.TOOL_CALLS.name, 0):.1f}"
-        f" ({metrics.get(names.FAILED_CALLS.name, 0):.1f} failed), {', '.join(ends)}"
+        f" ({metrics.get(names.FAILED_CALLS.name, 0):.1f} failed), environment"
+        f" {metrics.get(names.ENVIRONMENT_TOKENS.name, 0):.1f} tokens in"
+        f" {metrics.get(names.ENVIRONMENT_SECONDS.name, 0):.2f} s, {', '.join(ends)}"
     )
 
 
