@@ -13,12 +13,32 @@ from typing import Any, TypeAlias
 
 from attrs import define, field
 
-from morl.errors import told
+from morl.errors import RolloutError, told
 
 Work: TypeAlias = Callable[[], Callable[[], None]]
 """Computes something that may block, and returns what hands it on."""
+MOST_LEFT = 256
+"""Calls past their time limit that may still be running, of all environments of the process together."""
 LEAVING = 1.0
 """Seconds that a thread without work has to end."""
+
+
+_left: set[object] = set()
+"""One for each call that nobody waits for any more and that goes on."""
+
+
+def check_left() -> None:
+    """Refuses to go on where calls that nobody can stop pile up: they take threads, and may take the processor.
+
+    Raises:
+        RolloutError: there are `MOST_LEFT`.
+    """
+    if len(_left) >= MOST_LEFT:
+        raise RolloutError(
+            f"{MOST_LEFT} calls of tools still run after their time limit, and a thread cannot be stopped from outside;"
+            " give what they wait for a limit of its own (e.g. the timeout of an HTTP client), write them `async`, or"
+            " compute in a process that they end"
+        )
 
 
 def in_new_thread(work: Work) -> None:
@@ -70,8 +90,13 @@ async def in_thread(function: Callable[[], Any], start: Callable[[Work], None] =
         else:
             future.set_exception(error)
 
+    ended, call = False, object()
+
     def work() -> Callable[[], None]:
+        nonlocal ended
         result, error = outcome_of(function)
+        ended = True
+        _left.discard(call)
 
         def hand_on() -> None:
             if not loop.is_closed():
@@ -80,7 +105,13 @@ async def in_thread(function: Callable[[], Any], start: Callable[[Work], None] =
         return hand_on
 
     start(work)
-    return await future
+    try:
+        return await future
+    except asyncio.CancelledError:
+        _left.add(call)
+        if ended:
+            _left.discard(call)
+        raise
 
 
 def outcome_of(function: Callable[[], Any]) -> tuple[Any, Exception | None]:

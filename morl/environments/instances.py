@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
 from typing import Any
 
@@ -18,6 +19,21 @@ _log = logging.getLogger(__name__)
 
 CLOSING = 10.0
 """Seconds that a method `close` has."""
+
+
+def _close_here(value: Any) -> None:
+    """Closes what nobody waits for any more."""
+    try:
+        close = getattr(value, "close", None)
+        result = close() if callable(close) else None
+        if inspect.isawaitable(result):
+            asyncio.run(_awaited(result))
+    except BaseException as error:  # noqa: BLE001 - it is lost anyway
+        _log.warning("an environment that was made too late could not be closed: %s", told(error))
+
+
+async def _awaited(value: Awaitable[Any]) -> Any:
+    return await value
 
 
 @frozen(eq=False)
@@ -33,9 +49,28 @@ class Instance:
 
     @classmethod
     async def made(cls, make: Callable[[], Any]) -> Instance:
-        """What a class or function makes, in the thread of the instance."""
-        thread = OwnThread()
-        return cls(await called(make, thread.start), thread)
+        """What a class or function makes, in the thread of the instance; what comes too late is closed there."""
+        thread, lock = OwnThread(), threading.Lock()
+        late, value = False, None
+
+        def make_in_time() -> Any:
+            nonlocal value
+            made = make()
+            with lock:
+                value, too_late = made, late
+            if too_late:
+                _close_here(made)
+            return made
+
+        try:
+            return cls(await called(make_in_time, thread.start), thread)
+        except BaseException:
+            with lock:
+                late, found = True, value
+            if found is not None:
+                cls(found, thread).leave()
+            thread.end()
+            raise
 
     @classmethod
     def made_now(cls, make: Callable[[], Any]) -> Instance:

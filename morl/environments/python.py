@@ -9,6 +9,7 @@ from typing import Any
 
 from attrs import define, field, frozen
 
+from morl.environments.calling import check_left
 from morl.environments.instances import CLOSING, Instance
 from morl.environments.results import check_limit, error_text, result_text, text_blocks, warn_once
 from morl.environments.schemas import tool_schema
@@ -181,7 +182,12 @@ class PythonEpisode:
         return self._held.value
 
     async def step(self, reply: Message) -> EnvironmentAnswer:
-        """See `morl.hookspecs.Episode`."""
+        """See `morl.hookspecs.Episode`.
+
+        Raises:
+            RolloutError: too many calls go on after their time limit.
+        """
+        check_left()
         self._sound = False  # until it has answered
         calls = reply.get("tool_calls") or ()
         messages = [await self._answer(call) for call in calls]

@@ -10,7 +10,7 @@ from typing import Any
 
 from attrs import define, field, frozen
 
-from morl.environments.calling import called
+from morl.environments.calling import called, check_left
 from morl.environments.results import check_limit, error_text, result_text, warn_once
 from morl.environments.schemas import tool_schema
 from morl.errors import ConfigError
@@ -82,7 +82,12 @@ class ToolsEpisode:
     _failed: int = field(init=False, default=0)
 
     async def step(self, reply: Message) -> EnvironmentAnswer:
-        """See `morl.hookspecs.Episode`."""
+        """See `morl.hookspecs.Episode`.
+
+        Raises:
+            RolloutError: too many calls go on after their time limit.
+        """
+        check_left()
         calls = reply.get("tool_calls") or ()
         messages = [await self._answer(call) for call in calls]
         return EnvironmentAnswer(messages, done=not calls, info={"failed_calls": self._failed})

@@ -9,6 +9,7 @@ import datetime
 import decimal
 import enum
 import sys
+import threading
 import types
 from typing import Any
 
@@ -16,8 +17,9 @@ import numpy as np
 import pytest
 import torch
 
-from morl import ConfigError, Prompt
+from morl import ConfigError, Prompt, RolloutError
 from morl.calls import Loops
+from morl.environments import calling
 from morl.environments.results import result_text
 from morl.environments.tools import Tools
 from morl.types import Message
@@ -95,6 +97,22 @@ def test_a_tool_may_cancel_itself_and_nobody_else(body: str, said: str) -> None:
 )
 def test_an_answer_after_the_limit_is_none(body: str) -> None:
     assert told(tool(body, asynchronous=True), call_timeout=0.05) == "Error: TimeoutError: no answer within 0.05 s"
+
+
+def test_calls_that_cannot_be_stopped_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calling, "MOST_LEFT", 3)
+    gate = threading.Event()
+    hangs = tool("gate.wait(60); return n")
+    hangs.__globals__["gate"] = gate
+    for _ in range(3):
+        assert told(hangs, call_timeout=0.02) == "Error: TimeoutError: no answer within 0.02 s"
+    with pytest.raises(RolloutError, match="3 calls of tools still run after their time limit"):
+        told(hangs, call_timeout=0.02)
+    gate.set()
+    for thread in threading.enumerate():
+        if thread.name == "morl-tool":
+            thread.join(60)
+    assert told(hangs) == "3", "they have ended"
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])

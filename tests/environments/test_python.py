@@ -339,6 +339,32 @@ def test_an_instance_that_never_answers_is_closed_beside_its_call():
     assert Adder.closed == before + 1
 
 
+@pytest.mark.parametrize("asynchronous", [False, True], ids=["plain", "async"])
+def test_an_instance_that_is_made_too_late_is_closed(asynchronous):
+    gate, closed = threading.Event(), threading.Event()
+
+    class Slow(Adder):
+        def __init__(self):
+            gate.wait(60)
+
+        def close(self):
+            closed.set()
+
+    class Later(Slow):
+        async def close(self):
+            closed.set()
+
+    environment = PythonEnvironment(Later if asynchronous else Slow)
+
+    async def open_it():
+        return await asyncio.wait_for(environment.open(PROMPTS[0], 0), 0.05)
+
+    with pytest.raises(TimeoutError):
+        asyncio.run(open_it())
+    gate.set()
+    assert closed.wait(60)
+
+
 def test_the_thread_of_an_environment_that_nobody_closes_ends():
     before = {*threading.enumerate()}
     environment = PythonEnvironment(Adder)

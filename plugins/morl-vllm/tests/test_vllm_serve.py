@@ -177,7 +177,7 @@ def model(make_model: Callable[..., Path], tmp_path_factory: pytest.TempPathFact
 
 @pytest.fixture(scope="module")
 def processes(model: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Process]]:
-    """Two servers; the engine of the second spreads its tensors over two processes."""
+    """Two servers; the engine of the first counts what it draws, that of the second is spread over two processes."""
     folder = tmp_path_factory.mktemp("servers")
     config = folder / "config.yaml"
     run = {
@@ -186,7 +186,8 @@ def processes(model: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         "rewards": {"brief": {"name": "length", "limit": 4}},
     }
     config.write_text(json.dumps(run))
-    started = [Process(config), Process(config, ['--engine_args={"tensor_parallel_size": 2}'])]
+    arguments = ('{"disable_log_stats": false}', '{"tensor_parallel_size": 2}')
+    started = [Process(config, [f"--engine_args={each}"]) for each in arguments]
     try:
         for process in started:
             process.start()
