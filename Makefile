@@ -30,7 +30,7 @@ define environment
 	@$(1)/bin/python -m pip uninstall --quiet --quiet --yes morl
 endef
 
-.PHONY: demo demo-real test test-light test-verl test-trackers test-versions test-smollm test-openenv test-verifiers test-load test-endurance test-mutations test-vllm test-docs docs docs-serve docs-version quick \
+.PHONY: demo demo-real test test-light test-verl test-trackers test-versions test-smollm test-openenv test-verifiers test-load test-properties test-endurance test-mutations test-vllm test-docs docs docs-serve docs-version quick \
         lint studies studies-vllm setup clean
 
 demo: setup
@@ -69,6 +69,10 @@ test-versions: .venv-oldest/installed
 # Hours: the suite on a busy machine, and with other kernels.
 test-load: setup
 	.ci/load
+
+# The properties with many more examples than `make test` draws.
+test-properties: setup
+	MORL_EXAMPLES=1000 $(BIN)/python -m pytest $(PARALLEL) $$(grep -rl "^ *@given" tests plugins)
 
 # Every mutation of tests/mutations, one at a time; begun again, it continues where it was ended.  `make test` applies a
 # handful.

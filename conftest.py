@@ -1,7 +1,8 @@
 """What every test of the repository runs under, so that a folder run alone is no other than within the whole suite.
 
 Hypothesis draws the same examples in every run and has no deadline: no test fails by chance, or because the machine is
-busy.  Processes keep to `OMP_NUM_THREADS`, 1 if it is not set, which several workers side by side need.
+busy.  `MORL_EXAMPLES` is how many a property draws that does not say so itself; `make test-properties` draws many.
+Processes keep to `OMP_NUM_THREADS`, 1 if it is not set, which several workers side by side need.
 
 This process does not wait for the disk: a run of four steps waits 40 times, and only a power cut could tell.  What is
 synced, and in which order, is tested in `tests/artifacts/test_files.py`; processes that tests start do wait.
@@ -26,7 +27,12 @@ import torch  # noqa: E402
 from hypothesis import HealthCheck, settings  # noqa: E402
 
 settings.register_profile(
-    "morl", derandomize=True, database=None, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    "morl",
+    derandomize=True,
+    database=None,
+    deadline=None,
+    max_examples=int(os.environ.get("MORL_EXAMPLES", "40")),
+    suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("morl")
 

@@ -1,4 +1,4 @@
-"""A short form of the long run: handles, threads and processes of step 40 are those of step 8."""
+"""A short form of the long run: handles, threads and processes of step 30 are those of step 6."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ SCRIPT = Path(__file__).parents[2] / "benchmarks" / "soak.py"
 @pytest.mark.parametrize("lag", [0, 1])
 def test_a_run_opens_nothing_that_it_does_not_close(tmp_path: Path, lag: int) -> None:
     figures = tmp_path / "soak.json"
-    done = forks.run([SCRIPT, "--steps", "40", "--lag", str(lag), "--check", "--json", figures], tmp_path)
+    done = forks.run([SCRIPT, "--steps", "30", "--lag", str(lag), "--check", "--json", figures], tmp_path)
     assert done.returncode == 0, done.output
     rows = json.loads(figures.read_text())["rows"]
-    assert rows[-1]["steps"] == 40
+    assert rows[-1]["steps"] == 30
     assert rows[-1]["children"] >= 1, "the isolated reward has its process"
 
 

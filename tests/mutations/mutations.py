@@ -998,8 +998,6 @@ MUTATIONS = (
 
 SHORT = (
     "training at temperature 1",
-    "betas are swapped",
-    "the reference is the policy itself, full",
     "the importance factor is not applied",
     "a dropped completion's other rewards are kept",
     "evaluation seeds are all equal",

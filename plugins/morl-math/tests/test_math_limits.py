@@ -100,10 +100,14 @@ def test_short_answers_come_first_and_costly_ones_a_second_time() -> None:
     assert [type(result) for result in batch.all_results(1.0).values()] == [bool, TimeoutError, TimeoutError]
 
 
+BOMBS = 8
+"""Three times as many take a minute."""
+
+
 def bombs_and_right_answers() -> list[Completion]:
-    bombs = [f"{n}^{{9^{{9^9}}}}" for n in range(2, 26)]
-    right = [f"{n}+x-1" for n in range(2, 26)]
-    references = ["5"] * 24 + [f"x+{n}" for n in range(1, 25)]
+    bombs = [f"{n}^{{9^{{9^9}}}}" for n in range(2, 2 + BOMBS)]
+    right = [f"{n}+x-1" for n in range(2, 2 + BOMBS)]
+    references = ["5"] * BOMBS + [f"x+{n}" for n in range(1, 1 + BOMBS)]
     return [
         Completion(Prompt("?", {"answer": reference}), rf"\boxed{{{answer}}}", (1,))
         for reference, answer in zip(references, bombs + right, strict=True)
@@ -112,13 +116,13 @@ def bombs_and_right_answers() -> list[Completion]:
 
 def test_costly_answers_are_wrong_and_starve_no_right_ones(caplog: pytest.LogCaptureFixture) -> None:
     reward = MathCorrectness(mode="boxed", workers=1, time_limit=0.6, batch_limit=20 * PATIENCE)
-    assert reward.score(bombs_and_right_answers()) == [0.0] * 24 + [1.0] * 24
-    assert "24 of 48 answers that take algebra were not compared within the limits" in caplog.text
+    assert reward.score(bombs_and_right_answers()) == [0.0] * BOMBS + [1.0] * BOMBS
+    assert f"{BOMBS} of {2 * BOMBS} answers that take algebra were not compared within the limits" in caplog.text
 
 
 def test_late_answers_can_be_failures() -> None:
     reward = MathCorrectness(mode="boxed", workers=1, time_limit=0.6, batch_limit=20 * PATIENCE, on_late="fail")
-    scores = reward.score(bombs_and_right_answers()[22:26])
+    scores = reward.score(bombs_and_right_answers()[BOMBS - 2 : BOMBS + 2])
     assert [type(score) for score in scores] == [TimeoutError, TimeoutError, float, float]
 
 
