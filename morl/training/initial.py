@@ -68,8 +68,8 @@ def _relevant(tree: Mapping[str, Any]) -> dict[str, Any]:
     """What the figures of the initial policy depend on."""
     kept: dict[str, Any] = {"seed": tree.get("seed")}
     for section in ("policy", "sampling", "environment", "rollout", "evaluation"):
-        values = tree.get(section) or {}
-        kept[section] = {key: value for key, value in values.items() if key not in _LEFT_OUT.get(section, ())}
+        if values := tree.get(section):
+            kept[section] = {key: value for key, value in values.items() if key not in _LEFT_OUT.get(section, ())}
     for name, entry in (tree.get("rewards") or {}).items():
         values = entry if isinstance(entry, Mapping) else {"": entry}
         kept[f"rewards.{name}"] = {key: value for key, value in values.items() if key not in _OF_REWARDS}

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
+import yaml
 
 from morl import train
 from morl.errors import ConfigError
@@ -22,6 +24,10 @@ def evaluated(settings, prompt_file):
         return settings({**base, **changes})
 
     return make
+
+
+def changed(section, entry, **values):
+    return {**section, entry: {**section[entry], **values}}
 
 
 def steps(result) -> list[int]:
@@ -54,9 +60,31 @@ def test_it_is_skipped_or_taken_from_another_run_or_refused(evaluated, tmp_path,
         ("seed", 7, "its seed is 1, here it is 7"),
         ("sampling", {**resolved["sampling"], "top_p": 0.5}, "its sampling.top_p is 1.0, here it is 0.5"),
         ("policy", {**resolved["policy"], "path": "<Model>"}, "policy.path is an object"),
+        ("rewards", changed(resolved["rewards"], "short", limit=3), "its rewards.short.limit is"),
+        ("rewards", {"vowel": resolved["rewards"]["vowel"]}, "its rewards.short."),
+        ("trainer", {**resolved["trainer"], "precision": "bf16-true"}, "its trainer.precision is"),
+        ("rollout", {**resolved["rollout"], "name": "vllm"}, "its rollout.name is 'transformers', here it is 'vllm'"),
+        ("evaluation", changed(resolved["evaluation"], "prompts", limit=4), "its evaluation.prompts.limit is 5, here"),
+        ("environment", {"name": "tools"}, "its environment.name is None, here it is 'tools'"),
     ):
         with pytest.raises(ConfigError, match=re.escape(says)):
             initial_evaluation(str(first.folder), {**resolved, key: value})
+    conversing = {"name": "world", "weight": 1.0, "max_failed_steps": 3}
+    other = {**resolved, "environment": conversing}
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "config.yaml").write_text(yaml.safe_dump(other))
+    shutil.copy(first.folder / "evaluation.json", tmp_path / "other")
+    of_training_alone = {
+        "policy": {**resolved["policy"], "gradient_checkpointing": True, "router_loss_coef": 0.5},
+        "rollout": {**resolved["rollout"], "lag": 2, "max_logprob_difference": 0.5},
+        "evaluation": {**resolved["evaluation"], "every": 7, "initial": False},
+        "environment": {**conversing, "weight": 0.5, "max_failed_steps": None},
+        "rewards": changed(resolved["rewards"], "short", weight=0.5, max_failed_steps=9),
+        "training": {**resolved["training"], "steps": 99},
+    }
+    assert initial_evaluation(str(tmp_path / "other"), {**other, **of_training_alone}) == {
+        name: value for name, value in row.items() if name != "step"
+    }
     with pytest.raises(ConfigError, match="has no evaluation of the initial policy"):
         initial_evaluation(str(skipped.folder), resolved)
     with pytest.raises(ConfigError, match="is not the folder of a run with evaluations"):
