@@ -6,8 +6,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from morl.testing.environments import check_environment
-from morl.testing.estimators import LawBroken, check_advantage_estimator
+from morl.testing.estimators import check_advantage_estimator
 from morl.testing.laws import ALWAYS, CLAIMS, Law
+from morl.testing.parts import LawBroken
 from morl.testing.strategies import reward_matrices, reward_values
 
 if TYPE_CHECKING:

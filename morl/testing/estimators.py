@@ -6,17 +6,14 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import torch
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from morl.errors import ConfigError, suggest
 from morl.testing.laws import ALWAYS, CLAIMS, Estimator, Law
+from morl.testing.parts import drawn, judged
 from morl.testing.strategies import reward_matrices
 from morl.types import RewardMatrix
-
-
-class LawBroken(AssertionError):
-    """An estimator breaks a law; the message names the law and shows the smallest example that was found."""
 
 
 def check_advantage_estimator(
@@ -68,27 +65,14 @@ def check_advantage_estimator(
 
 
 def _check(
-    law: Law, factory: Callable[[], Estimator], drawn: st.SearchStrategy[RewardMatrix], max_examples: int
+    law: Law, factory: Callable[[], Estimator], matrices: st.SearchStrategy[RewardMatrix], max_examples: int
 ) -> None:
-    @settings(
-        max_examples=max_examples,
-        derandomize=True,
-        database=None,
-        deadline=None,
-        report_multiple_bugs=False,
-        phases=(Phase.generate, Phase.shrink),
-        suppress_health_check=[HealthCheck.too_slow],
-    )
-    @given(drawn, st.integers(0, 9))
+    @drawn(max_examples)
+    @given(matrices, st.integers(0, 9))
     def holds(rewards: RewardMatrix, seed: int) -> None:
         estimator = factory()
-        try:
+        with judged(estimator, law.name, law.statement, table(rewards)):
             law.check(estimator, rewards, torch.Generator().manual_seed(seed))
-        except Exception as error:
-            fault = str(error) if isinstance(error, AssertionError) else f"it raised {type(error).__name__}: {error}"
-            raise LawBroken(
-                f"{estimator!r} breaks the law {law.name!r}: {law.statement}\n{fault}\n{table(rewards)}"
-            ) from error
 
     holds()
 

@@ -6,9 +6,27 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from hypothesis import HealthCheck, Phase, settings
+
 from morl.errors import ConfigError, suggest
 from morl.states import plain_state, same
-from morl.testing.estimators import LawBroken
+
+
+class LawBroken(AssertionError):
+    """A part breaks a law; the message names the law and shows the smallest example that was found."""
+
+
+def drawn(max_examples: int) -> settings:
+    """How Hypothesis draws the examples of a law: the same ones on every run, shrunk, without a limit of time."""
+    return settings(
+        max_examples=max_examples,
+        derandomize=True,
+        database=None,
+        deadline=None,
+        report_multiple_bugs=False,
+        phases=(Phase.generate, Phase.shrink),
+        suppress_health_check=[HealthCheck.too_slow],
+    )
 
 
 def held(laws: Mapping[str, str], without: Collection[str]) -> dict[str, str]:

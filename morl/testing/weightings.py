@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from attrs import evolve
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -16,7 +16,7 @@ from morl.advantage.weighting import weights_of
 from morl.copies import copied
 from morl.states import same
 from morl.testing.estimators import table
-from morl.testing.parts import held, judged, restored, state_of
+from morl.testing.parts import drawn, held, judged, restored, state_of
 from morl.testing.strategies import reward_matrices
 from morl.types import RewardMatrix
 
@@ -59,15 +59,7 @@ def check_weighting(
 def _check(
     law: str, statement: str, factory: Callable[[], Any], names: Sequence[str] | None, max_examples: int
 ) -> None:
-    @settings(
-        max_examples=max_examples,
-        derandomize=True,
-        database=None,
-        deadline=None,
-        report_multiple_bugs=False,
-        phases=(Phase.generate, Phase.shrink),
-        suppress_health_check=[HealthCheck.too_slow],
-    )
+    @drawn(max_examples)
     @given(reward_matrices(names=names, max_rewards=2, bounded=True), st.integers(0, 9))
     def holds(rewards: RewardMatrix, seed: int) -> None:
         weighting = factory()
