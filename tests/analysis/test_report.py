@@ -7,11 +7,11 @@ import json
 import re
 import subprocess
 import sys
-from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from pages import Page
 
 from morl.analysis import FailedRun, require_matplotlib, write_report
 from morl.analysis.plan import Contrast, Plan
@@ -19,40 +19,7 @@ from morl.analysis.report import RESULTS
 from morl.analysis.results import Results
 from morl.errors import ConfigError, DataError
 
-VOID = {"meta", "br", "link", "img", "input", "hr"}
 NASTY = '<script>alert("$x$ & y")</script>'
-
-
-class Page(HTMLParser):
-    """Tags in their order and nesting, and the text of each kind of element."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.texts: dict[str, list[str]] = {}
-        self.feed(text)
-        self.close()
-        assert self.open == [], f"never closed: {self.open}"
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-        self.texts.setdefault(tag, []).append("")
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        for tag in set(self.open):
-            self.texts[tag][-1] += data
-
-    def all(self, tag: str) -> list[dict[str, str | None]]:
-        return [attributes for name, attributes in self.tags if name == tag]
 
 
 @pytest.fixture

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
 import sys
 import threading
 from typing import Any, ClassVar
 
+import forks
 import pytest
 import torch
 from attrs import define, field
@@ -193,15 +192,8 @@ def test_two_ranks_have_the_weights_of_one(hostile, difference, tmp_path):
     config |= {"output": str(tmp_path / "two")}
     config["trainer"] |= {"devices": 2, "strategy": "ddp"}
     (tmp_path / "config.json").write_text(json.dumps(config))
-    done = subprocess.run(
-        [sys.executable, __file__, str(tmp_path / "config.json")],
-        capture_output=True,
-        text=True,
-        timeout=280,
-        check=False,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"},
-    )
-    assert done.returncode == 0, done.stderr
+    done = forks.run([__file__, tmp_path / "config.json"], tmp_path, ranks=2)
+    assert done.returncode == 0, done.output
     assert difference(one.model, tmp_path / "two" / "model") < ROUNDING
 
 
