@@ -66,7 +66,7 @@ def told(function: Any, call_timeout: float = 30) -> str:
         ("return {'x': [Blank()]}", "Error: NoTextError: the tool returned a Blank, which has no text"),
         ("return b'caf\\xc3\\xa9' + b'\\xff'", "café\ufffd"),
         ("return {'b': b'x'}", '{"b": "x"}'),
-        ("return {'b': {str(i) for i in range(4)}}", '{"b": ["0", "1", "2", "3"]}'),
+        ("return {'b': {str(i) for i in range(9)}}", '{"b": ["0", "1", "2", "3", "4", "5", "6", "7", "8"]}'),
         ("return '\\ud800'", "?"),
         ("x = {}; x['x'] = x; return x", "{'x': {...}}"),
         ("return 10**6000", "Error: ValueError: Exceeds the limit"),

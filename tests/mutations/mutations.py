@@ -34,6 +34,8 @@ def two(setup: str) -> tuple[str, ...]:
 SAMPLES = (f"{ORACLE}/test_sampling.py::test_training_samples_come_from_the_streams_of_their_prompts[all]",)
 BOTH_CUTS = (f"{ORACLE}/test_sampling.py::test_training_samples_come_from_the_streams_of_their_prompts[both]",)
 EVALUATION = (f"{ORACLE}/test_sampling.py::test_evaluation_samples_have_seeds_of_their_own[1.3]",)
+EVALUATED = (f"{ORACLE}/test_evaluation.py::test_two_processes_find_what_is_counted_before_a_training",)
+EVALUATED_ALONE = (f"{ORACLE}/test_evaluation.py::test_two_processes_find_what_is_counted_of_a_model",)
 COLLECT = "tests/training/test_collect.py"
 CONVERSATIONS = "tests/training/test_conversations.py"
 TOOLS = "tests/training/test_tools_in_runs.py"
@@ -42,6 +44,13 @@ TRL = "tests/integrations/test_trl.py"
 BRIDGE = "tests/conversation/test_bridge.py"
 QUANTISED = "tests/policy/test_policy_quantised.py"
 PROTECTION = "tests/training/test_protection.py"
+OVERRIDES = "tests/training/test_overrides.py"
+HEALTH = "tests/reward/test_health.py"
+STREAMS = "tests/training/test_streams.py"
+ROUNDED = "tests/optim/test_rounding.py"
+FILES = "tests/training/test_checkpoint_files.py"
+SHARDS = f"{FILES}::test_a_sharded_checkpoint_that_lacks_a_part_is_named_and_set_aside"
+MEASURES = "tests/diagnosis/test_diagnosis_measures.py"
 
 MUTATIONS = (
     # The loss of a token
@@ -932,19 +941,19 @@ MUTATIONS = (
         "hooks may be coroutines",
         "if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):",
         "if inspect.isasyncgenfunction(function):",
-        ("tests/test_plugins.py::test_a_broken_plugin_is_set_aside_and_shown",),
+        ("tests/plugins/test_broken_plugins.py::test_a_broken_plugin_is_set_aside_and_shown",),
     ),
     Mutation(
         "hooks may lack their mark",
         'elif name.startswith("morl_") and hasattr(manager.hook, name)',
         'elif name.startswith("morl__") and hasattr(manager.hook, name)',
-        ("tests/test_plugins.py::test_a_broken_plugin_is_set_aside_and_shown",),
+        ("tests/plugins/test_broken_plugins.py::test_a_broken_plugin_is_set_aside_and_shown",),
     ),
     Mutation(
         "a plugin's sys.exit ends the command",
         "return isinstance(error, Exception) or type(error) is SystemExit",
         "return isinstance(error, Exception)",
-        ("tests/test_plugins.py::test_an_installed_plugin_that_exits_is_set_aside",),
+        ("tests/plugins/test_broken_plugins.py::test_an_installed_plugin_that_exits_is_set_aside",),
     ),
     Mutation(
         "every rank of a node says what it does",
@@ -993,6 +1002,478 @@ MUTATIONS = (
         "fault = resuming_fault(trial_model(policy), policy.own_attention)",
         "fault = None",
         ("tests/rollout/test_trial.py::test_turns_that_cannot_be_resumed_are_computed_again",),
+    ),
+    # An evaluation over ranks
+    Mutation(
+        "what the other ranks scored is left out",
+        "gathered = exchange.gather(BatchScores.concatenate(parts) if parts else None)",
+        "gathered = [BatchScores.concatenate(parts) if parts else None]",
+        EVALUATED,
+    ),
+    Mutation(
+        "prompts that do not divide by the ranks are counted twice",
+        "return range(count * self.rank // self.size, count * (self.rank + 1) // self.size)",
+        "return range(count * self.rank // self.size, -(-count * (self.rank + 1) // self.size))",
+        EVALUATED,
+    ),
+    Mutation(
+        "prompts that do not divide by the ranks are left out",
+        "return range(count * self.rank // self.size, count * (self.rank + 1) // self.size)",
+        "return range(count // self.size * self.rank, count // self.size * (self.rank + 1))",
+        EVALUATED,
+    ),
+    Mutation(
+        "prompts have the places of the first rank",
+        "positions_B=torch.tensor(rows)[rollouts.group_ids_B],",
+        "positions_B=rollouts.group_ids_B,",
+        EVALUATED,
+    ),
+    Mutation(
+        "what a reward does not apply to counts as not scored",
+        "shares[name] = float(present_B[asked_B].double().mean()) if asked_B.any() else 1.0",
+        "shares[name] = float(present_B.double().mean()) if asked_B.any() else 1.0",
+        EVALUATED,
+    ),
+    Mutation(
+        "a prompt counts by the number of its completions that are scored",
+        "return dict(zip(rows.tolist(), (sums_P / counts_P).tolist(), strict=True))",
+        "return dict(zip(rows.tolist(), (sums_P / counts_P.max()).tolist(), strict=True))",
+        EVALUATED,
+    ),
+    Mutation(
+        "what failed is said to be missing, too",
+        "missing=int((values_B.isnan() & ~failed[name]).sum()),",
+        "missing=int((values_B.isnan() | failed[name]).sum()),",
+        EVALUATED_ALONE,
+    ),
+    Mutation(
+        "figures of a source are those of all completions",
+        "names, values_BK[rows].nanmean(0).tolist(), strict=True)",
+        "names, values_BK.nanmean(0).tolist(), strict=True)",
+        EVALUATED,
+    ),
+    # Data, configs and comparisons
+    Mutation(
+        "of the tasks of a study one alone has best configurations",
+        "tasks = by_task(medians, str, different).values()",
+        "tasks = [*by_task(medians, str, different).values()][:1]",
+        ("tests/analysis/test_tasks.py",),
+    ),
+    Mutation(
+        "tasks are told by the first setting in which they differ",
+        "told = [setting for setting in different if is_of_task(setting)]",
+        "told = [setting for setting in different if is_of_task(setting)][:1]",
+        ("tests/analysis/test_tasks.py",),
+    ),
+    Mutation(
+        "of the tasks of a study one alone is drawn",
+        "for task, names in tasks.items():\n        title =",
+        "for task, names in [*tasks.items()][:1]:\n        title =",
+        ("tests/analysis/test_tasks.py",),
+    ),
+    Mutation(
+        "rows override the temperature of the evaluation",
+        'keep = () if config.evaluation.temperature is None else ("temperature",)',
+        "keep = ()",
+        (f"{OVERRIDES}::test_held_out_rows_bring_theirs_but_a_temperature_of_the_evaluation_stands",),
+    ),
+    Mutation(
+        "rows of held-out prompts bring no temperature",
+        'keep = () if config.evaluation.temperature is None else ("temperature",)',
+        'keep = ("temperature",)',
+        (f"{OVERRIDES}::test_held_out_rows_bring_their_temperature_where_the_evaluation_has_none",),
+    ),
+    Mutation(
+        "the column of the prompt stays one of the others",
+        "columns = {name: value for name, value in row.items() if name != self.prompt}",
+        "columns = {**row}",
+        ("tests/prompts/test_rows.py",),
+    ),
+    Mutation(
+        "the column `prompt` is taken for the prompt whatever the option says",
+        "columns = {name: value for name, value in row.items() if name != self.prompt}",
+        'columns = {name: value for name, value in row.items() if name != "prompt"}',
+        ("tests/prompts/test_rows.py",),
+    ),
+    Mutation(
+        "an evaluation of the initial policy by other rewards is taken",
+        'for name, entry in (tree.get("rewards") or {}).items():\n        values = entry',
+        "for name, entry in ():\n        values = entry",
+        ("tests/training/test_initial.py",),
+    ),
+    Mutation(
+        "an evaluation of the initial policy in another precision is taken",
+        'kept["trainer"] = {"precision": (tree.get("trainer") or {}).get("precision")}',
+        "pass",
+        ("tests/training/test_initial.py",),
+    ),
+    Mutation(
+        "an evaluation of the initial policy by another environment is taken",
+        'for section in ("policy", "sampling", "environment", "rollout", "evaluation"):',
+        'for section in ("policy", "sampling", "rollout", "evaluation"):',
+        ("tests/training/test_initial.py",),
+    ),
+    Mutation(
+        "an evaluation of the initial policy by another backend is taken",
+        'for section in ("policy", "sampling", "environment", "rollout", "evaluation"):',
+        'for section in ("policy", "sampling", "environment", "evaluation"):',
+        ("tests/training/test_initial.py",),
+    ),
+    Mutation(
+        "an evaluation of the initial policy on other prompts is taken",
+        'for section in ("policy", "sampling", "environment", "rollout", "evaluation"):',
+        'for section in ("policy", "sampling", "environment", "rollout"):',
+        ("tests/training/test_initial.py",),
+    ),
+    Mutation(
+        "an evaluation of the initial policy is refused for the weight of the environment's rewards",
+        '    "environment": {"weight", "max_failed_steps"},\n',
+        "",
+        ("tests/training/test_initial.py",),
+    ),
+    Mutation(
+        "an evaluation of the initial policy is refused for what only training reads",
+        '    "rollout": {"lag", "max_logprob_difference"},\n    "evaluation": {"every", "initial"},\n',
+        "",
+        ("tests/training/test_initial.py",),
+    ),
+    Mutation(
+        "an evaluation of the initial policy is refused for the checkpointing of gradients",
+        '    "policy": {"gradient_checkpointing", "router_loss_coef"},\n',
+        "",
+        ("tests/training/test_initial.py",),
+    ),
+    Mutation(
+        "parts that claim to be equal share a parser",
+        "field(default=None, eq=cmp_using(eq=is_), hash=False)",
+        "field(default=None, hash=False)",
+        ("tests/config/test_shared_parser.py",),
+    ),
+    Mutation(
+        "a key of another section is answered with what is usual",
+        "foreign.hints(key, value, usual=not elsewhere)]:",
+        "foreign.hints(key, value, usual=True)]:",
+        ("tests/config/test_foreign.py",),
+    ),
+    Mutation(
+        "what is usual is not known",
+        "foreign.hints(key, value, usual=not elsewhere)]:",
+        "foreign.hints(key, value, usual=bool(elsewhere))]:",
+        ("tests/config/test_foreign.py",),
+    ),
+    Mutation(
+        "of rendered chats the first row alone is looked at",
+        "MOST_LOOKED = 1000",
+        "MOST_LOOKED = 1",
+        ("tests/prompts/test_template.py",),
+    ),
+    # Rewards that give nothing
+    Mutation(
+        "a reward without a single score is passed over",
+        "                self._notice_missing(name, total)\n",
+        "",
+        (HEALTH,),
+    ),
+    Mutation(
+        "a few completions without a score are warned of",
+        "total.asked < _FEW or",
+        "total.asked < 1 or",
+        (HEALTH,),
+    ),
+    Mutation(
+        "four completions are too few to be warned of",
+        "total.asked < _FEW or",
+        "total.asked <= _FEW or",
+        (HEALTH,),
+    ),
+    Mutation(
+        "a reward that scores none of a later step is warned of",
+        "name in self._has_scored | self._all_missing:",
+        "name in self._all_missing:",
+        (HEALTH,),
+    ),
+    Mutation(
+        "one score is warned of as none",
+        "if total.missing < total.asked or total.asked < _FEW",
+        "if total.asked < _FEW",
+        (HEALTH,),
+    ),
+    Mutation(
+        "a single failed completion ends the run",
+        "elif total.failed > 1 and patience is not None:",
+        "elif total.failed > 0 and patience is not None:",
+        (HEALTH,),
+    ),
+    Mutation(
+        "a reward that failed too often has one more step",
+        "if name not in self._has_scored or in_a_row >= patience:",
+        "if name not in self._has_scored or in_a_row > patience:",
+        (HEALTH,),
+    ),
+    # Conversations that go on by themselves
+    Mutation(
+        "a stream ends before it has heard what was answered last",
+        "if not (ready or flow.busy or self.asking.awaiting or self.asking.answered):",
+        "if not (ready or flow.busy or self.asking.awaiting):",
+        (STREAMS,),
+    ),
+    Mutation(
+        "from the first late answer on everybody goes on waiting",
+        "each_alone = each_alone or (self.asking.awaiting and not flow.busy)",
+        "each_alone = each_alone",
+        (f"{STREAMS}::test_once_somebody_was_late_nobody_waits_for_a_turn_that_is_sampled",),
+    ),
+    Mutation(
+        "sets are told in the order of their process",
+        "return sorted(value, key=lambda item: result_text(item, None))",
+        "return list(value)",
+        ("tests/environments/test_calling.py",),
+    ),
+    Mutation(
+        "a conversation whose episode failed to open is sampled with the others of its prompt",
+        "            if talk.stage is Stage.SAMPLING:\n",
+        "            if True:\n",
+        (f"{STREAMS}::test_what_could_not_be_opened_is_left_out_of_what_is_sampled",),
+    ),
+    Mutation(
+        "a missing reward of a turn takes the place of a number",
+        "earned[name] = before if value is None else",
+        "earned[name] = None if value is None else",
+        ("tests/conversation/test_talk.py",),
+    ),
+    Mutation(
+        "a reward that is given twice for a turn counts once",
+        "float(value) + (before or 0.0)",
+        "float(value)",
+        ("tests/conversation/test_talk.py",),
+    ),
+    Mutation(
+        "a conversation bears the version of its newest turn",
+        "self.version = drawn.version if self.version is None else min(drawn.version, self.version)",
+        "self.version = drawn.version",
+        ("tests/conversation/test_talk.py",),
+    ),
+    Mutation(
+        "a turn of just as many tokens as there is room for is cut by the limit",
+        "if min(context, tokens) < self.sampling.max_tokens:",
+        "if min(context, tokens) <= self.sampling.max_tokens:",
+        ("tests/conversation/test_talk.py",),
+    ),
+    Mutation(
+        "the context is full before the limit of tokens is reached",
+        "self.cut = CompletionStatus.TOKEN_LIMIT if tokens <= context else",
+        "self.cut = CompletionStatus.TOKEN_LIMIT if tokens < context else",
+        ("tests/conversation/test_talk.py",),
+    ),
+    # Turns that are resumed
+    Mutation(
+        "rows that are read on come back in the order of their lengths",
+        "back = torch.tensor(order, device=device).argsort()",
+        "back = torch.arange(len(order), device=device)",
+        ("tests/rollout/test_turns.py::test_logprobs_of_every_turn_are_those_of_a_forward_pass[Llama]",),
+    ),
+    Mutation(
+        "a resumed turn sees a token more than the sliding window",
+        "visible = visible & (bucket.distance_nSK < sliding_window)",
+        "visible = visible & (bucket.distance_nSK <= sliding_window)",
+        ("tests/rollout/test_turns.py::test_logprobs_of_every_turn_are_those_of_a_forward_pass[Mistral]",),
+    ),
+    Mutation(
+        "the padding before a short prompt is seen by its later turns",
+        "there_nK = torch.cat([before_nL >= -prompt_n[:, None], own_nW >= 0], 1)",
+        "there_nK = torch.cat([before_nL > -L - 1, own_nW >= 0], 1)",
+        ("tests/rollout/test_turns.py::test_logprobs_of_every_turn_are_those_of_a_forward_pass[Llama]",),
+    ),
+    Mutation(
+        "what was taken up again stays in memory",
+        "remains.drop([each.row for each in known if each.remains is remains])",
+        "pass",
+        ("tests/rollout/test_turns.py::test_what_conversations_have_left_is_freed",),
+    ),
+    # Structured output
+    Mutation(
+        "a special token that is a stop is text to the language",
+        "ends = sorted(end_tokens(self.tokenizer, self.generation_config) | stops)",
+        "ends = sorted(end_tokens(self.tokenizer, self.generation_config))",
+        ("tests/rollout/test_constraint.py",),
+    ),
+    Mutation(
+        "stops that are text end what is complete",
+        "stops = {*self.sampling.stop_token_ids} & {*special_tokens(self.tokenizer).values()}",
+        "stops = {*self.sampling.stop_token_ids}",
+        ("tests/rollout/test_constraint.py",),
+    ),
+    Mutation(
+        "all rows write one text of the language",
+        "[self._first.deep_copy() for _ in range(rows)]",
+        "[self._first for _ in range(rows)]",
+        ("tests/rollout/test_constraint.py",),
+    ),
+    Mutation(
+        "columns of the vocabulary beyond the tokenizer's are not there",
+        "torch.nn.functional.pad(allowed[:, :vocabulary], (0, max(vocabulary - self._width, 0)))",
+        "allowed[:, :vocabulary]",
+        ("tests/rollout/test_constraint.py",),
+    ),
+    # Weights in bfloat16
+    Mutation(
+        "weights in bfloat16 are rounded to the nearest",
+        "weight.copy_(rounded(wide.data, self._generator(wide.device)))",
+        "weight.copy_(wide.data)",
+        (ROUNDED,),
+    ),
+    Mutation(
+        "weights in bfloat16 are left where the step found them",
+        "        self.optimizer.register_step_post_hook(self._after)\n",
+        "        self.optimizer.register_step_post_hook(lambda *ignored: self.abandon())\n",
+        (ROUNDED,),
+    ),
+    Mutation(
+        "weights in bfloat16 are not put back into the optimizer",
+        "            weight.copy_(rounded(wide.data, self._generator(wide.device)))\n        self._put_back()\n",
+        "            weight.copy_(rounded(wide.data, self._generator(wide.device)))\n",
+        (ROUNDED,),
+    ),
+    Mutation(
+        "the draws of a step go on from those of the step before",
+        "        self._seed = seed\n        self._generators = {}\n",
+        "        self._seed = seed\n",
+        (ROUNDED,),
+    ),
+    Mutation(
+        "the moments stay with the copy of the weight",
+        "            self._move_state(wide, weight)\n",
+        "            pass\n",
+        (ROUNDED,),
+    ),
+    Mutation(
+        "what is not finite is rounded like a number",
+        "return torch.where(values.isfinite(), bits.view(torch.float32), values).to(torch.bfloat16)",
+        "return bits.view(torch.float32).to(torch.bfloat16)",
+        (ROUNDED,),
+    ),
+    # Checkpoints, exports and the lock of a folder
+    Mutation(
+        "a lock that its holder took away is held for one",
+        "if _is_there(lock, folder.lock) or look == MOST_LOOKS - 1:",
+        "if True:",
+        (f"{FILES}::test_a_lock_that_its_holder_takes_away_while_another_process_opens_it_is_taken_anew",),
+    ),
+    Mutation(
+        "shards need not be whole",
+        "if not shard.is_file() or shard.stat().st_size < end:",
+        "if not shard.is_file():",
+        (SHARDS,),
+    ),
+    Mutation(
+        "a shard ends where it begins",
+        "(checkpoint / part.relative_path, part.offset + part.length)",
+        "(checkpoint / part.relative_path, part.offset)",
+        (SHARDS,),
+    ),
+    Mutation(
+        "sharded checkpoints need no file that is written last",
+        '    if not (checkpoint / "meta.pt").is_file():\n',
+        "    if False:\n",
+        (SHARDS,),
+    ),
+    Mutation(
+        "a sharded checkpoint is looked at by its number of steps alone",
+        "        if (fault := _fault_of_shards(checkpoint)) is not None:\n            return fault\n",
+        "",
+        (SHARDS,),
+    ),
+    Mutation(
+        "a sharded checkpoint of another step is taken at its name's word",
+        "return None if _finished_steps_of_shards(checkpoint) == steps_in(checkpoint) else _MISNAMED",
+        "return None",
+        (f"{FILES}::test_a_sharded_checkpoint_of_another_step_is_set_aside",),
+    ),
+    Mutation(
+        "a checkpoint that is set aside leaves its checksum",
+        "            remove(checksum_of(checkpoint))\n",
+        "",
+        (SHARDS,),
+    ),
+    Mutation(
+        "memory that tensors share is counted for each",
+        "seen[storage.data_ptr()] = storage.nbytes()",
+        "seen[len(seen)] = storage.nbytes()",
+        (f"{FILES}::test_tensors_that_share_memory_are_counted_once",),
+    ),
+    Mutation(
+        "the trial of an export draws dropout",
+        "expected = policy.eval().model(ids).logits.cpu()",
+        "expected = policy.model(ids).logits.cpu()",
+        ("tests/policy/test_policy_export.py::test_contradictory_generation_configs_are_kept",),
+    ),
+    Mutation(
+        "of ranks that know of each other the first alone exports",
+        '    here["should_save_on_this_rank"] = lambda is_main_process: True\n',
+        '    here["should_save_on_this_rank"] = model.should_save_on_this_rank\n',
+        ("tests/policy/test_policy_save.py::test_every_rank_writes_the_folder_that_it_is_given",),
+    ),
+    Mutation(
+        "optimizer steps that were left out long ago count as in a row",
+        "            self._in_a_row = 0\n            return True\n",
+        "            return True\n",
+        ("tests/training/test_nonfinite.py",),
+    ),
+    # What the first step would do
+    Mutation(
+        "what a reward costs has the wrong sign",
+        "lost = 0.0 - float(products.sum() / squares.sum())",
+        "lost = 0.0 + float(products.sum() / squares.sum())",
+        (MEASURES,),
+    ),
+    Mutation(
+        "the interval of a price takes its residuals with the wrong sign",
+        "moved = lost - (products + lost * squares) / squares.mean()",
+        "moved = lost - (products - lost * squares) / squares.mean()",
+        (MEASURES,),
+    ),
+    Mutation(
+        "prompts count by their number of completions in a push",
+        "(group_sums(groups, advantages_B * centred_B) / groups.sizes_P).tolist()",
+        "group_sums(groups, advantages_B * centred_B).tolist()",
+        (MEASURES,),
+    ),
+    Mutation(
+        "a weight is looked for without an end",
+        "if not now or high > HIGHEST_WEIGHT * now:",
+        "if not now:",
+        (MEASURES,),
+    ),
+    Mutation(
+        "a success must exceed the bound of its reward",
+        "passed_B = torch.where(values_B.isnan(), values_B, (values_B >= threshold).double())",
+        "passed_B = torch.where(values_B.isnan(), values_B, (values_B > threshold).double())",
+        (MEASURES,),
+    ),
+    Mutation(
+        "a missing score is no success",
+        "passed_B = torch.where(values_B.isnan(), values_B, (values_B >= threshold).double())",
+        "passed_B = (values_B >= threshold).double()",
+        (MEASURES,),
+    ),
+    # Rows of a backend, fates of tokens
+    Mutation(
+        "completions with gaps are taken",
+        "if (mask_BT[:, 1:] & ~mask_BT[:, :-1]).any():",
+        "if False:",
+        (f"{PROTECTION}::test_an_answer_that_no_model_can_learn_from_is_refused_by_name",),
+    ),
+    Mutation(
+        "what was left out is said to be clipped",
+        '    found_BT[left_out_B] = FATES.index("masked")\n',
+        '    found_BT[left_out_B & (found_BT[:, 0] != FATES.index("clipped"))] = FATES.index("masked")\n',
+        ("tests/training/test_fates.py",),
+    ),
+    Mutation(
+        "tokens of an environment are said to be learned from",
+        '    found_BT[~rollouts.sampled_mask_BT] = FATES.index("read")\n',
+        "",
+        ("tests/training/test_fates.py",),
     ),
 )
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import forks
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -106,3 +107,28 @@ def test_the_folder_does_not_mention_morl(lora: LoRA | None, tiny_model: Path, t
     assert config["tie_word_embeddings"]
     assert policy.base_model.config.tie_word_embeddings
     assert (tmp_path / "generation_config.json").exists()
+
+
+RANK = """
+import os, sys, torch
+from pathlib import Path
+from morl.policy.load import load_policy, load_tokenizer
+from morl.policy.save import save_policy
+torch.distributed.init_process_group("gloo", rank=int(os.environ["LOCAL_RANK"]), world_size=2)
+model, folder = sys.argv[1], Path(sys.argv[2])
+save_policy(load_policy(model), load_tokenizer(model), folder / str(torch.distributed.get_rank()))
+torch.distributed.destroy_process_group()
+"""
+
+
+@pytest.mark.slow
+def test_every_rank_writes_the_folder_that_it_is_given(tiny_model: Path, tmp_path: Path) -> None:
+    """Which of them write is the caller's to say; transformers would write that of the first one alone."""
+    (tmp_path / "rank.py").write_text(RANK)
+    done = forks.run([tmp_path / "rank.py", tiny_model, tmp_path], tmp_path, ranks=2)
+    assert done.returncode == 0, done.output
+    expected = load_policy(str(tiny_model)).base_model.state_dict()
+    for rank in ("0", "1"):
+        found = AutoModelForCausalLM.from_pretrained(tmp_path / rank).state_dict()
+        assert found.keys() == expected.keys()
+        assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())

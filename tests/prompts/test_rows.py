@@ -31,8 +31,10 @@ def test_text_and_columns(write):
 
 
 def test_another_column_and_a_limit(write):
-    prompts = JsonLines(write([{"question": str(i)} for i in range(5)]), prompt="question", limit=2).load()
+    rows = [{"question": str(i), "prompt": "of the set", "n": i} for i in range(5)]
+    prompts = JsonLines(write(rows), prompt="question", limit=2).load()
     assert contents(prompts) == ["0", "1"]
+    assert [prompt.columns for prompt in prompts] == [{"prompt": "of the set", "n": n} for n in (0, 1)]
 
 
 def test_text_may_become_a_chat(write):

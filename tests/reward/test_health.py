@@ -88,6 +88,17 @@ def test_a_reward_without_a_single_score_is_a_warning_once(nothing, caplog):
     ]
 
 
+@pytest.mark.parametrize(
+    "steps", [[[None] * 3], [[None, None, None, 1.0]], [[1.0, None], [None] * 4]], ids=["few", "one", "later"]
+)
+def test_a_reward_that_gave_a_score_or_was_asked_about_a_few_is_no_warning(steps, caplog):
+    given = iter(steps)
+    scorer = scorer_of(lambda completions, **columns: next(given))
+    for scores in steps:
+        step(scorer, *("x" * len(scores)))
+    assert not caplog.records
+
+
 def bare(completions, answers, **columns):  # wrong column
     return [1.0 for _ in completions]
 

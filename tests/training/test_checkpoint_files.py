@@ -403,6 +403,17 @@ def test_a_sharded_checkpoint_that_lacks_a_part_is_named_and_set_aside(tmp_path,
         assert find_checkpoint(folder, None) == folder.checkpoint(1)
     with pytest.warns(UserWarning, match=r"step-000002.ckpt.damaged, and the checkpoint before it is used"):
         assert usable_checkpoint(folder) == folder.checkpoint(1)
+    assert not checksum_of(newest).exists()
+
+
+def test_a_sharded_checkpoint_of_another_step_is_set_aside(tmp_path):
+    folder = RunFolder(tmp_path)
+    newest, earlier = sharded(folder), folder.checkpoint(1)
+    shutil.rmtree(newest)
+    shutil.copytree(earlier, newest)
+    write_checksum(newest, newest)
+    with pytest.warns(UserWarning, match="is not the state of a run after as many steps as its name says"):
+        assert usable_checkpoint(folder) == earlier
 
 
 def test_a_sharded_checkpoint_without_its_checksum_is_used_with_a_warning(tmp_path):

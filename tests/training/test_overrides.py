@@ -124,3 +124,14 @@ def test_held_out_rows_bring_theirs_but_a_temperature_of_the_evaluation_stands(s
         seen.append(run.evaluations[0])
     assert seen[0] == seen[1]
     assert seen[0]["completions/length_mean"] <= (3 + 5 + 12) / 3
+
+
+def test_held_out_rows_bring_their_temperature_where_the_evaluation_has_none(settings, tmp_path):
+    """All are greedy by their own, so that no seed shows."""
+    changes = {**COLUMN, "evaluation": {}, "training.steps": 1, "training.checkpoint_every": 0}
+    seen = []
+    for seed in (1, 2):
+        config = settings({**changes, "output": str(tmp_path / str(seed)), "seed": seed})
+        run = train(config, prompts=rows({}, None), evaluation_prompts=rows(*[{"temperature": 0.0}] * 3))
+        seen.append(run.evaluations[0])
+    assert seen[0] == seen[1]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
+import time
 from typing import Any
 
 import pytest
@@ -13,15 +15,25 @@ from morl import PluginError, hookimpl, train
 from morl.testing import CHAT_TEMPLATE, ScriptedReplies
 from morl.types import EnvironmentAnswer
 
+HANG = 60
+"""Seconds until what was waited for is taken for lost."""
+
 
 @define(eq=False)
 class Streaming(ScriptedReplies):
-    """Draws a token of every context at a time; notes when which turn is added and when it ends."""
+    """Draws a token of every context at a time; notes when which turn is added and when it ends.
+
+    Args:
+        lazy: draws nothing.
+        held: a turn that has to end before one that says much is drawn to its end.
+    """
 
     events: list[tuple[str, str]] = field(init=False, factory=list)
     closed: int = field(init=False, default=0)
     lazy: bool = False
+    held: str = ""
     left: list[list[Any]] = field(init=False, factory=list)
+    until: float = field(init=False, factory=lambda: time.monotonic() + HANG)
 
     def stream(self) -> Streaming:
         self.left = []
@@ -37,12 +49,19 @@ class Streaming(ScriptedReplies):
     def take(self, stop):
         ended: list[list[Any]] = []
         while self.left and not ended and not stop() and not self.lazy:
-            for one in self.left:
+            going = [one for one in self.left if not self.waits(one[3].texts[0])]
+            for one in going:
                 one[0] -= 1
+            if not going:
+                time.sleep(0.01)
             ended = [one for one in self.left if not one[0]]
             self.left = [one for one in self.left if one[0]]
         self.events += [("ended", one[3].texts[0]) for one in ended]
         return [(number, member, row) for _, number, member, row in ended]
+
+    def waits(self, text):
+        wanted = self.held and "much" in text and ("ended", self.held) not in self.events
+        return wanted and time.monotonic() < self.until
 
     def close(self):
         self.closed += 1
@@ -55,13 +74,18 @@ class World:
 
     Args:
         late: whether it waits at all.
+        closed: whether the first episode cannot be opened.
     """
 
     late: bool
+    closed: bool = False
     reward_names = ("score",)
     ended: Any = field(factory=threading.Event)
+    first: Any = field(factory=lambda: itertools.count(1))
 
     def open(self, prompt, seed):
+        if self.closed and next(self.first) == 1:
+            raise OSError("closed today")
         return WorldEpisode(self)
 
 
@@ -73,7 +97,7 @@ class WorldEpisode:
     def step(self, reply):
         self.replies += 1
         if self.world.late and "late" in reply["content"]:
-            assert self.world.ended.wait(60)
+            assert self.world.ended.wait(HANG)
         if self.replies == 3:
             self.world.ended.set()
         return EnvironmentAnswer([{"role": "user", "content": "on"}], done=self.replies == 3, rewards={"score": 1.0})
@@ -86,17 +110,17 @@ class WorldEpisode:
 def converse(settings, tmp_path):
     """`converse(script, late, **environment)`: the rollouts of a step and the backend."""
 
-    def run(script, late, lazy=False, plain=False, longest=400, **environment):
+    def run(script, late, lazy=False, held="", closed=False, plain=False, longest=400, **environment):
         (tmp_path / "template.jinja").write_text(CHAT_TEMPLATE)
         (tmp_path / "prompts.jsonl").write_text('{"prompt": "A"}\n{"prompt": "B"}\n')
 
         class Plugin(Recorder):
             @hookimpl
             def morl_register_environments(self):
-                return {"world": lambda: World(late)}
+                return {"world": lambda: World(late, closed)}
 
         recorder = Plugin()
-        backend = ScriptedReplies(script) if plain else Streaming(script, lazy=lazy)
+        backend = ScriptedReplies(script) if plain else Streaming(script, lazy=lazy, held=held)
         config = settings(
             {
                 "prompts": {"path": str(tmp_path / "prompts.jsonl"), "chat": True},
@@ -136,6 +160,21 @@ def test_one_that_was_answered_late_joins_the_others(converse):
     assert backend.events[-1] == ("ended", "turn 2 of A")
 
 
+def test_once_somebody_was_late_nobody_waits_for_a_turn_that_is_sampled(converse):
+    """One says much in the second turn; B goes on meanwhile, which answers the late one, who goes on, too."""
+
+    def script(context, member, turn):
+        who = "B" if "<user> B" in context else "slow" if "late" in context else "A"
+        if turn == 0 and who != "B":
+            return "late" if member else "soon"
+        return "much " * 40 if turn == 1 and who == "A" else f"turn {turn} of {who}"
+
+    rollouts, backend = converse(script, late=True, patience=0.01, held="turn 2 of slow")
+    assert [len(turns) for turns in rollouts.turns] == [3] * 4
+    events = backend.events
+    assert events.index(("ended", "turn 2 of slow")) < events.index(("ended", "much " * 40))
+
+
 @pytest.mark.parametrize("patience", [None, 60.0])
 def test_turns_are_sampled_together_where_nobody_is_late(converse, patience):
     rollouts, backend = converse(long_one, late=False, patience=patience)
@@ -147,6 +186,14 @@ def test_turns_are_sampled_together_where_nobody_is_late(converse, patience):
     assert [[asdict(turn) for turn in turns] for turns in rollouts.turns] == [
         [asdict(turn) for turn in turns] for turns in waves.turns
     ]
+
+
+def test_what_could_not_be_opened_is_left_out_of_what_is_sampled(converse):
+    """The backend draws it with the others of its prompt, whose first turn is one call."""
+    rollouts, backend = converse(long_one, late=False, patience=None, closed=True)
+    assert sorted(rollouts.statuses) == ["completed"] * 3 + ["environment_failed"]
+    assert sorted(len(turns) for turns in rollouts.turns) == [0, 3, 3, 3]
+    assert [kind for kind, _ in backend.events].count("added") == 4 + 3 + 3
 
 
 def test_limits_are_those_of_waves(converse):
