@@ -1295,13 +1295,13 @@ MUTATIONS = (
         "a special token that is a stop is text to the language",
         "ends = sorted(end_tokens(self.tokenizer, self.generation_config) | stops)",
         "ends = sorted(end_tokens(self.tokenizer, self.generation_config))",
-        ("tests/rollout/test_constraint.py",),
+        ("tests/rollout/test_constraint.py::test_a_special_token_may_end_a_text_and_other_stops_may_not",),
     ),
     Mutation(
         "stops that are text end what is complete",
         "stops = {*self.sampling.stop_token_ids} & {*special_tokens(self.tokenizer).values()}",
         "stops = {*self.sampling.stop_token_ids}",
-        ("tests/rollout/test_constraint.py",),
+        ("tests/rollout/test_constraint.py::test_a_special_token_may_end_a_text_and_other_stops_may_not",),
     ),
     Mutation(
         "all rows write one text of the language",
@@ -1313,7 +1313,9 @@ MUTATIONS = (
         "columns of the vocabulary beyond the tokenizer's are not there",
         "torch.nn.functional.pad(allowed[:, :vocabulary], (0, max(vocabulary - self._width, 0)))",
         "allowed[:, :vocabulary]",
-        ("tests/rollout/test_constraint.py",),
+        (
+            "tests/rollout/test_constraint.py::test_a_model_may_have_fewer_rows_of_embedding_than_its_tokenizer_has_tokens_or_more",
+        ),
     ),
     # Weights in bfloat16
     Mutation(

@@ -49,6 +49,9 @@ def test_rounding_keeps_what_bfloat16_holds_and_what_is_not_finite() -> None:
     generator = torch.Generator().manual_seed(0)
     held = torch.tensor([0.0, 1.0, -2.5, float("inf"), float("-inf"), float("nan")])
     torch.testing.assert_close(rounded(held, generator).float(), held, equal_nan=True, atol=0, rtol=0)
+    # NaN with every bit set, which any noise would carry over.
+    full = torch.tensor([0x7FFFFFFF, -1], dtype=torch.int32).view(torch.float32).repeat(1000)
+    assert rounded(full, generator).isnan().all()
     values = torch.tensor([-1 - 2**-9]).expand(10_000).contiguous()
     down = rounded(values, generator).float()
     assert set(down.unique().tolist()) == {-1.0, -1.0078125}
@@ -74,6 +77,19 @@ def test_a_seed_decides_and_states_survive_a_checkpoint() -> None:
     resumed.grad = torch.ones_like(resumed)
     again.step()
     assert resumed.dtype == torch.bfloat16
+
+
+def test_a_step_draws_by_its_seed_alone_whatever_was_drawn_before() -> None:
+    whole, resumed = weights(torch.bfloat16), weights(torch.bfloat16)
+    trained(whole, rounding=True, steps=2)
+    saved = copy.deepcopy(trained(resumed, rounding=True, steps=1).state_dict())
+    again = torch.optim.AdamW([resumed], lr=LR, weight_decay=0.0)
+    rounding = StochasticRounding(again)
+    again.load_state_dict(saved)
+    rounding.begin(1)
+    resumed.grad = torch.ones_like(resumed)
+    again.step()
+    assert torch.equal(whole, resumed)
 
 
 def test_an_interrupted_step_can_be_abandoned() -> None:

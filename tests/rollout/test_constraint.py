@@ -131,6 +131,33 @@ def test_a_tokenizer_of_whole_characters_is_refused():
         constraint_of(Sampling(regex="a"), fast, None)
 
 
+def test_a_special_token_may_end_a_text_and_other_stops_may_not(tiny_model):
+    """What is text belongs to the language, and ends a completion only where the sampling of tokens looks for it."""
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|end|>"]})
+    end, text = tokenizer.convert_tokens_to_ids("<|end|>"), tokenizer("a", add_special_tokens=False)["input_ids"][0]
+    tokenizer.eos_token = None
+    constraint = constraint_of(Sampling(regex="a|aa", stop_token_ids=(end, text)), tokenizer, None)
+    assert constraint is not None
+    allowed = constraint.begin(1)
+    assert allowed.next(len(tokenizer), torch.device("cpu"))[0].nonzero().flatten().tolist() == [text]
+    allowed.add(torch.tensor([text]))
+    assert set(allowed.next(len(tokenizer), torch.device("cpu"))[0].nonzero().flatten().tolist()) == {text, end}
+    with pytest.raises(ConfigError, match=r"sampling\.regex: the tokenizer has no end-of-sequence token"):
+        constraint_of(Sampling(regex="a", stop_token_ids=(text,)), tokenizer, None)
+
+
+def test_a_model_may_have_fewer_rows_of_embedding_than_its_tokenizer_has_tokens_or_more(started):
+    _, tokenizer = started
+    constraint = constraint_of(Sampling(regex="a"), tokenizer, None)
+    assert constraint is not None
+    (token,) = tokenizer("a", add_special_tokens=False)["input_ids"]
+    for vocabulary in (token + 1, len(tokenizer), len(tokenizer) + 100):
+        allowed = constraint.begin(2).next(vocabulary, torch.device("cpu"))
+        assert allowed.shape == (2, vocabulary)
+        assert allowed.nonzero().tolist() == [[0, token], [1, token]]
+
+
 def test_two_languages_are_one_too_many():
     with pytest.raises(ConfigError, match=r"sampling\.regex and sampling\.grammar: completions follow one of them"):
         Sampling(regex="a", grammar=LARK)
