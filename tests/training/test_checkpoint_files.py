@@ -387,10 +387,14 @@ def sharded(folder):
         (lambda path: (path / "meta.pt").unlink(), "lacks meta.pt, which is written last"),
         (lambda path: next(path.glob("*.distcp")).unlink(), r"lacks a part of __0_0.distcp"),
         (lambda path: os.truncate(next(path.glob("*.distcp")), 30), r"lacks a part of __0_0.distcp"),
+        (
+            lambda path: os.truncate(shard := next(path.glob("*.distcp")), shard.stat().st_size - 1),
+            r"lacks a part of __0_0.distcp",
+        ),
         (lambda path: os.truncate(path / ".metadata", 30), "cannot be read: "),
         (lambda path: (path / ".metadata").unlink(), "cannot be read: FileNotFoundError"),
     ],
-    ids=["no meta.pt", "no shard", "torn shard", "torn metadata", "no metadata"],
+    ids=["no meta.pt", "no shard", "torn shard", "last byte", "torn metadata", "no metadata"],
 )
 def test_a_sharded_checkpoint_that_lacks_a_part_is_named_and_set_aside(tmp_path, checksum, damage, said):
     folder = RunFolder(tmp_path)
