@@ -11,7 +11,7 @@ from torch import Tensor
 
 from morl.config.schema import ReferenceConfig
 from morl.policy.model import PolicyModel
-from morl.training.sharding import shard
+from morl.training.sharding import gather_anew, shard
 
 T = TypeVar("T")
 
@@ -50,7 +50,9 @@ class Reference:
         if not self._lora:
             return of(self._policy)
         with self._policy.model.disable_adapter():  # type: ignore[operator]
-            return of(self._policy)
+            result = of(self._policy)
+            gather_anew(self._policy)
+            return result
 
     @torch.no_grad()
     def finish_step(self, step: int, policy: PolicyModel) -> None:
