@@ -158,8 +158,11 @@ def _check_optimizer(config: Config, parts: Parts) -> None:
     if options.warmup_ratio >= 1:
         raise ConfigError(f"optimizer.warmup_ratio is a share of the run, below 1; got {options.warmup_ratio}")
     if config.trainer.strategy == "fsdp2" and not getattr(parts.optimizer, "sharded", True):
+        chosen = "name", options.name
+        if "class_path" in options.options:
+            chosen = "class_path", options.options["class_path"]
         raise ConfigError(
-            f"optimizer.name={options.name} is not known to step on sharded weights; choose another trainer.strategy,"
+            f"optimizer.{'='.join(chosen)} is not known to step on sharded weights; choose another trainer.strategy,"
             " or the optimizer adamw or muon"
         )
     if options.min_lr:

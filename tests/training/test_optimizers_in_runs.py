@@ -96,7 +96,14 @@ def test_the_arithmetic_of_a_step_in_words():
             {"training.steps": None, "training.epochs": 0.3, "optimizer.warmup_steps": 2},
             "optimizer.warmup_steps=2 leaves no step at the full learning rate; training.steps is 2",
         ),
-        ({"optimizer.name": "adafactor", "trainer.strategy": "fsdp2"}, "not known to step on sharded weights"),
+        (
+            {"optimizer.name": "adafactor", "trainer.strategy": "fsdp2"},
+            "optimizer.name=adafactor is not known to step on sharded weights",
+        ),
+        (
+            {"optimizer.name": "torch", "optimizer.class_path": "Rprop", "trainer.strategy": "fsdp2"},
+            "optimizer.class_path=Rprop is not known to step on sharded weights",
+        ),
         ({"optimizer.schedule": {"name": "transformers", "type": "cos"}}, "optimizer.schedule: type: transformers has"),
         (
             {"optimizer.warmup_steps": 1, "optimizer.schedule": {"name": "wsd", "decay_steps": 4}},
