@@ -16,7 +16,8 @@ from typing import Any, Literal
 import torch
 from attrs import field, frozen
 from jsonargparse.typing import NonNegativeFloat, PositiveInt
-from torch import nn
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.optim import Optimizer
 
 from morl.errors import ConfigError
@@ -67,7 +68,8 @@ class MuonAdamW:
             raise ConfigError(
                 "muon finds no matrix to train: all names hold one of adamw_for; use adamw, or mend the list"
             )
-        muon = torch.optim.Muon(
+        sharded = any(isinstance(tensor, DTensor) for _, tensor in matrices)
+        muon = (ShardedMuon if sharded else torch.optim.Muon)(
             [tensor for _, tensor in matrices],
             lr=lr,
             weight_decay=self.weight_decay,
@@ -83,6 +85,46 @@ class MuonAdamW:
 
     def _is_hidden(self, name: str, tensor: nn.Parameter) -> bool:
         return tensor.ndim == 2 and not any(part in name for part in self.adamw_for)
+
+
+class ShardedMuon(torch.optim.Muon):
+    """torch's Muon for sharded matrices, each of which is gathered once and orthogonalised whole.
+
+    torch's own would multiply the shards, gather in every multiplication, and round sums of ranks to bfloat16: where
+    singular values are far apart, as in matrices of adapters, its steps would be others than those of one process.
+    """
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """One step; every rank must call."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            for matrix in group["params"]:
+                if matrix.grad is None:
+                    continue
+                state, momentum = self.state[matrix], group["momentum"]
+                if "momentum_buffer" not in state:
+                    state["momentum_buffer"] = torch.zeros_like(matrix.grad)
+                moving = state["momentum_buffer"].lerp_(matrix.grad, 1 - momentum)
+                direction = matrix.grad.lerp(moving, momentum) if group["nesterov"] else moving
+                matrix.mul_(1 - group["lr"] * group["weight_decay"]).add_(_step_along(direction, group))
+        return loss
+
+
+def _step_along(direction: Tensor, group: dict[str, Any]) -> Tensor:
+    """What torch's Muon adds to a matrix for this direction, sharded as that is."""
+    whole = direction.full_tensor() if isinstance(direction, DTensor) else direction
+    moved = nn.Parameter(torch.zeros_like(whole))
+    moved.grad = whole
+    same = {name: group[name] for name in ("lr", "eps", "ns_coefficients", "ns_steps", "adjust_lr_fn")}
+    torch.optim.Muon([moved], momentum=0.0, nesterov=False, weight_decay=0.0, **same).step()
+    if not isinstance(direction, DTensor):
+        return moved.data
+    # Every rank has the whole and takes its own part: nothing is sent.
+    return distribute_tensor(moved.data, direction.device_mesh, direction.placements, src_data_rank=None)
 
 
 class Joined(Optimizer):

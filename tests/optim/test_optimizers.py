@@ -245,7 +245,6 @@ def test_sharded_weights_go_where_whole_ones_go(tmp_path: Path):
         assert sharded.keys() == named(model).keys()
         for key, weight in named(model).items():
             apart, moved = weight - sharded[key], weight - named(make_model())[key]
-            # Muon orthogonalises in bfloat16, of 8 bits, whose sums of 12 terms come in another order: seen are 0.021.
-            # Orthogonalising the rows of each rank alone gives 0.4 to 0.7.
-            tolerance = 0.2 if name == "muon" and "layers" in key and weight.ndim == 2 else 1e-4
-            assert float(apart.norm() / moved.norm()) < tolerance, (name, key, float(apart.norm() / moved.norm()))
+            # Of Muon, orthogonalising shards by matrix products that are summed over ranks gives 0.02, and the rows of
+            # each rank alone 0.4 to 0.7.
+            assert float(apart.norm() / moved.norm()) < 1e-4, (name, key, float(apart.norm() / moved.norm()))
