@@ -813,6 +813,18 @@ MUTATIONS = (
         ("tests/optim/test_optimizers.py::test_adamw_leaves_norms_and_biases_without_decay_where_asked",),
     ),
     Mutation(
+        "of sharded weights, each rank's part is a matrix of its own to muon",
+        "whole = direction.full_tensor() if isinstance(direction, DTensor) else direction",
+        "whole = direction.to_local() if isinstance(direction, DTensor) else direction",
+        ("tests/optim/test_optimizers.py::test_sharded_weights_go_where_whole_ones_go",),
+    ),
+    Mutation(
+        "weights that a pass of the reference gathered stay gathered",
+        "            gather_anew(self._policy)\n",
+        "",
+        ("tests/training/test_options_on_ranks.py::test_two_ranks[fsdp2]",),
+    ),
+    Mutation(
         "muon takes embeddings, too",
         "return tensor.ndim == 2 and not any(part in name for part in self.adamw_for)",
         "return tensor.ndim == 2",
