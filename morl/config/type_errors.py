@@ -13,8 +13,9 @@ from morl.config.keywords import unknown_key
 from morl.config.sections import Tree, leaf_at
 
 _PATH = re.compile(r'Parser key "([^"]+)":\s*')
-_OF_TYPE = re.compile(r"Expected a|Not of type|Does not validate|not accepted")
-_STRANGER = re.compile(r"Option '([^']+)' is not accepted")
+# In the words of several versions of jsonargparse, of which the oldest names the entry of a mapping without its place.
+_OF_TYPE = re.compile(r"Expected a|Not of type|Does not validate|not accepted|not expected|Union of no types")
+_STRANGER = re.compile(r"(?:Option|Key) '([^']+)' is not (?:accepted|expected)")
 _INNER = re.compile(r'(?:Parser key ")?(\w+)"?:\s+(?:Expected|Not of type|Does not)')
 _WORDS = {
     "PositiveInt": "a whole number of at least 1",
@@ -36,7 +37,8 @@ def type_error(error: Exception, declared: Mapping[str, Any], tree: Tree) -> str
     found = _PATH.search(text)
     path = found[1] if found else ""
     if path not in declared:
-        return _plain(text)
+        entries = (_entry_error(key, hint, leaf_at(tree, key)) for key, hint in declared.items())
+        return next(filter(None, entries), _plain(text))
     hint, value = declared[path], leaf_at(tree, path)
     if of_entry := _entry_error(path, hint, value):
         return of_entry
