@@ -48,6 +48,17 @@ def test_what_counts_as_success():
     assert reward_states(bounded, 2, {"content": 2})["content"].success.mean == 0.5
 
 
+def test_a_missing_score_is_neither_a_success_nor_a_failure():
+    format_ = reward_states(matrix([(1, 0), (NAN, 0), (0, 0), (NAN, 0)]), 2, {})["format"]
+    assert format_.success.mean == 0.5
+
+
+def test_a_push_is_the_mean_over_prompts_of_a_mean_over_completions():
+    """Under the plain sum of one reward the covariance is its variance: 1/4 of two completions, 3/16 of four."""
+    values = matrix([(1, 0), (0, 0)], [(1, 0), (0, 0), (0, 0), (0, 0)], weights={"content": 0.0})
+    assert pushes(GRPONoStd(), values)["format"].covariance == pytest.approx((1 / 4 + 3 / 16) / 2)
+
+
 def test_equal_scores_do_not_vary_however_they_were_added_up():
     values = matrix([(0.1 + 0.2, 1), (0.3, 1), (0.3, 1)])
     assert reward_states(values, 3, {})["format"].varies.mean == 0

@@ -44,6 +44,7 @@ TRL = "tests/integrations/test_trl.py"
 BRIDGE = "tests/conversation/test_bridge.py"
 QUANTISED = "tests/policy/test_policy_quantised.py"
 PROTECTION = "tests/training/test_protection.py"
+MEASURES = "tests/diagnosis/test_diagnosis_measures.py"
 OVERRIDES = "tests/training/test_overrides.py"
 HEALTH = "tests/reward/test_health.py"
 STREAMS = "tests/training/test_streams.py"
@@ -1395,6 +1396,97 @@ MUTATIONS = (
         '    here["should_save_on_this_rank"] = lambda is_main_process: True\n',
         '    here["should_save_on_this_rank"] = model.should_save_on_this_rank\n',
         ("tests/policy/test_policy_save.py::test_every_rank_writes_the_folder_that_it_is_given",),
+    ),
+    # Places, shares and prices
+    Mutation(
+        "prompts have the places of the first rank",
+        "positions_B=torch.tensor(rows)[rollouts.group_ids_B],",
+        "positions_B=rollouts.group_ids_B,",
+        EVALUATED,
+    ),
+    Mutation(
+        "what a reward does not apply to counts as not scored",
+        "shares[name] = float(present_B[asked_B].double().mean()) if asked_B.any() else 1.0",
+        "shares[name] = float(present_B.double().mean()) if asked_B.any() else 1.0",
+        EVALUATED,
+    ),
+    Mutation(
+        "a prompt counts by the number of its completions that are scored",
+        "return dict(zip(rows.tolist(), (sums_P / counts_P).tolist(), strict=True))",
+        "return dict(zip(rows.tolist(), (sums_P / counts_P.max()).tolist(), strict=True))",
+        EVALUATED,
+    ),
+    Mutation(
+        "what failed is said to be missing, too",
+        "missing=int((values_B.isnan() & ~failed[name]).sum()),",
+        "missing=int((values_B.isnan() | failed[name]).sum()),",
+        EVALUATED_ALONE,
+    ),
+    Mutation(
+        "figures of a source are those of all completions",
+        "names, values_BK[rows].nanmean(0).tolist(), strict=True)",
+        "names, values_BK.nanmean(0).tolist(), strict=True)",
+        EVALUATED,
+    ),
+    Mutation(
+        "optimizer steps that were left out long ago count as in a row",
+        "            self._in_a_row = 0\n            return True\n",
+        "            return True\n",
+        ("tests/training/test_nonfinite.py",),
+    ),
+    Mutation(
+        "what a reward costs has the wrong sign",
+        "lost = 0.0 - float(products.sum() / squares.sum())",
+        "lost = 0.0 + float(products.sum() / squares.sum())",
+        (MEASURES,),
+    ),
+    Mutation(
+        "the interval of a price takes its residuals with the wrong sign",
+        "moved = lost - (products + lost * squares) / squares.mean()",
+        "moved = lost - (products - lost * squares) / squares.mean()",
+        (MEASURES,),
+    ),
+    Mutation(
+        "prompts count by their number of completions in a push",
+        "(group_sums(groups, advantages_B * centred_B) / groups.sizes_P).tolist()",
+        "group_sums(groups, advantages_B * centred_B).tolist()",
+        (MEASURES,),
+    ),
+    Mutation(
+        "a weight is looked for without an end",
+        "if not now or high > HIGHEST_WEIGHT * now:",
+        "if not now:",
+        (MEASURES,),
+    ),
+    Mutation(
+        "a success must exceed the bound of its reward",
+        "passed_B = torch.where(values_B.isnan(), values_B, (values_B >= threshold).double())",
+        "passed_B = torch.where(values_B.isnan(), values_B, (values_B > threshold).double())",
+        (MEASURES,),
+    ),
+    Mutation(
+        "a missing score is no success",
+        "passed_B = torch.where(values_B.isnan(), values_B, (values_B >= threshold).double())",
+        "passed_B = (values_B >= threshold).double()",
+        (MEASURES,),
+    ),
+    Mutation(
+        "completions with gaps are taken",
+        "if (mask_BT[:, 1:] & ~mask_BT[:, :-1]).any():",
+        "if False:",
+        (f"{PROTECTION}::test_an_answer_that_no_model_can_learn_from_is_refused_by_name",),
+    ),
+    Mutation(
+        "what was left out is said to be clipped",
+        '    found_BT[left_out_B] = FATES.index("masked")\n',
+        '    found_BT[left_out_B & (found_BT[:, 0] != FATES.index("clipped"))] = FATES.index("masked")\n',
+        ("tests/training/test_fates.py",),
+    ),
+    Mutation(
+        "tokens of an environment are said to be learned from",
+        '    found_BT[~rollouts.sampled_mask_BT] = FATES.index("read")\n',
+        "",
+        ("tests/training/test_fates.py",),
     ),
 )
 

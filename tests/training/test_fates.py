@@ -43,6 +43,8 @@ def test_what_is_left_out_is_masked_whatever_its_advantage():
         ["masked", "masked", "masked", ""],
     ]
     assert words(fates(given, None, mask_truncated=False))[1] == ["down", "down", "down", ""]
+    clipped = torch.ones(3, 4, dtype=torch.bool)
+    assert words(fates(given, clipped, mask_truncated=False))[0] == ["masked", "masked", "read", "masked"]
 
 
 def test_advantages_of_tokens_count_where_there_are_some():

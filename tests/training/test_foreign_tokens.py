@@ -196,6 +196,11 @@ def test_losses_see_the_sampled_tokens_of_whole_completions(settings, scripted, 
     with torch.no_grad():
         rows = Plain(rollouts, recorder.advantages).rows(AutoModelForCausalLM.from_pretrained(tiny_model))
     used = rollouts.select((rollouts.lengths_B > 0).nonzero()[:, 0].tolist())
+    # The largest pass comes first; a pass is put where the log-probability of its first completion stands.
+    wholes = torch.stack([logprobs.sum() for logprobs, _ in rows])
+    firsts = [batch.policy_logprobs_T[: batch.lengths_B[0]].sum() for batch in batches]
+    places = [int((wholes - first).abs().argmin()) for first in firsts]
+    batches = [batch for _, batch in sorted(zip(places, batches, strict=True), key=lambda pair: pair[0])]
     assert torch.cat([batch.lengths_B for batch in batches]).tolist() == used.lengths_B.tolist()
     assert torch.cat([batch.truncated_B for batch in batches]).tolist() == used.truncated_B.tolist()
     assert tuple(status for batch in batches for status in batch.statuses) == used.statuses

@@ -73,3 +73,10 @@ def test_what_never_recovers_ends_the_run(settings, recwarn):
     with pytest.raises(TrainingError, match="the gradient of step 10 is not finite 10 times in a row"):
         train(tree, loss=Explodes())
     assert not [each for each in recwarn if "lr_scheduler.step()" in str(each.message)]
+
+
+def test_a_step_that_is_made_begins_the_count_anew(settings, rows_of):
+    tree = settings({**ONE_STEP_EACH, "training.steps": 12, "training.on_nonfinite": "skip"})
+    result = train(tree, loss=Explodes(*range(1, 10), 11, 12))
+    made = [math.isfinite(float(row["optimizer/grad_norm"])) for row in rows_of(result)]
+    assert made == [False] * 9 + [True, False, False]
