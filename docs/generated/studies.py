@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 import yaml
 
@@ -45,20 +46,24 @@ def declared_study(name: str) -> Iterator[str]:
 
 
 def experiment(name: str) -> Iterator[str]:
-    """As `declared_study`, with what tuning chose for each arm, and the primary metric of each run."""
+    """As `declared_study`, with what tuning chose for each arm, if it was tuned, and the primary metric of each run."""
     yield from declared_study(name)
     results = Results.load(STUDIES / name / "results.json")
-    tuned = yaml.safe_load((STUDIES / name / "tuned.yaml").read_text(encoding="utf-8"))
-    words = shlex.split(tuned["command"])
-    keys = [words[i + 1].partition("=")[0] for i, word in enumerate(words) if word == "--tune"]
-    chosen = [
-        [arm, *(f"{one['settings'][key]:g}" for key in keys), number(one["mean"])] for arm, one in tuned["arms"].items()
-    ]
-    caption = f"Chosen beforehand, on seeds {' and '.join(map(str, tuned['seeds']))} and prompts of their own"
-    yield from _markdown(Table(caption, ["arm", *keys, PRIMARY], chosen))
+    if (tuned := STUDIES / name / "tuned.yaml").is_file():
+        yield from _markdown(_chosen(yaml.safe_load(tuned.read_text(encoding="utf-8"))))
     finals = {line.name: line.scores["final"][PRIMARY].by_seed for line in results.lines}
     rows = [[str(seed), *(number(values[seed]) for values in finals.values())] for seed in results.lines[0].steps]
     yield from _markdown(Table("The primary metric of every run", ["seed", *finals], rows))
+
+
+def _chosen(tuned: dict[str, Any]) -> Table:
+    words = shlex.split(tuned["command"])
+    keys = [words[i + 1].partition("=")[0] for i, word in enumerate(words) if word == "--tune"]
+    rows = [
+        [arm, *(f"{one['settings'][key]:g}" for key in keys), number(one["mean"])] for arm, one in tuned["arms"].items()
+    ]
+    caption = f"Chosen beforehand, on seeds {' and '.join(map(str, tuned['seeds']))} and prompts of their own"
+    return Table(caption, ["arm", *keys, PRIMARY], rows)
 
 
 def distinct() -> Iterator[str]:
