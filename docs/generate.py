@@ -54,7 +54,7 @@ PAGES: Mapping[str, Mapping[str, Callable[[], Iterator[str]]]] = {
         "tool-calling": partial(study, "tool-calling", *_ESTIMATORS),
         "toolrl": partial(study, "toolrl", ("grpo", "gdpo"), ("grpo-no-std", "gdpo")),
         "weights": partial(declared_study, "weights"),
-        **{name: partial(experiment, name) for name in ("e2", "e2-five", "e3", "e4", "e5", "e5-loss", "e7")},
+        **{name: partial(experiment, name) for name in ("e1", "e2", "e2-five", "e3", "e4", "e5", "e5-loss", "e7")},
         "e2-distinct": distinct,
         "math": partial(study, "math", *_ESTIMATORS[:2], *_CONDITIONED),
         "code": partial(study, "code", *_ESTIMATORS, ("grpo, two rewards", "gdpo, two rewards")),
